@@ -1,0 +1,77 @@
+"""Schedulers by name."""
+
+from collections.abc import Sequence
+from typing import cast, get_args
+
+from engine.schedulers.base import VideoScheduler
+from engine.schedulers.noise_schedule import PredictionType
+from engine.schedulers.original_ddim import OriginalDDIMScheduler
+from engine.schedulers.solvers import SolverName, SolverScheduler, Spacing
+
+SCHEDULER_NAMES: tuple[str, ...] = ("ddim-original", *get_args(SolverName))
+
+
+def make_scheduler(
+    name: str,
+    rescale_to: float | None = None,
+    *,
+    num_train_timesteps: int = 1000,
+    beta_start: float = 0.00085,
+    beta_end: float = 0.012,
+    trained_betas: Sequence[float] | None = None,
+    rescale_steps: int = 400,
+    prediction_type: PredictionType = "epsilon",
+    timestep_spacing: Spacing | None = None,
+    rescale_betas_zero_snr: bool = False,
+) -> VideoScheduler:
+    """Build a scheduler.
+
+    Args:
+        name: "ddim-original" (the sampler of the public VideoCrafter code, see
+            `OriginalDDIMScheduler`) or one of the solvers of `SolverScheduler`: "ddim", "dpm++2m",
+            "dpm++sde", "unipc", "euler", "lcm".
+        rescale_to: final value of the clean latent's rescale, in (0, 1]; None for no rescale.
+        num_train_timesteps: timesteps of the forward process, at least 2.
+        beta_start: first beta, in (0, 1).
+        beta_end: last beta, in [beta_start, 1).
+        trained_betas: explicit betas instead, each in (0, 1].
+        rescale_steps: timesteps over which the rescale falls, at least 2.
+        prediction_type: "epsilon" or "v_prediction", see `NoiseScheduleConfig`.
+        timestep_spacing: "leading", "trailing" or None, see `SolverScheduler`; not with
+            "ddim-original".
+        rescale_betas_zero_snr: make the last timestep pure noise; with v-prediction only.
+
+    Raises:
+        ValueError: unknown name, or a value out of range.
+    """
+    if name not in SCHEDULER_NAMES:
+        raise ValueError(f"name: one of {', '.join(SCHEDULER_NAMES)}, got {name!r}")
+    if name == "ddim-original" and timestep_spacing is not None:
+        raise ValueError("timestep_spacing: ddim-original has its own; use 'ddim' to choose")
+    betas = None if trained_betas is None else [float(beta) for beta in trained_betas]
+    scheduler: VideoScheduler
+    if name == "ddim-original":
+        scheduler = OriginalDDIMScheduler(
+            num_train_timesteps=num_train_timesteps,
+            beta_start=beta_start,
+            beta_end=beta_end,
+            trained_betas=betas,
+            rescale_to=rescale_to,
+            rescale_steps=rescale_steps,
+            prediction_type=prediction_type,
+            rescale_betas_zero_snr=rescale_betas_zero_snr,
+        )
+    else:
+        scheduler = SolverScheduler(
+            solver=cast(SolverName, name),
+            num_train_timesteps=num_train_timesteps,
+            beta_start=beta_start,
+            beta_end=beta_end,
+            trained_betas=betas,
+            rescale_to=rescale_to,
+            rescale_steps=rescale_steps,
+            prediction_type=prediction_type,
+            timestep_spacing=timestep_spacing,
+            rescale_betas_zero_snr=rescale_betas_zero_snr,
+        )
+    return scheduler

@@ -1,0 +1,61 @@
+"""Unit noise: drawn reproducibly, or handed in for replay."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+Generators: TypeAlias = torch.Generator | Sequence[torch.Generator]
+
+
+def unit_noise(
+    shape: Sequence[int], generator: Generators | None, device: torch.device | str
+) -> Tensor:
+    """Draw float32 unit noise.
+
+    With one generator per sample, a seed gives the same sample whatever the batch. A generator on
+    the CPU gives the same noise on every device.
+
+    Args:
+        shape: ``[B, ...]``.
+        generator: None for the default one of torch, one for the batch, or ``B`` of them.
+        device: where the noise shall lie.
+
+    Raises:
+        ValueError: the number of generators is not the batch size.
+    """
+    source: torch.Generator | list[torch.Generator] | None
+    if generator is None or isinstance(generator, torch.Generator):
+        source = generator
+    else:
+        source = list(generator)
+        if len(source) != shape[0]:
+            raise ValueError(f"generator: one, or {shape[0]} of them, got {len(source)}")
+    noise: Tensor = randn_tensor(
+        tuple(shape), generator=source, device=torch.device(device), dtype=torch.float32
+    )
+    return noise
+
+
+def step_noise(like: Tensor, generator: Generators | None, variance_noise: Tensor | None) -> Tensor:
+    """Unit noise of one step in the shape, type and place of ``like``.
+
+    Args:
+        like: the latent of the step, ``[B, ...]``.
+        generator: see `unit_noise`.
+        variance_noise: the noise itself; excludes ``generator``.
+
+    Raises:
+        ValueError: both sources are given, or the given noise has another shape.
+    """
+    if variance_noise is None:
+        return unit_noise(like.shape, generator, like.device).to(like.dtype)
+    if generator is not None:
+        raise ValueError("variance_noise: give either variance_noise or generator, not both")
+    if variance_noise.shape != like.shape:
+        raise ValueError(
+            f"variance_noise: shape {tuple(like.shape)}, got {tuple(variance_noise.shape)}"
+        )
+    return variance_noise.to(device=like.device, dtype=like.dtype)

@@ -1,0 +1,242 @@
+"""Solvers of diffusers for rescaled models.
+
+The solvers are written for variance-preserving processes. `SolverScheduler` gives them the betas of
+``x'_t = x_t / c_t`` (see `noise_schedule`) and translates the sample on the way in and out, so that
+outside the latent stays the ``x_t`` of the network.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import sqrt
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+import torch
+from diffusers.configuration_utils import register_to_config
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from torch import Tensor
+
+from engine.schedulers.base import SchedulerStep, VideoScheduler, check_eta
+from engine.schedulers.noise import Generators, step_noise
+from engine.schedulers.noise_schedule import NoiseScheduleConfig, PredictionType
+
+SolverName = Literal["ddim", "dpm++2m", "dpm++sde", "unipc", "euler", "lcm"]
+Spacing = Literal["leading", "trailing"]
+
+# Number of steps of the schedule a latent consistency model is distilled on (arXiv 2310.04378).
+_LCM_ORIGIN_STEPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Solver:
+    """How one solver of diffusers is built and called.
+
+    Attributes:
+        build: its class.
+        noise: when a step uses noise: never, always, or if eta is above 0.
+        spacing: the usual placing of timesteps; None where the solver has its own.
+        options: further arguments of the class.
+    """
+
+    build: Callable[..., Any]
+    noise: Literal["never", "always", "eta"]
+    spacing: Spacing | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+_SOLVERS: Mapping[SolverName, _Solver] = MappingProxyType(
+    {
+        "ddim": _Solver(DDIMScheduler, "eta", "leading", {"clip_sample": False}),
+        "dpm++2m": _Solver(
+            DPMSolverMultistepScheduler, "never", "trailing", {"algorithm_type": "dpmsolver++"}
+        ),
+        "dpm++sde": _Solver(
+            DPMSolverMultistepScheduler, "always", "trailing", {"algorithm_type": "sde-dpmsolver++"}
+        ),
+        "unipc": _Solver(UniPCMultistepScheduler, "never", "trailing"),
+        "euler": _Solver(EulerDiscreteScheduler, "never", "trailing"),
+        "lcm": _Solver(
+            LCMScheduler,
+            "always",
+            None,
+            {"clip_sample": False, "original_inference_steps": _LCM_ORIGIN_STEPS},
+        ),
+    }
+)
+
+
+class SolverScheduler(VideoScheduler):
+    """A solver of diffusers behind the interface of this package.
+
+    Args:
+        solver: "ddim", "dpm++2m" (second-order DPM-Solver++, arXiv 2211.01095), "dpm++sde" (its
+            stochastic form), "unipc" (arXiv 2302.04867), "euler" or "lcm" (for distilled models).
+        timestep_spacing: "leading" begins below the last timestep and counts 1, 1 + c, …, ending
+            at ``abar_0`` with ddim, as the original does; "trailing" begins at the very last
+            timestep and ends at the clean latent. None: "trailing" if that timestep is pure noise,
+            which a run must not skip, else what suits the solver. Not for lcm, which has its own.
+
+    The other arguments are those of `NoiseScheduleConfig`.
+
+    Raises:
+        ValueError: unknown solver or spacing, or a value that `NoiseScheduleConfig` refuses.
+    """
+
+    # What model folders record: independent of how the files of this package are cut.
+    __module__ = "engine.schedulers"
+
+    @register_to_config
+    def __init__(
+        self,
+        solver: SolverName = "dpm++2m",
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.00085,
+        beta_end: float = 0.012,
+        trained_betas: Sequence[float] | None = None,
+        rescale_to: float | None = None,
+        rescale_steps: int = 400,
+        prediction_type: PredictionType = "epsilon",
+        timestep_spacing: Spacing | None = None,
+        rescale_betas_zero_snr: bool = False,
+    ) -> None:
+        if solver not in _SOLVERS:
+            raise ValueError(f"solver: one of {', '.join(_SOLVERS)}, got {solver!r}")
+        if timestep_spacing is not None and timestep_spacing not in get_args(Spacing):
+            raise ValueError(
+                f"timestep_spacing: one of {', '.join(get_args(Spacing))}, got {timestep_spacing!r}"
+            )
+        if timestep_spacing is not None and _SOLVERS[solver].spacing is None:
+            raise ValueError(f"timestep_spacing: {solver} places its timesteps itself")
+        config = NoiseScheduleConfig(
+            num_train_timesteps=num_train_timesteps,
+            beta_start=beta_start,
+            beta_end=beta_end,
+            trained_betas=None if trained_betas is None else tuple(trained_betas),
+            rescale_to=rescale_to,
+            rescale_steps=rescale_steps,
+            prediction_type=prediction_type,
+            rescale_betas_zero_snr=rescale_betas_zero_snr,
+        )
+        self._prepare(config)
+        self._name = solver
+        self._solver = _SOLVERS[solver]
+        self._inner = self._build(config, timestep_spacing)
+
+    def set_timesteps(
+        self, num_inference_steps: int, device: torch.device | str | None = None
+    ) -> None:
+        """Begin a run of exactly that many steps."""
+        most = _LCM_ORIGIN_STEPS if self._solver.build is LCMScheduler else len(self)
+        self._check_steps(num_inference_steps, most)
+        self._inner.set_timesteps(num_inference_steps)
+        _drop_rounding_step(self._inner, num_inference_steps)
+        timesteps = [int(t) for t in self._inner.timesteps]
+        descending = all(a > b for a, b in pairwise(timesteps))
+        if not descending or timesteps[0] >= len(self) or len(timesteps) != num_inference_steps:
+            raise ValueError(
+                f"num_inference_steps: {num_inference_steps} steps do not fit into "
+                f"{len(self)} timesteps with this solver and spacing; ask for fewer"
+            )
+        self._begin(timesteps, device)
+
+    def is_stochastic(self, eta: float) -> bool:
+        """Whether the solver draws noise; only ddim takes an ``eta`` above 0."""
+        check_eta(eta)
+        if self._solver.noise != "eta" and eta > 0:
+            raise ValueError(
+                f"eta: must be 0 with {self._name}, which has no such parameter, got {eta}"
+            )
+        return self._solver.noise == "always" or eta > 0
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: int | Tensor,
+        sample: Tensor,
+        eta: float = 0.0,
+        generator: Generators | None = None,
+        variance_noise: Tensor | None = None,
+    ) -> SchedulerStep:
+        """One step of the solver; see the base class for the arguments."""
+        position = self._position(timestep)
+        noise = None
+        if self.is_stochastic(eta):
+            noise = step_noise(sample, generator, variance_noise)
+        original = self.predict_original(model_output, int(timestep), sample)
+        normed = sample / float(self.schedule.norm[int(timestep)])
+        prev_normed = self._solve(model_output, position, normed, eta, noise)
+        prev_sample = prev_normed * self._norm_after(position)
+        return SchedulerStep(prev_sample=prev_sample, pred_original_sample=original)
+
+    def _solve(
+        self, model_output: Tensor, position: int, normed: Tensor, eta: float, noise: Tensor | None
+    ) -> Tensor:
+        """Let the solver make its step from ``x'`` to the next ``x'``."""
+        inner, t = self._inner, self._inner.timesteps[position]
+        if isinstance(inner, EulerDiscreteScheduler):
+            # Its sample is x' times sqrt(sigma^2 + 1), so that noise of sigma is simply added.
+            spread = (inner.sigmas**2 + 1).sqrt()
+            inner.scale_model_input(normed, t)
+            after: Tensor = inner.step(model_output, t, normed * spread[position]).prev_sample
+            return after / float(spread[position + 1])
+        if isinstance(inner, LCMScheduler):
+            return self._solve_lcm(model_output, position, normed, noise)
+        if isinstance(inner, DDIMScheduler):
+            step = inner.step(model_output, int(t), normed, eta=eta, variance_noise=noise)
+        elif noise is not None:
+            step = inner.step(model_output, t, normed, variance_noise=noise)
+        else:
+            step = inner.step(model_output, t, normed)
+        stepped: Tensor = step.prev_sample
+        return stepped
+
+    def _solve_lcm(
+        self, model_output: Tensor, position: int, normed: Tensor, noise: Tensor | None
+    ) -> Tensor:
+        """LCM of diffusers takes no noise tensor, so its renoising is done here."""
+        unused = torch.Generator().manual_seed(0)  # keeps the default generator untouched
+        t = int(self._inner.timesteps[position])
+        denoised: Tensor = self._inner.step(model_output, t, normed, generator=unused).denoised
+        if position + 1 == len(self.timesteps) or noise is None:
+            return denoised
+        alpha = float(self._inner.alphas_cumprod[int(self._inner.timesteps[position + 1])])
+        return sqrt(alpha) * denoised + sqrt(1 - alpha) * noise
+
+    def _norm_after(self, position: int) -> float:
+        """``c`` of the latent that the step at this position leads to."""
+        if position + 1 == len(self.timesteps):
+            return 1.0
+        return float(self.schedule.norm[int(self.timesteps[position + 1])])
+
+    def _build(self, config: NoiseScheduleConfig, spacing: Spacing | None) -> Any:
+        """The solver of diffusers for the variance-preserving process."""
+        solver = self._solver
+        options: dict[str, Any] = dict(solver.options)
+        pure_noise = config.ends_in_pure_noise
+        if solver.spacing is not None:
+            chosen = spacing or ("trailing" if pure_noise else solver.spacing)
+            options["timestep_spacing"] = chosen
+            options["steps_offset"] = 1 if chosen == "leading" else 0
+            if solver.build is DDIMScheduler:
+                options["set_alpha_to_one"] = chosen == "trailing"
+        return solver.build(
+            num_train_timesteps=config.num_train_timesteps,
+            trained_betas=self.schedule.betas_vp.tolist(),
+            prediction_type=config.prediction_type,
+            rescale_betas_zero_snr=pure_noise,
+            **options,
+        )
+
+
+def _drop_rounding_step(inner: Any, num_inference_steps: int) -> None:
+    """Remove the extra timestep -1 that diffusers' "trailing" adds for some counts (61 of 1000)."""
+    if len(inner.timesteps) == num_inference_steps + 1 and int(inner.timesteps[-1]) < 0:
+        inner.timesteps = inner.timesteps[:-1]
+        inner.num_inference_steps = num_inference_steps
+        if hasattr(inner, "sigmas"):
+            inner.sigmas = torch.cat([inner.sigmas[:-2], inner.sigmas[-1:]])
