@@ -1,0 +1,85 @@
+"""Command line: show what a prompt would become."""
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from prompt_expansion.factory import make_expander
+from prompt_expansion.interface import Expansion
+from prompt_expansion.settings import BACKENDS, ExpansionSettings, ExpansionSettingsError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers wrong usage with one line instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = ExpansionSettings()
+    parser = _Parser(
+        prog="python -m prompt_expansion", description="Show what a prompt would become."
+    )
+    parser.add_argument("text", metavar="TEXT", help="the prompt")
+    parser.add_argument("--backend", choices=BACKENDS, default=defaults.backend)
+    parser.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server, with /v1")
+    parser.add_argument("--model", metavar="NAME", help="the server's name for the model")
+    parser.add_argument("--timeout", type=float, default=defaults.timeout_s, metavar="SECONDS")
+    parser.add_argument("--json", action="store_true", help="print all that is known as JSON")
+    return parser
+
+
+async def _expand(settings: ExpansionSettings, prompt: str) -> Expansion:
+    expander = make_expander(settings)
+    try:
+        return await expander.expand(prompt)
+    finally:
+        await expander.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not options.text.strip():
+        parser.error("TEXT must not be empty")
+    if not _is_unicode(options.text):
+        parser.error("TEXT is not valid UTF-8")
+    try:
+        settings = ExpansionSettings(
+            backend=options.backend,
+            base_url=options.base_url,
+            model=options.model,
+            api_key=os.environ.get("OPENAI_API_KEY") or None,
+            timeout_s=options.timeout,
+        )
+    except ExpansionSettingsError as error:
+        parser.error(str(error))
+    logging.basicConfig(level=logging.ERROR)  # the fallback says what the warnings would
+    expansion = asyncio.run(_expand(settings, options.text))
+    if options.json:
+        print(json.dumps(dataclasses.asdict(expansion)))
+    else:
+        if expansion.fallback:
+            print(expansion.fallback, file=sys.stderr)
+        print(expansion.text)
+    return 0
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""From settings to a backend."""
+
+from prompt_expansion.interface import PromptExpander
+from prompt_expansion.offline import OfflineExpander
+from prompt_expansion.settings import ExpansionSettings
+from prompt_expansion.tokens import TokenCounter, estimate_tokens
+from prompt_expansion.verbatim import VerbatimExpander
+
+
+def make_expander(
+    settings: ExpansionSettings, count_tokens: TokenCounter = estimate_tokens
+) -> PromptExpander:
+    """Make the backend that ``settings`` name. Touches no network.
+
+    Args:
+        settings: Validated settings.
+        count_tokens: Text to CLIP tokens; a tokenizer's exact count may replace the estimate.
+    """
+    if settings.backend == "openai":
+        # The SDK takes half a second to import; only this backend needs it.
+        from prompt_expansion.server import ServerExpander
+
+        return ServerExpander(settings, count_tokens)
+    if settings.backend == "offline":
+        return OfflineExpander(count_tokens)
+    return VerbatimExpander(count_tokens)

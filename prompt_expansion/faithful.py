@@ -1,0 +1,160 @@
+"""Does an expansion still say what the user said?
+
+Looks at words only. That is enough to catch what small language models do most: forget a word, turn
+a direction round, paint a thing in another colour, or drop a "no". A doubtful case counts as a
+contradiction, because the user's own words are always good enough.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import Final
+
+_WORD: Final = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*|[,.;:!?]")
+_STOP_WORDS: Final = frozenset(
+    "a an and are as at be being by for from has have he her his i in is it its of on or she so "
+    "some that the their them there they this to was were which while with , . ; : ! ?".split()
+)
+_NEGATIONS: Final = frozenset({"no", "not", "without", "never", "none", "nobody"})
+_DIRECTIONS: Final = (
+    ({"left", "leftward", "leftwards"}, {"right", "rightward", "rightwards"}),
+    ({"up", "upward", "upwards"}, {"down", "downward", "downwards"}),
+    ({"clockwise"}, {"counterclockwise", "counter-clockwise", "anticlockwise", "anti-clockwise"}),
+    ({"forward", "forwards"}, {"backward", "backwards"}),
+    ({"toward", "towards"}, {"away"}),
+)
+_CHANGES: Final = (
+    ({"rising", "rises", "rise", "ascending"}, {"falling", "falls", "fall", "descending"}),
+    ({"approaching", "approaches"}, {"receding", "recedes"}),
+    ({"growing", "grows"}, {"shrinking", "shrinks"}),
+    ({"opening", "opens"}, {"closing", "closes"}),
+)
+_COLOURS: Final = frozenset(
+    "red orange yellow green blue purple violet pink brown black white grey gray cyan magenta "
+    "turquoise gold golden silver crimson scarlet teal navy beige".split()
+)
+_SAME: Final = {"gray": "grey", "golden": "gold", "violet": "purple"} | {
+    str(number): word
+    for number, word in enumerate("zero one two three four five six seven eight nine ten".split())
+}
+_REACH: Final = 3
+"""How many words away from a colour or a negation the word may be that it belongs to."""
+
+
+def keeps_words(original: str, expanded: str) -> bool:
+    """Whether every significant word of the user is in ``expanded``; endings may differ.
+
+    In scripts without spaces a run of letters counts as one word, and a prompt without any word
+    (only emoji, say) must be there whole.
+    """
+    wanted = [word for word in _words(original) if word not in _STOP_WORDS]
+    if not wanted:
+        return original.strip() in expanded
+    given = {_stem(word) for word in _words(expanded)}
+    return all(
+        _stem(word) in given or (not word.isascii() and word in expanded.casefold())
+        for word in wanted
+    )
+
+
+def contradiction(original: str, expanded: str) -> str | None:
+    """The first word of ``expanded`` that goes against ``original``; None if there is none."""
+    asked, given = _words(original), _words(expanded)
+    return (
+        _turned_direction(asked, given)
+        or _reversed_change(asked, given)
+        or _other_colour(asked, given)
+        or _dropped_negation(asked, given)
+    )
+
+
+def _turned_direction(asked: Sequence[str], given: Sequence[str]) -> str | None:
+    for wanted, unwanted in _one_sided(_DIRECTIONS, asked):
+        for index, word in enumerate(given):
+            if word not in unwanted:
+                continue
+            # "from the right", "right to left": the other side is only where it starts.
+            starts_there = "from" in given[max(0, index - 2) : index] or (
+                list(given[index + 1 : index + 2]) == ["to"]
+                and wanted.intersection(given[index + 2 : index + 4])
+            )
+            if not starts_there:
+                return word
+    return None
+
+
+def _reversed_change(asked: Sequence[str], given: Sequence[str]) -> str | None:
+    """Another thing may well do the opposite, so only a change that replaced the user's counts."""
+    for wanted, unwanted in _one_sided(_CHANGES, asked):
+        if not wanted.intersection(given):
+            turned = next((word for word in given if word in unwanted), None)
+            if turned:
+                return turned
+    return None
+
+
+def _one_sided(
+    pairs: Sequence[tuple[set[str], set[str]]], asked: Sequence[str]
+) -> Iterator[tuple[set[str], set[str]]]:
+    """Those pairs of which the user named one side only, that side first."""
+    for one, other in pairs:
+        for wanted, unwanted in ((one, other), (other, one)):
+            if wanted.intersection(asked) and not unwanted.intersection(asked):
+                yield wanted, unwanted
+
+
+def _other_colour(asked: Sequence[str], given: Sequence[str]) -> str | None:
+    asked_colours = {_stem(word) for word in asked if word in _COLOURS}
+    given_colours = [word for word in given if word in _COLOURS]
+    new_colours = [word for word in given_colours if _stem(word) not in asked_colours]
+    if asked_colours - {_stem(word) for word in given_colours} and new_colours:
+        return new_colours[0]
+    wanted: dict[str, set[str]] = {}
+    for colour, thing in _coloured(asked):
+        wanted.setdefault(thing, set()).add(_stem(colour))
+    for colour, thing in _coloured(given):
+        if thing in wanted and _stem(colour) not in wanted[thing]:
+            return colour
+    return None
+
+
+def _coloured(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each colour with the stems of what it may belong to, "black and white cat" included."""
+    for index, word in enumerate(words):
+        if word in _COLOURS:
+            after = [other for other in words[index + 1 :] if other not in _COLOURS | {"and"}]
+            for thing in takewhile(lambda other: other not in _STOP_WORDS, after[:_REACH]):
+                yield word, _stem(thing)
+
+
+def _dropped_negation(asked: Sequence[str], given: Sequence[str]) -> str | None:
+    for index, negation in enumerate(asked):
+        if not _negates(negation):
+            continue
+        following = asked[index + 1 : index + 1 + _REACH]
+        denied = next((_stem(word) for word in following if word not in _STOP_WORDS), None)
+        for place, word in enumerate(given):
+            before = given[max(0, place - _REACH) : place]
+            if _stem(word) == denied and not any(_negates(other) for other in before):
+                return word
+    return None
+
+
+def _negates(word: str) -> bool:
+    return word in _NEGATIONS or word.endswith("n't")
+
+
+def _words(text: str) -> list[str]:
+    return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
+
+
+def _stem(word: str) -> str:
+    """A crude stem: enough for "surfs" and "surfing", "cat" and "cats", "race" and "racing"."""
+    word = _SAME.get(word, word)
+    for ending in ("ing", "ies", "ed", "es", "s", "e"):
+        stem = word.removesuffix(ending)
+        if stem != word and len(stem) >= 3:
+            word = stem + ("y" if ending == "ies" else "")
+            break
+    doubled = len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeiouls"
+    return word[:-1] if doubled else word
