@@ -1,0 +1,1 @@
+"""Floor33's Discord bot: commands, delivery, ratings, settings and the store."""

@@ -1,0 +1,89 @@
+"""Pydantic's verdict on settings as one line for whoever wrote them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from bot.settings.allowed import allowed_words, section_of
+
+_MAX_SHOWN: Final = 80
+_PASSWORD: Final = re.compile(r"://[^/@]*@")
+
+
+def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every plain setting below `model` with its dotted key."""
+    for name, field in model.model_fields.items():
+        section = section_of(field)
+        if section is None:
+            yield prefix + name, field
+        else:
+            yield from settings_of(section, f"{prefix}{name}.")
+
+
+def explain(
+    model: type[BaseModel],
+    error: ValidationError,
+    values: Mapping[str, Any],
+    secrets: frozenset[tuple[str, ...]],
+) -> tuple[str, str]:
+    """The dotted key at fault and one line about it. Unknown keys first: they explain the rest."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
+    path = tuple(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        key = ".".join(path)
+        return key, f'unknown setting "{key}"; {_advice(model, path)}'
+    path, field = _setting(model, path)
+    key = ".".join(path)
+    if field is None:
+        return key, f'"{key}" is a section and needs settings, not {_shown(values, path)}'
+    given = "" if path in secrets else f" = {_shown(values, path)}"
+    return key, f"{key}{given} is not allowed; allowed: {allowed_words(field)}"
+
+
+def _setting(
+    model: type[BaseModel], path: tuple[str, ...]
+) -> tuple[tuple[str, ...], FieldInfo | None]:
+    """Cut a fault's place down to the setting it lies in; None if it is a section itself."""
+    for depth, name in enumerate(path, start=1):
+        field = model.model_fields[name]
+        section = section_of(field)
+        if section is None:
+            return path[:depth], field
+        model = section
+    return path, None
+
+
+def _advice(model: type[BaseModel], path: tuple[str, ...]) -> str:
+    """The nearest known setting: of the same section, else of the same name anywhere."""
+    known = [key for key, field in settings_of(model) if not field.exclude]
+    sections = [name for name, field in model.model_fields.items() if section_of(field)]
+    key = ".".join(path)
+    if len(path) == 1:
+        candidates = [name for name in known if "." not in name] + sections
+    else:
+        candidates = [name for name in known if name.startswith(f"{path[0]}.")]
+    near = difflib.get_close_matches(key, candidates, n=1, cutoff=0.6)
+    if not near:
+        leaves = {name.rpartition(".")[2]: name for name in known}
+        leaf = difflib.get_close_matches(path[-1], leaves, n=1, cutoff=0.75)
+        near = [leaves[name] for name in leaf]
+    if not near:
+        near = difflib.get_close_matches(key, candidates or known, n=1, cutoff=0.0)
+    return f'did you mean "{near[0]}"?'
+
+
+def _shown(values: Mapping[str, Any], path: tuple[str, ...]) -> str:
+    value: Any = values
+    for name in path:
+        value = value[name]
+    text = repr(str(value) if isinstance(value, PurePath) else value)
+    text = _PASSWORD.sub("://***@", text)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"

@@ -1,0 +1,79 @@
+"""Finished clips and the model revisions that made them."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict
+
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bot.store.convert import generation_record
+from bot.store.errors import UnknownGenerationError
+from bot.store.jobs import load_job, move
+from bot.store.models import Generation, Job, ModelRevision, utc_now
+from bot.store.part import StorePart
+from bot.store.records import GenerationRecord, NewGeneration
+from bot.store.states import JobState
+
+
+async def _note_revision(session: AsyncSession, model: str, revision: str) -> None:
+    now = utc_now()
+    await session.execute(
+        insert(ModelRevision)
+        .values(model=model, revision=revision, first_used_at=now, last_used_at=now)
+        .on_conflict_do_update(
+            index_elements=[ModelRevision.model, ModelRevision.revision],
+            set_={"last_used_at": now},
+        )
+    )
+
+
+class Generations(StorePart):
+    """Clips by id, job or message. A deleted clip's row stays, with the time of its deletion."""
+
+    async def add_generation(self, new: NewGeneration) -> GenerationRecord:
+        """Record the clip of a running job and make the job rendered, all or nothing.
+
+        Raises UnknownJobError, and IllegalTransitionError if the job is not running.
+        """
+        async with self._database.write() as session:
+            move(await load_job(session, new.job_id), JobState.RENDERED)
+            await _note_revision(session, new.model, new.model_revision)
+            row = Generation(id=uuid.uuid4().hex, **asdict(new))
+            session.add(row)
+            await session.flush()
+            return generation_record(row)
+
+    async def get_generation(self, generation_id: str) -> GenerationRecord | None:
+        """The clip, deleted or not, or None."""
+        async with self._database.read() as session:
+            row = await session.get(Generation, generation_id)
+            return None if row is None else generation_record(row)
+
+    async def generation_by_job(self, job_id: str) -> GenerationRecord | None:
+        """The job's clip, deleted or not, or None."""
+        async with self._database.read() as session:
+            row = await session.scalar(select(Generation).where(Generation.job_id == job_id))
+            return None if row is None else generation_record(row)
+
+    async def generation_by_message(self, message_id: int) -> GenerationRecord | None:
+        """The clip that this message shows, deleted or not, or None."""
+        query = select(Generation).join(Job, Job.id == Generation.job_id)
+        async with self._database.read() as session:
+            row = await session.scalar(query.where(Job.message_id == message_id))
+            return None if row is None else generation_record(row)
+
+    async def set_generation_deleted(self, generation_id: str) -> GenerationRecord:
+        """Mark the clip deleted; its ratings stay. Again: the first time is kept.
+
+        Raises UnknownGenerationError.
+        """
+        async with self._database.write() as session:
+            row = await session.get(Generation, generation_id)
+            if row is None:
+                raise UnknownGenerationError(generation_id)
+            if row.deleted_at is None:
+                row.deleted_at = utc_now()
+            return generation_record(row)

@@ -1,0 +1,189 @@
+"""Jobs: what users asked for, and how far it got."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bot.store.convert import expansion_record, job_record
+from bot.store.errors import IllegalTransitionError, StoreError, UnknownJobError
+from bot.store.models import Asset, Expansion, Job, utc_now
+from bot.store.part import StorePart
+from bot.store.records import ExpansionRecord, JobRecord, NewAsset, NewJob, check_int64
+from bot.store.states import TRANSITIONS, UNFINISHED, JobState
+from bot.store.users import upsert_user
+
+# Columns of a job that a NewJob carries under the same name.
+_REQUEST_FIELDS = (
+    "user_id",
+    "guild_id",
+    "channel_id",
+    "kind",
+    "prompt",
+    "negative_prompt",
+    "model",
+    "seed",
+    "fps",
+    "steps",
+    "guidance",
+    "width",
+    "height",
+    "expand",
+    "upload_limit",
+    "parent_generation_id",
+)
+
+
+async def load_job(session: AsyncSession, job_id: str) -> Job:
+    """The job's row; raises UnknownJobError."""
+    row = await session.get(Job, job_id)
+    if row is None:
+        raise UnknownJobError(job_id)
+    return row
+
+
+def move(job: Job, wanted: JobState, error: str | None = None) -> None:
+    """Change the row's state and times; raises IllegalTransitionError and changes nothing."""
+    if wanted not in TRANSITIONS[JobState(job.state)]:
+        raise IllegalTransitionError(job.id, job.state, wanted)
+    job.state = wanted.value
+    job.error = error
+    if wanted is JobState.RUNNING:
+        job.attempts += 1
+        job.started_at = utc_now()
+    elif wanted is JobState.QUEUED:
+        job.started_at = None
+    elif wanted.final:
+        job.finished_at = utc_now()
+
+
+async def _store_asset(session: AsyncSession, asset: NewAsset) -> int:
+    """The row of this file, made if it is new; raises StoreError if the path holds another file."""
+    row = await session.scalar(select(Asset).where(Asset.path == asset.path))
+    if row is None:
+        row = Asset(
+            kind=asset.kind,
+            path=asset.path,
+            sha256=asset.sha256,
+            mime=asset.mime,
+            width=asset.width,
+            height=asset.height,
+            bytes=asset.bytes,
+        )
+        session.add(row)
+        await session.flush()
+    elif row.sha256 != asset.sha256:
+        raise StoreError(f"asset {asset.path!r} is already stored with other contents")
+    return row.id
+
+
+class Jobs(StorePart):
+    """Jobs by id, and the queue that survives a restart."""
+
+    async def create_job(self, new: NewJob) -> JobRecord:
+        """Store a queued job with its user and picture, all or nothing. Raises StoreError."""
+        async with self._database.write() as session:
+            await upsert_user(session, new.user_id, new.user_name)
+            asset_id = None
+            if new.image_asset is not None:
+                asset_id = await _store_asset(session, new.image_asset)
+            row = Job(
+                id=uuid.uuid4().hex,
+                state=JobState.QUEUED.value,
+                image_asset_id=asset_id,
+                **{name: getattr(new, name) for name in _REQUEST_FIELDS},
+            )
+            session.add(row)
+            await session.flush()
+            await session.refresh(row)
+            return job_record(row)
+
+    async def get_job(self, job_id: str) -> JobRecord | None:
+        """The job, or None."""
+        async with self._database.read() as session:
+            row = await session.get(Job, job_id)
+            return None if row is None else job_record(row)
+
+    async def job_by_message(self, message_id: int) -> JobRecord | None:
+        """The job that this message shows, or None."""
+        async with self._database.read() as session:
+            row = await session.scalar(select(Job).where(Job.message_id == message_id))
+            return None if row is None else job_record(row)
+
+    async def unfinished_jobs(self, user_id: int | None = None) -> list[JobRecord]:
+        """Jobs (of one user) that are queued, running or rendered; oldest first."""
+        query = select(Job).where(Job.state.in_([state.value for state in UNFINISHED]))
+        if user_id is not None:
+            query = query.where(Job.user_id == user_id)
+        async with self._database.read() as session:
+            rows = await session.scalars(query.order_by(Job.created_at, Job.id))
+            return [job_record(row) for row in rows]
+
+    async def requeue_running(self) -> int:
+        """At start: put jobs that a stopped process left running back in the queue; how many."""
+        async with self._database.write() as session:
+            query = select(Job).where(Job.state == JobState.RUNNING.value)
+            rows = (await session.scalars(query)).all()
+            for row in rows:
+                move(row, JobState.QUEUED)
+            return len(rows)
+
+    async def set_message(self, job_id: str, channel_id: int, message_id: int) -> JobRecord:
+        """Note which message shows the job.
+
+        Raises UnknownJobError, and StoreError if the message already shows another job.
+        """
+        check_int64("channel_id", channel_id)
+        check_int64("message_id", message_id)
+        async with self._database.write() as session:
+            row = await load_job(session, job_id)
+            query = select(Job.id).where(Job.message_id == message_id, Job.id != job_id)
+            if (other := await session.scalar(query)) is not None:
+                raise StoreError(f"message {message_id} already shows job {other}")
+            row.channel_id = channel_id
+            row.message_id = message_id
+            return job_record(row)
+
+    async def set_job_state(
+        self, job_id: str, state: JobState, error: str | None = None
+    ) -> JobRecord:
+        """Move the job on. Raises UnknownJobError, IllegalTransitionError.
+
+        `RENDERED` is refused: `add_generation` sets it together with the clip, so that no job is
+        rendered without a clip to deliver.
+        """
+        async with self._database.write() as session:
+            row = await load_job(session, job_id)
+            if state is JobState.RENDERED:
+                raise IllegalTransitionError(job_id, row.state, f"{state} without its clip")
+            move(row, state, error)
+            return job_record(row)
+
+    async def add_expansion(
+        self, job_id: str, original: str, expanded: str, backend: str, language: str
+    ) -> ExpansionRecord:
+        """Keep what the prompt became; a later one replaces it until the clip is rendered.
+
+        Raises UnknownJobError, and StoreError once the clip exists or the job has ended.
+        """
+        async with self._database.write() as session:
+            job = await load_job(session, job_id)
+            if JobState(job.state) not in (JobState.QUEUED, JobState.RUNNING):
+                raise StoreError(f"job {job_id} is {job.state}: its prompt is settled")
+            values = {
+                "original": original,
+                "expanded": expanded,
+                "backend": backend,
+                "language": language,
+                "created_at": utc_now(),
+            }
+            await session.execute(
+                insert(Expansion)
+                .values(job_id=job_id, **values)
+                .on_conflict_do_update(index_elements=[Expansion.job_id], set_=values)
+            )
+            session.expire_all()
+            return expansion_record(await session.get_one(Expansion, job_id))

@@ -1,0 +1,110 @@
+"""Bring a database file to the newest schema, whatever state it is in.
+
+The revisions lie in `migrations/` beside the `bot` package (a checkout or an editable install).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, NullPool, create_engine, inspect
+
+from bot.store.database import BUSY_TIMEOUT_MS, database_url, install_pragmas, translated, writing
+from bot.store.errors import StoreError
+
+MIGRATIONS: Final = Path(__file__).resolve().parents[2] / "migrations"
+_VERSION_TABLE: Final = "alembic_version"
+
+
+def alembic_config() -> Config:
+    """Alembic's configuration, made in code so that it does not depend on the current folder."""
+    config = Config()
+    # Config interpolates "%", which a folder's name may contain.
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def migrate(path: Path) -> None:
+    """Create or upgrade the database at `path`, in one transaction. Blocks.
+
+    Raises StoreError: no write access, not a database, not a Floor33 database, made by a newer
+    version, disk full, damaged. The file is then as it was.
+    """
+    if not (MIGRATIONS / "env.py").is_file():
+        raise StoreError(f"the folder {MIGRATIONS} with the database migrations is missing")
+    _prepare_folder(path)
+    engine = create_engine(database_url(path, "sqlite"), poolclass=NullPool)
+    install_pragmas(engine, migrating=True)
+    with translated(path):
+        with writing(engine).begin() as connection:
+            if not _is_current(path, connection):
+                _upgrade(path, connection)
+        # Last, so that a file that is refused is not touched.
+        _switch_to_wal(path)
+
+
+def _upgrade(path: Path, connection: Connection) -> None:
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    # They are not enforced while tables are remade, so they are checked at the end.
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if broken is not None:
+        raise StoreError(f"database {path}: a row of {broken[0]} refers to a missing row")
+
+
+def _switch_to_wal(path: Path) -> None:
+    """Turn the write-ahead log on: readers and the writer do not wait for each other then.
+
+    The file remembers it. SQLite does not apply its busy timeout to this, so we do.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    with closing(sqlite3.connect(path)) as connection:
+        while True:
+            try:
+                (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                break
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+    if mode != "wal":
+        raise StoreError(f"database {path}: SQLite needs a local disk (no write-ahead log here)")
+
+
+def _prepare_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(f"the folder {path.parent} cannot be made: {reason}") from error
+    if path.is_dir():
+        raise StoreError(f"database {path}: this is a folder, not a file")
+
+
+def _is_current(path: Path, connection: Connection) -> bool:
+    """Whether nothing is to be done; StoreError if the schema is not one that we can upgrade."""
+    tables = set(inspect(connection).get_table_names())
+    if not tables:
+        return False
+    if _VERSION_TABLE not in tables:
+        raise StoreError(f"database {path}: this SQLite database was not made by Floor33")
+    script = ScriptDirectory.from_config(alembic_config())
+    current = set(MigrationContext.configure(connection).get_current_heads())
+    known = {revision.revision for revision in script.walk_revisions()}
+    if unknown := current - known:
+        raise StoreError(
+            f"database {path}: made by a newer version of Floor33 "
+            f"(schema {', '.join(sorted(unknown))}); update Floor33 or use another data folder"
+        )
+    return current == set(script.get_heads())

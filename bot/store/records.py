@@ -1,0 +1,272 @@
+"""What goes into the store and what comes out: frozen values, checked when they are made.
+
+Times are aware and in UTC. Discord ids and seeds are non-negative 64-bit signed integers. Paths
+are POSIX strings relative to the data folder unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Final, Literal, get_args
+
+from bot.store.states import JobState
+
+JobKind = Literal["imagine", "animate"]
+OVERALL: Final = "overall"
+MAX_INT64: Final = 2**63 - 1
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_ASPECT: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+def check_int64(name: str, value: int | None) -> None:
+    """Raise ValueError unless `value` is None or in 0 .. 2**63-1 (what an SQLite integer holds)."""
+    if value is not None and not 0 <= value <= MAX_INT64:
+        raise ValueError(f"{name} must be in 0..{MAX_INT64}, not {value}")
+
+
+def check_rating(aspect: str, value: int | None) -> None:
+    """Raise ValueError unless the aspect is a short lower-case name, the value +1, -1 or None."""
+    if not _ASPECT.fullmatch(aspect):
+        raise ValueError(f"aspect must match {_ASPECT.pattern}, not {aspect!r}")
+    if value not in (1, -1, None):
+        raise ValueError(f"a rating's value must be 1 or -1, not {value!r}")
+
+
+def _check_positive(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAsset:
+    """A file that a user gave, already written below the data folder.
+
+    Raises ValueError for a path that leaves the data folder, a malformed digest or sizes below 1.
+    """
+
+    path: str  # relative to the data folder, "/" between its parts
+    sha256: str  # 64 lower-case hexadecimal digits
+    mime: str  # e.g. "image/png"
+    width: int  # pixels
+    height: int  # pixels
+    bytes: int  # size of the file
+    kind: str = "picture"
+
+    def __post_init__(self) -> None:
+        parts = PurePosixPath(self.path).parts
+        absolute = self.path.startswith("/") or PureWindowsPath(self.path).drive
+        if not parts or absolute or ".." in parts or "\\" in self.path:
+            raise ValueError(f"path must lie inside the data folder, not {self.path!r}")
+        if not _SHA256.fullmatch(self.sha256):
+            raise ValueError("sha256 must be 64 lower-case hexadecimal digits")
+        _check_positive(width=self.width, height=self.height, bytes=self.bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetRecord:
+    """A stored asset; see `NewAsset` for its fields."""
+
+    id: int
+    kind: str
+    path: str
+    sha256: str
+    mime: str
+    width: int
+    height: int
+    bytes: int
+    created_at: datetime
+
+    def as_new(self) -> NewAsset:
+        """The same file for another job (a re-roll); the store keeps one row for it."""
+        return NewAsset(
+            kind=self.kind,
+            path=self.path,
+            sha256=self.sha256,
+            mime=self.mime,
+            width=self.width,
+            height=self.height,
+            bytes=self.bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """What a user asked for. None for a number means: the model's default.
+
+    Raises ValueError for ids or a seed outside 0 .. 2**63-1, an unknown kind, an `animate` job
+    without a picture, a guidance that is not finite, or a size, step count, frame rate or upload
+    limit below 1.
+    """
+
+    user_id: int
+    user_name: str
+    channel_id: int
+    kind: JobKind
+    prompt: str
+    model: str
+    seed: int
+    upload_limit: int  # bytes, as the interaction told it
+    guild_id: int | None = None  # None: a direct message
+    negative_prompt: str | None = None
+    fps: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    width: int | None = None
+    height: int | None = None
+    expand: bool = False
+    image_asset: NewAsset | None = None
+    parent_generation_id: str | None = None  # the clip that this one re-rolls
+
+    def __post_init__(self) -> None:
+        check_int64("user_id", self.user_id)
+        check_int64("channel_id", self.channel_id)
+        check_int64("guild_id", self.guild_id)
+        check_int64("seed", self.seed)
+        if self.guidance is not None and not math.isfinite(self.guidance):
+            raise ValueError(f"guidance must be finite, not {self.guidance}")  # SQLite has no NaN
+        if self.kind not in get_args(JobKind):
+            raise ValueError(f"kind must be one of {get_args(JobKind)}, not {self.kind!r}")
+        if (self.kind == "animate") != (self.image_asset is not None):
+            raise ValueError("a picture goes with an animate job, and only with that")
+        _check_positive(
+            fps=self.fps,
+            steps=self.steps,
+            width=self.width,
+            height=self.height,
+            upload_limit=self.upload_limit,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpansionRecord:
+    """What prompt expansion made of a job's prompt."""
+
+    job_id: str
+    original: str
+    expanded: str
+    backend: str
+    language: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """A job as stored; see `NewJob` for what the user asked for."""
+
+    id: str
+    state: JobState
+    error: str | None  # why it failed or was cancelled
+    attempts: int  # how often it was started; more than 1 after a restart in the middle
+    user_id: int
+    guild_id: int | None
+    channel_id: int
+    message_id: int | None  # the message that shows progress and later the clip
+    kind: JobKind
+    prompt: str
+    negative_prompt: str | None
+    model: str
+    seed: int
+    fps: int | None
+    steps: int | None
+    guidance: float | None
+    width: int | None
+    height: int | None
+    expand: bool
+    upload_limit: int
+    parent_generation_id: str | None
+    image_asset: AssetRecord | None
+    expansion: ExpansionRecord | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewGeneration:
+    """A finished clip. Raises ValueError for a seed outside 0 .. 2**63-1 or sizes below 1."""
+
+    job_id: str
+    prompt: str  # the user's words
+    model: str
+    model_revision: str
+    seed: int
+    steps: int
+    fps: int
+    guidance: float
+    width: int
+    height: int
+    num_frames: int
+    path: str  # of the MP4, as the caller wants to find it again
+    elapsed_s: float  # render time, seconds
+    expanded_prompt: str | None = None  # what the model was given, if not the user's words
+    negative_prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        check_int64("seed", self.seed)
+        _check_positive(
+            steps=self.steps,
+            fps=self.fps,
+            width=self.width,
+            height=self.height,
+            num_frames=self.num_frames,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRecord:
+    """A clip as stored; see `NewGeneration`."""
+
+    id: str
+    job_id: str
+    prompt: str
+    expanded_prompt: str | None
+    negative_prompt: str | None
+    model: str
+    model_revision: str
+    seed: int
+    steps: int
+    fps: int
+    guidance: float
+    width: int
+    height: int
+    num_frames: int
+    path: str
+    elapsed_s: float
+    created_at: datetime
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatingRecord:
+    """One user's rating of one aspect of one clip."""
+
+    generation_id: str
+    user_id: int
+    aspect: str
+    value: int  # +1 or -1
+    self_vote: bool  # the user rated a clip that they asked for
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRecord:
+    """A Discord user who asked for or rated a clip."""
+
+    id: int
+    name: str
+    training_consent: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRating:
+    """A rating that may be trained on, with the clip it is about."""
+
+    generation: GenerationRecord
+    rating: RatingRecord
