@@ -1,0 +1,66 @@
+"""Latents of procedural clips, encoded once and kept beside the run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from training.data.world import Scene, render, sample_scene
+
+CLIP_FRAMES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ClipCache:
+    """``latents [N, F, C, h, w]`` in half precision, and the scenes they show."""
+
+    latents: Tensor
+    scenes: list[Scene]
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+
+def scene_of(seed: int, index: int) -> Scene:
+    """The scene with a given number in the set with a given seed."""
+    return sample_scene(np.random.default_rng([seed, index]), frames=CLIP_FRAMES)
+
+
+def load_clips(vae: AutoencoderKL, folder: Path, *, seed: int, count: int) -> ClipCache:
+    """Encode ``count`` clips, or read them from ``folder`` where that was done before.
+
+    The file's name holds a digest of the autoencoder's weights, so another autoencoder never
+    reads these latents.
+    """
+    path = folder / f"latents-{_digest(vae)}-{seed}-{count}.safetensors"
+    scenes = [scene_of(seed, index) for index in range(count)]
+    if not path.exists():
+        latents = torch.stack([_encode(vae, scene) for scene in scenes])
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        save_file({"latents": latents}, partial)
+        os.replace(partial, path)
+    return ClipCache(load_file(path)["latents"], scenes)
+
+
+@torch.no_grad()
+def _encode(vae: AutoencoderKL, scene: Scene) -> Tensor:
+    frames = render(scene, range(CLIP_FRAMES)).float() / 127.5 - 1  # [F, 3, H, W]
+    frames = frames.to(memory_format=torch.channels_last)
+    return vae.encode(frames).latent_dist.mode().half().contiguous()  # [F, C, h, w]
+
+
+def _digest(vae: AutoencoderKL) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(vae.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
