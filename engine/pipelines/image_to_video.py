@@ -1,0 +1,99 @@
+"""Clips from a prompt and a picture."""
+
+from typing import cast
+
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
+
+from engine.models import ImageProjection, VideoUNet
+from engine.pipelines.base import VideoPipeline, check_image_embeds, check_text_layer
+from engine.pipelines.images import clip_pixels, fit_to_clip_size, to_pixels, unconditional_pixels
+from engine.pipelines.inputs import ClipShape, repeat_to
+from engine.schedulers import VideoScheduler
+
+
+class ImageToVideoPipeline(VideoPipeline):
+    """Clips that show what a picture shows, moving as a prompt says (VideoCrafter1, section 3.2).
+
+    The picture reaches the UNet through its cross-attention, as tokens of CLIP's image encoder that
+    a projection brings into the space of the text. "No picture" is mid grey, sent the same way.
+    For the arguments of a call see `VideoPipeline.__call__`.
+
+    Args:
+        vae: autoencoder of single frames.
+        text_encoder: CLIP text model.
+        tokenizer: its tokenizer.
+        image_encoder: CLIP vision model; all tokens of its last block are used, without the final
+            layer norm.
+        image_projection: from those tokens to the UNet's image tokens.
+        unet: a video UNet with image cross-attention.
+        scheduler: of `engine.schedulers.make_scheduler`.
+        text_layer: which features of the text encoder the UNet was trained on, "last" or
+            "penultimate".
+
+    Raises:
+        ValueError: unknown text layer.
+    """
+
+    model_cpu_offload_seq = "text_encoder->image_encoder->image_projection->unet->vae"  # type: ignore[assignment]
+
+    image_encoder: CLIPVisionModel
+    image_projection: ImageProjection
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        image_encoder: CLIPVisionModel,
+        image_projection: ImageProjection,
+        unet: VideoUNet,
+        scheduler: VideoScheduler,
+        text_layer: str = "last",
+    ) -> None:
+        super().__init__()
+        check_text_layer(text_layer)
+        self.register_modules(  # type: ignore[no-untyped-call]
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            image_encoder=image_encoder,
+            image_projection=image_projection,
+            unet=unet,
+            scheduler=scheduler,
+        )
+        self.register_to_config(text_layer=text_layer)  # type: ignore[no-untyped-call]
+
+    def _image_features(
+        self,
+        image: object,
+        embeds: Tensor | None,
+        negative_embeds: Tensor | None,
+        batch: int,
+        guided: bool,
+        clip: ClipShape,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        if (image is None) == (embeds is None):
+            raise ValueError("image: give either image or image_embeds to this model")
+        width = self.unet.config["context_dim"]
+        check_image_embeds("image_embeds", embeds, width)
+        check_image_embeds("negative_image_embeds", negative_embeds, width)
+        size = cast(int, self.image_encoder.config.image_size)
+        if embeds is None:
+            pixels = to_pixels(image).to(self._execution_device)
+            pixels = fit_to_clip_size(pixels, clip.height, clip.width)
+            embeds = self._image_tokens(clip_pixels(pixels, size))
+        embeds = repeat_to("image", embeds, batch)
+        if not guided:
+            return embeds, None
+        if negative_embeds is None:
+            negative_embeds = self._image_tokens(unconditional_pixels(size))
+        return embeds, repeat_to("negative_image_embeds", negative_embeds, batch)
+
+    def _image_tokens(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels ``[B, 3, S, S]`` to image tokens ``[B, N, D]``."""
+        pixels = pixels.to(device=self._execution_device, dtype=self.image_encoder.dtype)
+        features = self.image_encoder(pixels).last_hidden_state  # [B, 1 + patches, C]
+        tokens: Tensor = self.image_projection(features.to(self.image_projection.dtype))
+        return tokens

@@ -1,0 +1,63 @@
+"""From prompts to the text features that the UNet attends to."""
+
+import html
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from engine.models.unet import TEXT_TOKENS
+
+logger = logging.getLogger(__name__)
+
+TextLayer = Literal["last", "penultimate"]
+
+# The released models were trained with this padding and not with the tokenizer's end token.
+_PAD_ID = 0
+
+
+def tokenise(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
+    """Token ids as the models were trained with: start, words, end, zeros.
+
+    Words that do not fit are left out (with a warning); the end token stays.
+
+    Args:
+        tokenizer: the tokenizer of the text encoder.
+        prompts: ``B`` texts, empty ones allowed.
+
+    Returns:
+        int64 ``[B, 77]``.
+    """
+    rows = []
+    for prompt in prompts:
+        # Padding and truncation of the tokenizer are settings it keeps, so several threads that
+        # share one would disturb each other; done here, its state does not change.
+        text = html.unescape(html.unescape(prompt)).strip()
+        ids: list[int] = tokenizer(text, verbose=False)["input_ids"]
+        if len(ids) > TEXT_TOKENS:
+            logger.warning("prompt: %d tokens, of which the model reads 77", len(ids))
+            ids = [*ids[: TEXT_TOKENS - 1], ids[-1]]
+        rows.append(ids + [_PAD_ID] * (TEXT_TOKENS - len(ids)))
+    return torch.tensor(rows, dtype=torch.int64)
+
+
+def encode_text(text_encoder: CLIPTextModel, token_ids: Tensor, layer: TextLayer) -> Tensor:
+    """Text features, all 77 positions, normalised by the encoder's final layer norm.
+
+    Args:
+        text_encoder: CLIP text model.
+        token_ids: ``[B, 77]``.
+        layer: "penultimate" skips the last transformer block.
+
+    Returns:
+        ``[B, 77, D]`` in the type of the encoder.
+    """
+    if layer == "last":
+        last: Tensor = text_encoder(token_ids).last_hidden_state
+        return last
+    states = text_encoder(token_ids, output_hidden_states=True).hidden_states
+    penultimate: Tensor = text_encoder.final_layer_norm(states[-2])
+    return penultimate
