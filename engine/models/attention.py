@@ -72,7 +72,8 @@ def attention(
 
 def _softmax_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5  # [..., Q, K]
-    return scores.softmax(dim=-1) @ value
+    out: Tensor = scores.softmax(dim=-1) @ value
+    return out
 
 
 def _relative_attention(
@@ -82,12 +83,13 @@ def _relative_attention(
     queries = query.movedim(-2, 0).flatten(1, -2)  # [Q, N, d]
     leading = query.shape[:-2]
     position_scores = queries @ relative.key.transpose(-1, -2)  # [Q, N, K]
-    position_scores = position_scores.unflatten(1, leading).movedim(0, -2)  # [..., Q, K]
+    position_scores = torch.unflatten(position_scores, 1, leading).movedim(0, -2)  # [..., Q, K]
     scores = (query @ key.transpose(-1, -2) + position_scores) * query.shape[-1] ** -0.5
     weights = scores.softmax(dim=-1)  # [..., Q, K]
     per_query = weights.movedim(-2, 0).flatten(1, -2)  # [Q, N, K]
-    position_values = (per_query @ relative.value).unflatten(1, leading).movedim(0, -2)
-    return weights @ value + position_values
+    position_values = torch.unflatten(per_query @ relative.value, 1, leading).movedim(0, -2)
+    out: Tensor = weights @ value + position_values
+    return out
 
 
 class RelativePositionTables(nn.Module):
@@ -182,7 +184,7 @@ class Attention(nn.Module):
         )
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, L, d]
+        return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)  # [B, heads, L, d]
 
     def _join_heads(self, x: Tensor) -> Tensor:
         return x.transpose(1, 2).flatten(2)  # [B, L, heads * d]

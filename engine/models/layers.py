@@ -6,6 +6,7 @@ of pictures, so convolutions, per-token layers and both attentions read it witho
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,28 +19,28 @@ def conv_frames(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Apply a 2-D convolution to every frame: ``[B, F, H, W, C] -> [B, F, H', W', C']``."""
     batch, frames = x.shape[:2]
     y = conv(x.flatten(0, 1).permute(0, 3, 1, 2))  # [B*F, C', H', W'], channels last
-    return y.permute(0, 2, 3, 1).unflatten(0, (batch, frames)).contiguous()
+    return torch.unflatten(y.permute(0, 2, 3, 1), 0, (batch, frames)).contiguous()
 
 
 def conv_time(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Apply a (3, 1) convolution over (frame, position): ``[B, F, H, W, C]`` keeps its shape."""
     height, width = x.shape[2:4]
     y = conv(x.flatten(2, 3).permute(0, 3, 1, 2))  # [B, C', F, H*W], channels last
-    return y.permute(0, 2, 3, 1).unflatten(2, (height, width)).contiguous()
+    return torch.unflatten(y.permute(0, 2, 3, 1), 2, (height, width)).contiguous()
 
 
 def norm_frames(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     """Group normalisation with statistics of one frame each."""
     batch, frames = x.shape[:2]
     y = _group_norm(norm, x.flatten(0, 1).permute(0, 3, 1, 2))
-    return y.permute(0, 2, 3, 1).unflatten(0, (batch, frames))
+    return torch.unflatten(y.permute(0, 2, 3, 1), 0, (batch, frames))
 
 
 def norm_clip(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     """Group normalisation with statistics over all frames of a clip."""
     height, width = x.shape[2:4]
     y = _group_norm(norm, x.flatten(2, 3).permute(0, 3, 1, 2))
-    return y.permute(0, 2, 3, 1).unflatten(2, (height, width))
+    return torch.unflatten(y.permute(0, 2, 3, 1), 2, (height, width))
 
 
 def _group_norm(norm: nn.GroupNorm, x: Tensor) -> Tensor:

@@ -30,9 +30,9 @@ _RESIDUAL = {
     "shortcut": "skip_connection",
 }
 # The released code spells it so.
-_TEMPORAL_CONVOLUTION = {f"temporal.norms.{i}": f"temopral_conv.conv{i + 1}.0" for i in range(4)} | {
-    f"temporal.convs.{i}": f"temopral_conv.conv{i + 1}.{2 if i == 0 else 3}" for i in range(4)
-}
+_TEMPORAL_CONVOLUTION = {
+    f"temporal.norms.{i}": f"temopral_conv.conv{i + 1}.0" for i in range(4)
+} | {f"temporal.convs.{i}": f"temopral_conv.conv{i + 1}.{2 if i == 0 else 3}" for i in range(4)}
 _TRANSFORMER_BLOCK = {
     "norm_1": "norm1",
     "norm_2": "norm2",
@@ -108,8 +108,8 @@ def unet_config_from_original(unet_config: Mapping[str, Any]) -> dict[str, Any]:
                     f"unet_config.{option}: only {_FIXED_OPTIONS[option]} is supported, got {value}"
                 )
         elif option in _RENAMED_OPTIONS:
-            value = tuple(value) if isinstance(value, (list, tuple)) else value
-            config[_RENAMED_OPTIONS[option]] = value
+            is_list = isinstance(value, list | tuple)
+            config[_RENAMED_OPTIONS[option]] = tuple(value) if is_list else value
         elif option not in _IGNORED_OPTIONS:
             raise ValueError(f"unet_config.{option}: unknown option")
     return config
@@ -128,7 +128,9 @@ def unet_original_names(unet: VideoUNet) -> dict[str, str]:
     return names
 
 
-def unet_from_original(state_dict: Mapping[str, Tensor], unet_config: Mapping[str, Any]) -> VideoUNet:
+def unet_from_original(
+    state_dict: Mapping[str, Tensor], unet_config: Mapping[str, Any]
+) -> VideoUNet:
     """See :meth:`engine.models.unet.VideoUNet.from_original`."""
     unet = VideoUNet(**unet_config_from_original(unet_config))
     _load_renamed(unet, unet_original_names(unet), state_dict, UNET_PREFIX)
@@ -141,7 +143,7 @@ def projection_from_original(
     """See :meth:`engine.models.projection.ImageProjection.from_original`."""
     projection = ImageProjection(**params)
     names = {name: name for name in projection.state_dict()}
-    for index in range(projection.config.depth):
+    for index in range(projection.config["depth"]):
         for ours, theirs in {
             "attention.norm_image": "0.norm1",
             "attention.norm_latents": "0.norm2",
@@ -162,7 +164,10 @@ def projection_from_original(
 
 def _unet_modules(unet: VideoUNet) -> Iterator[tuple[str, str]]:
     """Pairs of our module (or parameter) name and the released one."""
-    for embedding, original in (("time_embedding", "time_embed"), ("fps_embedding", "fps_embedding")):
+    for embedding, original in (
+        ("time_embedding", "time_embed"),
+        ("fps_embedding", "fps_embedding"),
+    ):
         for ours, theirs in _SCALAR_EMBEDDING.items():
             yield f"{embedding}.{ours}", f"{original}.{theirs}"
     yield "conv_in", "input_blocks.0.0"
@@ -174,16 +179,15 @@ def _unet_modules(unet: VideoUNet) -> Iterator[tuple[str, str]]:
             yield from _stage_modules(unet, f"down.{index}", f"input_blocks.{index + 1}")
     yield from _stage_modules(unet, "mid_in", "middle_block")
     yield from _residual_modules("mid_out", "middle_block.3")
-    original = -1
+    number = -1
     for index, block in enumerate(unet.up):
         if isinstance(block, Upsample):
             # The released code keeps the upsampling in the block before it, as its last part.
-            previous = unet.up[index - 1]
-            position = 1 if previous.spatial is None else 3
-            yield f"up.{index}.conv", f"output_blocks.{original}.{position}.conv"
+            position = 1 if unet.up[index - 1].spatial is None else 3
+            yield f"up.{index}.conv", f"output_blocks.{number}.{position}.conv"
         else:
-            original += 1
-            yield from _stage_modules(unet, f"up.{index}", f"output_blocks.{original}")
+            number += 1
+            yield from _stage_modules(unet, f"up.{index}", f"output_blocks.{number}")
     yield "norm_out", "out.0"
     yield "conv_out", "out.2"
 
@@ -202,7 +206,7 @@ def _residual_modules(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
 def _transformer_modules(unet: VideoUNet, ours: str, theirs: str) -> Iterator[tuple[str, str]]:
     for part in ("norm", "proj_in", "proj_out"):
         yield f"{ours}.{part}", f"{theirs}.{part}"
-    for index in range(unet.config.transformer_depth):
+    for index in range(unet.config["transformer_depth"]):
         block, original = f"{ours}.blocks.{index}", f"{theirs}.transformer_blocks.{index}"
         for part, part_original in _TRANSFORMER_BLOCK.items():
             yield f"{block}.{part}", f"{original}.{part_original}"
@@ -226,7 +230,10 @@ def _load_renamed(
         tensor = given[original].to(torch.float32)
         if tensor.shape != own[name].shape:
             # 1x1 convolutions stand for linear layers, (3, 1, 1) ones for (3, 1): same numbers.
-            if tensor.numel() != own[name].numel() or tensor.squeeze().shape != own[name].squeeze().shape:
+            if (
+                tensor.numel() != own[name].numel()
+                or tensor.squeeze().shape != own[name].squeeze().shape
+            ):
                 misfits.append(f"{original} {list(tensor.shape)} for {list(own[name].shape)}")
                 continue
             tensor = tensor.reshape(own[name].shape)

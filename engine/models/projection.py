@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from engine.models.attention import attention
@@ -40,7 +40,7 @@ class _PerceiverAttention(nn.Module):
         return self.to_out(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, L, d]
+        return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)  # [B, heads, L, d]
 
 
 class _FeedForward(nn.Module):
@@ -91,7 +91,7 @@ class ImageProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
         output_dim: int = 1024,
         ff_mult: int = 4,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.latents = nn.Parameter(torch.randn(1, num_queries, dim) / dim**0.5)
         self.proj_in = nn.Linear(embedding_dim, dim)
         self.layers = nn.ModuleList(_Layer(dim, heads, dim_head, ff_mult) for _ in range(depth))

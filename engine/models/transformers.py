@@ -103,9 +103,7 @@ class SpatialTransformer(nn.Module):
         """The layers that read the text, in the order in which ``forward`` takes their keys."""
         return [block.attn_2 for block in self.blocks]  # type: ignore[misc]
 
-    def forward(
-        self, x: Tensor, context: list[tuple[KeysValues, KeysValues | None]]
-    ) -> Tensor:
+    def forward(self, x: Tensor, context: list[tuple[KeysValues, KeysValues | None]]) -> Tensor:
         """``x [B, F, H, W, C]``; one entry of ``context`` a block."""
         height, width = x.shape[2:4]
         h = self.proj_in(norm_frames(self.norm, x).flatten(2, 3))  # [B, F, L, C]

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
-from diffusers.utils import BaseOutput
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.outputs import BaseOutput
 from torch import Tensor, nn
 
 from engine.models.attention import ATTENTION_BACKENDS, Attention, AttentionBackend, KeysValues
@@ -47,7 +47,7 @@ TEXT_TOKENS = 77
 
 
 @dataclass
-class VideoUNetOutput(BaseOutput):  # type: ignore[misc]
+class VideoUNetOutput(BaseOutput):
     """``sample``: the prediction, ``[B, out_channels, F, H, W]``."""
 
     sample: Tensor
@@ -146,7 +146,7 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         initial_temporal_attention: bool = True,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         _check_config(model_channels, channel_mult, num_head_channels)
         widths = [model_channels * mult for mult in channel_mult]
         embedding_dim = 4 * model_channels
@@ -252,7 +252,7 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @property
     def spatial_factor(self) -> int:
         """Latent height and width must be divisible by this, or the skips would not fit."""
-        return int(2 ** (len(self.config.channel_mult) - 1))
+        return int(2 ** (len(self.config["channel_mult"]) - 1))
 
     def use_attention(self, backend: AttentionBackend) -> None:
         """Choose how all attention layers compute; see :func:`engine.models.attention.attention`.
@@ -280,7 +280,7 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             ValueError: image tokens for a UNet without image cross-attention.
         """
-        if image_hidden_states is not None and not self.config.image_cross_attention:
+        if image_hidden_states is not None and not self.config["image_cross_attention"]:
             raise ValueError(
                 "image_hidden_states: this UNet has no image cross-attention (text-to-video)"
             )
@@ -369,10 +369,9 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         ]
 
     def _check_sample(self, sample: Tensor) -> None:
-        if sample.ndim != 5 or sample.shape[1] != self.config.in_channels:
-            raise ValueError(
-                f"sample must be [B, {self.config.in_channels}, F, H, W], got {list(sample.shape)}"
-            )
+        channels = self.config["in_channels"]
+        if sample.ndim != 5 or sample.shape[1] != channels:
+            raise ValueError(f"sample must be [B, {channels}, F, H, W], got {list(sample.shape)}")
         if any(side % self.spatial_factor for side in sample.shape[3:]):
             raise ValueError(
                 f"height and width of sample must be divisible by {self.spatial_factor}, "
@@ -380,9 +379,7 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             )
 
 
-def _check_config(
-    model_channels: int, channel_mult: Sequence[int], num_head_channels: int
-) -> None:
+def _check_config(model_channels: int, channel_mult: Sequence[int], num_head_channels: int) -> None:
     if model_channels % NORM_GROUPS:
         raise ValueError(f"model_channels must be a multiple of {NORM_GROUPS}: {model_channels}")
     if not channel_mult or channel_mult[0] != 1:

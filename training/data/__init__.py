@@ -1,0 +1,1 @@
+"""What training reads: the procedural world, its captions, and latents of its clips."""

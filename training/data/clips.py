@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -55,7 +55,8 @@ def load_clips(vae: AutoencoderKL, folder: Path, *, seed: int, count: int) -> Cl
 def _encode(vae: AutoencoderKL, scene: Scene) -> Tensor:
     frames = render(scene, range(CLIP_FRAMES)).float() / 127.5 - 1  # [F, 3, H, W]
     frames = frames.to(memory_format=torch.channels_last)
-    return vae.encode(frames).latent_dist.mode().half().contiguous()  # [F, C, h, w]
+    latents: Tensor = vae.encode(frames).latent_dist.mode()  # [F, C, h, w]
+    return latents.half().contiguous()
 
 
 def _digest(vae: AutoencoderKL) -> str:

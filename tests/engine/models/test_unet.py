@@ -60,9 +60,7 @@ def test_context_computed_once_gives_the_same_prediction() -> None:
     image = torch.randn(2, 5, 16)
     context = unet.precompute_context(given_["encoder_hidden_states"], image)
     direct = unet(**given_, image_hidden_states=image).sample
-    cached = unet(
-        given_["sample"], given_["timestep"], context=context, fps=given_["fps"]
-    ).sample
+    cached = unet(given_["sample"], given_["timestep"], context=context, fps=given_["fps"]).sample
     torch.testing.assert_close(cached, direct, rtol=0, atol=0)
 
 
@@ -157,9 +155,7 @@ def test_an_unknown_backend_is_refused() -> None:
 )
 def test_attention_backends_agree(queries: int, keys: int, heads: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    q, k, v = (
-        torch.randn(2, heads, n, 8, generator=generator) for n in (queries, keys, keys)
-    )
+    q, k, v = (torch.randn(2, heads, n, 8, generator=generator) for n in (queries, keys, keys))
     results = [attention(q, k, v, backend=b) for b in ("sdpa", "math", "sliced")]
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=1e-4, atol=1e-5)

@@ -1,0 +1,66 @@
+"""Recipes: the shipped ones are valid, wrong ones are refused by the name of the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training.cli import main
+from training.recipe import RECIPE_FOLDER, RecipeError, load_recipe
+
+GOOD = """
+name = "mine"
+[stage]
+kind = "vae"
+[optimisation]
+steps = 10
+batch_size = 4
+learning_rate = 1e-3
+"""
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPE_FOLDER.glob("*.toml")), ids=lambda p: p.stem)
+def test_shipped_recipes_are_valid_and_named_like_their_files(path: Path) -> None:
+    assert load_recipe(path.stem).name == path.stem
+
+
+def test_there_are_shipped_recipes_for_every_kind_of_stage() -> None:
+    kinds = {load_recipe(path.stem).stage.kind for path in RECIPE_FOLDER.glob("*.toml")}
+    assert kinds == {"vae", "contrastive", "text-to-video", "image-to-video"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("steps = 10", "steps = 0", "optimisation.steps"),
+        ("steps = 10", "steps = 10\nspeed = 3", "optimisation.speed"),
+        ("learning_rate = 1e-3", "learning_rate = -1", "optimisation.learning_rate"),
+        ('kind = "vae"', 'kind = "gan"', "stage"),
+        ('kind = "vae"', 'kind = "vae"\nedge_weight = -1', "stage.vae.edge_weight"),
+        ('name = "mine"', 'name = "../mine"', "name"),
+        ("[stage]", "[stage", "mine.toml"),
+    ],
+)
+def test_wrong_recipes_name_the_key(tmp_path: Path, old: str, new: str, words: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(tmp_path, GOOD.replace(old, new)))
+    assert words in str(caught.value)
+
+
+def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
+    with pytest.raises(RecipeError, match="demo-t2v, demo-t2v-images"):
+        load_recipe("nonesuch")
+
+
+def test_the_command_line_reports_it_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "nonesuch"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("training: no recipe 'nonesuch'")
+    assert error.count("\n") == 1

@@ -1,0 +1,150 @@
+"""What the two video models share in training: batches, noise, loss, and the direction probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from engine.models import VideoUNet
+from engine.pipelines.text import TextLayer, tokenise
+from engine.schedulers import make_scheduler
+from engine.schedulers.base import VideoScheduler
+from training import distributed
+from training.data.captions import caption
+from training.data.clips import ClipCache, load_clips
+from training.data.world import DIRECTIONS, Scene
+from training.recipe import DiffusionStage
+
+TEXT_LAYER: TextLayer = "penultimate"
+TRAIN_SEED = 10_000
+PROBE_SEED = 77
+PROBE_CLIPS = 32
+HIGH_NOISE = 0.6
+OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """``latents [B, C, F, h, w]``, ``token_ids [B, 77]``, ``fps [B]`` and the scenes shown."""
+
+    latents: Tensor
+    token_ids: Tensor
+    fps: Tensor
+    scenes: list[Scene]
+    first_frame: int
+
+
+def demo_scheduler(name: str = "ddim") -> VideoScheduler:
+    """The noise schedule of the demo model: velocity prediction, pure noise at the last step.
+
+    A small latent keeps its mean colour at the released schedule's last timestep; without pure
+    noise there, sampling could not choose it (arXiv 2305.08891).
+    """
+    return make_scheduler(
+        name,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    )
+
+
+class ClipSampler:
+    """Draws batches from the latent cache; every process has clips of its own."""
+
+    def __init__(self, stage: DiffusionStage, tokenizer: CLIPTokenizer, cache_folder: Path) -> None:
+        self.stage = stage
+        self.tokenizer = tokenizer
+        vae = AutoencoderKL.from_pretrained(stage.vae).eval()
+        own = stage.clips // distributed.world_size()
+        self._train = load_clips(vae, cache_folder, seed=TRAIN_SEED + distributed.rank(), count=own)
+        self._probe = load_clips(vae, cache_folder, seed=PROBE_SEED, count=4 * PROBE_CLIPS)
+
+    def clips(self, rng: np.random.Generator, count: int) -> Batch:
+        """Clips of the stage's length and stride, from their first frame on."""
+        frames = range(0, self.stage.frames * self.stage.stride, self.stage.stride)
+        return self._batch(self._train, rng, rng.integers(len(self._train), size=count), frames)
+
+    def pictures(self, rng: np.random.Generator, count: int) -> Batch:
+        """Single frames from anywhere in a clip."""
+        picks = rng.integers(len(self._train), size=count)
+        frame = int(rng.integers(self._train.latents.shape[1]))
+        return self._batch(self._train, rng, picks, range(frame, frame + 1))
+
+    def probe(self) -> tuple[Batch, Tensor]:
+        """Held-out clips that move, and the captions that say the opposite direction."""
+        rng = np.random.default_rng(PROBE_SEED)
+        moving = [i for i, s in enumerate(self._probe.scenes) if s.motion in DIRECTIONS]
+        frames = range(0, self.stage.frames * self.stage.stride, self.stage.stride)
+        batch = self._batch(self._probe, rng, np.array(moving[:PROBE_CLIPS]), frames, dropout=0)
+        rng = np.random.default_rng(PROBE_SEED)
+        turned = [caption(replace(s, motion=OPPOSITE[s.motion]), rng) for s in batch.scenes]
+        return batch, tokenise(self.tokenizer, turned)
+
+    def _batch(
+        self,
+        cache: ClipCache,
+        rng: np.random.Generator,
+        picks: np.ndarray[tuple[int], np.dtype[np.int64]],
+        frames: range,
+        *,
+        dropout: float | None = None,
+    ) -> Batch:
+        scenes = [cache.scenes[i] for i in picks]
+        dropout = self.stage.caption_dropout if dropout is None else dropout
+        captions = [caption(s, rng) for s in scenes]
+        captions = ["" if rng.random() < dropout else text for text in captions]
+        latents = cache.latents[torch.from_numpy(np.asarray(picks))][:, list(frames)].float()
+        # Label 0 says "one picture", as in common descendants of the paper.
+        labels = [0 if len(frames) == 1 else s.fps / frames.step for s in scenes]
+        return Batch(
+            latents.movedim(1, 2),
+            tokenise(self.tokenizer, captions),
+            torch.tensor(labels, dtype=torch.float32),
+            scenes,
+            frames[0],
+        )
+
+
+def draw_timesteps(rng: np.random.Generator, count: int, high_noise_share: float) -> Tensor:
+    """Uniform over 0..999, but with the given share from the upper 40 %."""
+    uniform = rng.uniform(size=count)
+    high = rng.random(size=count) < high_noise_share
+    position = np.where(high, HIGH_NOISE + (1 - HIGH_NOISE) * uniform, uniform)
+    return torch.from_numpy((position * 1000).astype(np.int64)).clamp(max=999)
+
+
+def denoising_loss(
+    unet: VideoUNet,
+    scheduler: VideoScheduler,
+    batch: Batch,
+    timesteps: Tensor,
+    noise: Tensor,
+    text: Tensor,
+    *,
+    image: Tensor | None = None,
+    skip_temporal: bool = False,
+) -> Tensor:
+    """Mean squared error of the predicted velocity."""
+    noisy = scheduler.add_noise(batch.latents, noise, timesteps)
+    target = scheduler.get_velocity(batch.latents, noise, timesteps)
+    predicted = unet(
+        noisy,
+        timesteps,
+        text,
+        fps=batch.fps,
+        image_hidden_states=image,
+        skip_temporal=skip_temporal,
+    ).sample
+    return F.mse_loss(predicted, target)
+
+
+def is_picture_step(seed: int, step: int, share: float) -> bool:
+    """Whether a step trains on pictures; the same answer on every process."""
+    return bool(np.random.default_rng([seed, step, 1]).random() < share)
