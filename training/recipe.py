@@ -78,9 +78,14 @@ class DiffusionStage(_Section):
     towers: Path
     clips: PositiveInt = 6144
     """Procedural clips in the latent cache; captions are drawn anew each time."""
+    probe_clips: PositiveInt = 24
+    """Held-out clips on which the evaluation measures what the caption is worth."""
     image_share: Share = 0.0
     """Share of steps that train on single frames and skip the temporal layers."""
     image_batch: PositiveInt = 64
+    placed_share: Share = 0.0
+    """Share of picture steps whose captions say where the object is."""
+    placed_pictures: PositiveInt = 4096
     stride: PositiveInt = 1
     """Take every stride-th frame; the fps label is the native one over the stride."""
     frames: PositiveInt = 16

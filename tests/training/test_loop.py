@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -148,5 +149,5 @@ def test_the_rate_warms_up_holds_and_falls() -> None:
     rates = [learning_rate(plan, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.025)
     assert rates[1:30] == pytest.approx([0.05] * 29)
-    assert all(a > b for a, b in zip(rates[31:], rates[32:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[31:]))
     assert rates[-1] == pytest.approx(0.0005, rel=0.1)

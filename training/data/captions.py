@@ -46,6 +46,12 @@ OTHER_MOTION_WORDS: dict[str, Sequence[str]] = {
     "still": ("standing still", "not moving", "resting", "that does not move", ""),
 }
 OPENINGS = ("", "", "", "", "a video of ", "a clip of ", "an animation of ", "show me ")
+PLACE_WORDS: dict[str, Sequence[str]] = {
+    "left": ("on the left", "to the left", "at the left"),
+    "right": ("on the right", "to the right", "at the right"),
+    "top": ("at the top", "up", "up at the top"),
+    "bottom": ("at the bottom", "down", "down at the bottom"),
+}
 # Words people add by habit; seen in training so that they do no harm.
 CLOSINGS = ("", "", "", "", "", ", 4k", ", high quality", ", smooth", " please", ", cinematic")
 
@@ -72,7 +78,10 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     """
     article = "" if rng.random() < 0.15 else ("an " if scene.colour[0] in "aeiou" else "a ")
     words = f"{article}{scene.colour} {rng.choice(np.array(SHAPE_WORDS[scene.shape]))}"
-    motion = motion_words(scene.motion, rng)
+    if scene.place is not None:
+        motion = str(rng.choice(np.array(PLACE_WORDS[scene.place])))
+    else:
+        motion = motion_words(scene.motion, rng)
     text = f"{words} {motion}".rstrip()
     if rng.random() < 0.75:
         paper = rng.choice(np.array(BACKGROUND_WORDS[scene.background]))
@@ -86,7 +95,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
 
 def every_word() -> list[str]:
     """Return all words that captions can hold, for the tokenizer's vocabulary."""
-    phrases: list[str] = [*OPENINGS, *CLOSINGS, "on a background", "against", "a an the in and"]
+    phrases: list[str] = [*OPENINGS, *CLOSINGS, "on a background", "against", "a an the in and at"]
     phrases += ["red green blue yellow purple orange"]
     for table in (SHAPE_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS, OTHER_MOTION_WORDS):
         for options in table.values():

@@ -13,7 +13,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from training.data.world import Scene, render, sample_scene
+from training.data.world import Scene, render, sample_placed_scene, sample_scene
 
 CLIP_FRAMES = 16
 
@@ -29,21 +29,32 @@ class ClipCache:
         return len(self.scenes)
 
 
-def scene_of(seed: int, index: int) -> Scene:
-    """The scene with a given number in the set with a given seed."""
-    return sample_scene(np.random.default_rng([seed, index]), frames=CLIP_FRAMES)
+def scene_of(seed: int, index: int, moving: float) -> Scene:
+    """The scene with a given number in the set with a given seed and share of movers."""
+    return sample_scene(np.random.default_rng([seed, index]), moving=moving, frames=CLIP_FRAMES)
 
 
-def load_clips(vae: AutoencoderKL, folder: Path, *, seed: int, count: int) -> ClipCache:
-    """Encode ``count`` clips, or read them from ``folder`` where that was done before.
+def load_clips(
+    vae: AutoencoderKL, folder: Path, *, seed: int, count: int, moving: float = 0.7
+) -> ClipCache:
+    """Encode ``count`` clips, or read them from ``folder`` where that was done before."""
+    scenes = [scene_of(seed, index, moving) for index in range(count)]
+    return _load(vae, folder, f"{seed}-{count}-{moving:g}", scenes, CLIP_FRAMES)
 
-    The file's name holds a digest of the autoencoder's weights, so another autoencoder never
-    reads these latents.
-    """
-    path = folder / f"latents-{_digest(vae)}-{seed}-{count}.safetensors"
-    scenes = [scene_of(seed, index) for index in range(count)]
+
+def load_placed_pictures(vae: AutoencoderKL, folder: Path, *, seed: int, count: int) -> ClipCache:
+    """The same for single pictures of objects whose place the caption names."""
+    scenes = [sample_placed_scene(np.random.default_rng([seed, i])) for i in range(count)]
+    return _load(vae, folder, f"placed-{seed}-{count}", scenes, 1)
+
+
+def _load(
+    vae: AutoencoderKL, folder: Path, name: str, scenes: list[Scene], frames: int
+) -> ClipCache:
+    # The digest of the autoencoder's weights keeps another autoencoder from reading these latents.
+    path = folder / f"latents-{_digest(vae)}-{name}.safetensors"
     if not path.exists():
-        latents = torch.stack([_encode(vae, scene) for scene in scenes])
+        latents = torch.stack([_encode(vae, scene, frames) for scene in scenes])
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.partial")
         save_file({"latents": latents}, partial)
@@ -52,10 +63,10 @@ def load_clips(vae: AutoencoderKL, folder: Path, *, seed: int, count: int) -> Cl
 
 
 @torch.no_grad()
-def _encode(vae: AutoencoderKL, scene: Scene) -> Tensor:
-    frames = render(scene, range(CLIP_FRAMES)).float() / 127.5 - 1  # [F, 3, H, W]
-    frames = frames.to(memory_format=torch.channels_last)
-    latents: Tensor = vae.encode(frames).latent_dist.mode()  # [F, C, h, w]
+def _encode(vae: AutoencoderKL, scene: Scene, frames: int) -> Tensor:
+    pixels = render(scene, range(frames)).float() / 127.5 - 1  # [F, 3, H, W]
+    pixels = pixels.to(memory_format=torch.channels_last)
+    latents: Tensor = vae.encode(pixels).latent_dist.mode()  # [F, C, h, w]
     return latents.half().contiguous()
 
 

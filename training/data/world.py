@@ -37,6 +37,12 @@ DIRECTIONS: dict[str, tuple[int, int]] = {
     "up": (0, -1),
     "down": (0, 1),
 }
+PLACES: dict[str, tuple[int, int]] = {
+    "left": (-1, 0),
+    "right": (1, 0),
+    "top": (0, -1),
+    "bottom": (0, 1),
+}
 MOTIONS = (*DIRECTIONS, "grow", "shrink", "spin", "still")
 FPS_LABELS = (8, 12, 16, 24)
 
@@ -53,6 +59,7 @@ class Scene:
 
     ``x, y`` is the centre of the object in frame 0, ``radius`` its half size there (pixels),
     ``angle`` its rotation (radians), ``fps`` the label that fixes the time between frames.
+    ``place`` is a name of :data:`PLACES` where the caption shall say where the object is.
     """
 
     shape: str
@@ -64,6 +71,7 @@ class Scene:
     y: float
     radius: float
     angle: float
+    place: str | None = None
 
     def pose(self, frame: float) -> tuple[float, float, float, float]:
         """Return ``x, y, radius, angle`` of the object at a (fractional) frame index."""
@@ -125,6 +133,30 @@ def sample_scene(
             y=CANVAS / 2 - dy * back + rng.uniform(-7, 7) * (dy == 0) + rng.uniform(-2, 2),
         )
     return scene
+
+
+def sample_placed_scene(rng: np.random.Generator) -> Scene:
+    """Draw a scene that stands still near one side of the canvas, which its caption names.
+
+    A network without position embeddings finds left and right through the zeros at its borders
+    alone. Objects far out make that a strong signal long before slow movements would.
+    """
+    place = str(rng.choice(list(PLACES)))
+    dx, dy = PLACES[place]
+    radius = rng.uniform(9, 13)
+    out = CANVAS / 2 - radius - rng.uniform(0, 5)
+    return Scene(
+        shape=str(rng.choice(SHAPES)),
+        colour=str(rng.choice(list(COLOURS))),
+        background=str(rng.choice(list(BACKGROUNDS))),
+        motion="still",
+        fps=FPS_LABELS[0],
+        x=CANVAS / 2 + dx * out + rng.uniform(-7, 7) * (dx == 0),
+        y=CANVAS / 2 + dy * out + rng.uniform(-7, 7) * (dy == 0),
+        radius=radius,
+        angle=0.0,
+        place=place,
+    )
 
 
 def _signed_distance(

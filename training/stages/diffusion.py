@@ -18,14 +18,14 @@ from engine.schedulers import make_scheduler
 from engine.schedulers.base import VideoScheduler
 from training import distributed
 from training.data.captions import caption
-from training.data.clips import ClipCache, load_clips
-from training.data.world import DIRECTIONS, Scene
+from training.data.clips import ClipCache, load_clips, load_placed_pictures
+from training.data.world import Scene
 from training.recipe import DiffusionStage
 
 TEXT_LAYER: TextLayer = "penultimate"
 TRAIN_SEED = 10_000
+PLACED_SEED = 20_000
 PROBE_SEED = 77
-PROBE_CLIPS = 32
 HIGH_NOISE = 0.6
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 
@@ -64,7 +64,20 @@ class ClipSampler:
         vae = AutoencoderKL.from_pretrained(stage.vae).eval()
         own = stage.clips // distributed.world_size()
         self._train = load_clips(vae, cache_folder, seed=TRAIN_SEED + distributed.rank(), count=own)
-        self._probe = load_clips(vae, cache_folder, seed=PROBE_SEED, count=4 * PROBE_CLIPS)
+        self._probe = load_clips(
+            vae, cache_folder, seed=PROBE_SEED, count=stage.probe_clips, moving=1.0
+        )
+
+        self._placed = (
+            load_placed_pictures(
+                vae,
+                cache_folder,
+                seed=PLACED_SEED + distributed.rank(),
+                count=distributed.share_of(stage.placed_pictures),
+            )
+            if stage.placed_share > 0
+            else None
+        )
 
     def clips(self, rng: np.random.Generator, count: int) -> Batch:
         """Clips of the stage's length and stride, from their first frame on."""
@@ -72,7 +85,10 @@ class ClipSampler:
         return self._batch(self._train, rng, rng.integers(len(self._train), size=count), frames)
 
     def pictures(self, rng: np.random.Generator, count: int) -> Batch:
-        """Single frames from anywhere in a clip."""
+        """Single frames from anywhere in a clip, or pictures with a place."""
+        if self._placed is not None and rng.random() < self.stage.placed_share:
+            picks = rng.integers(len(self._placed), size=count)
+            return self._batch(self._placed, rng, picks, range(1))
         picks = rng.integers(len(self._train), size=count)
         frame = int(rng.integers(self._train.latents.shape[1]))
         return self._batch(self._train, rng, picks, range(frame, frame + 1))
@@ -80,9 +96,8 @@ class ClipSampler:
     def probe(self) -> tuple[Batch, Tensor]:
         """Held-out clips that move, and the captions that say the opposite direction."""
         rng = np.random.default_rng(PROBE_SEED)
-        moving = [i for i, s in enumerate(self._probe.scenes) if s.motion in DIRECTIONS]
         frames = range(0, self.stage.frames * self.stage.stride, self.stage.stride)
-        batch = self._batch(self._probe, rng, np.array(moving[:PROBE_CLIPS]), frames, dropout=0)
+        batch = self._batch(self._probe, rng, np.arange(len(self._probe)), frames, dropout=0)
         rng = np.random.default_rng(PROBE_SEED)
         turned = [caption(replace(s, motion=OPPOSITE[s.motion]), rng) for s in batch.scenes]
         return batch, tokenise(self.tokenizer, turned)
