@@ -1,0 +1,41 @@
+"""The engine's command line: ``python -m engine models`` and ``python -m engine generate``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from engine.cli import generate, models
+from engine.cli.errors import CommandError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 2 for wrong usage or settings, 1 otherwise."""
+    parser = argparse.ArgumentParser(
+        prog="python -m engine", description="Video diffusion without a bot."
+    )
+    parser.add_argument("--verbose", action="store_true", help="show what the engine logs")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (models, generate):
+        command.add_parser(commands)
+    parsed = parser.parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO if parsed.verbose else logging.CRITICAL,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        parsed.run(parsed)
+    except CommandError as error:
+        print(error, file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

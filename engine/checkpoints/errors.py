@@ -1,0 +1,27 @@
+"""What can be wrong with a model, each as one sentence for the person who installed it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+
+class ModelLoadError(Exception):
+    """A model folder cannot be turned into a pipeline; the text is one clear sentence."""
+
+
+class UnknownModelError(ModelLoadError):
+    """No model of that name is installed.
+
+    Attributes:
+        name: what was asked for.
+        known: the names that exist.
+    """
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        close = difflib.get_close_matches(name, self.known, n=2, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        listed = ", ".join(self.known) or "none is installed"
+        super().__init__(f"There is no model {name!r}.{hint} Known models: {listed}.")

@@ -1,0 +1,86 @@
+"""``floor33.json``: the facts a model folder states about itself.
+
+It lies beside ``model_index.json`` and holds what neither the weights nor the component configs
+say: the sizes, rates and samplers the model was made for, and its licence.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from engine.checkpoints.errors import ModelLoadError
+
+FACTS_FILE = "floor33.json"
+
+Task = Literal["text-to-video", "image-to-video"]
+Pixels = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
+FramesPerSecond = Annotated[int, Field(ge=1, le=120)]
+_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class ModelFacts(BaseModel):
+    """The contents of ``floor33.json``, validated.
+
+    Sizes are pixels, ``fps`` frames per second, ``guidance`` the classifier-free guidance scale
+    (1 is no guidance). ``sizes`` lists further (width, height) pairs beside the native one;
+    ``scheduler`` is a name that ``engine.schedulers.make_scheduler`` knows.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    name: Annotated[str, Field(pattern=_NAME_PATTERN)]
+    title: Annotated[str, Field(min_length=1, max_length=80)]
+    task: Task
+    width: Pixels
+    height: Pixels
+    sizes: tuple[tuple[Pixels, Pixels], ...] = ()
+    num_frames: Annotated[int, Field(ge=1, le=1024)]
+    fps: Annotated[tuple[FramesPerSecond, ...], Field(min_length=1)]
+    default_fps: FramesPerSecond
+    default_steps: Annotated[int, Field(ge=1, le=1000)]
+    max_steps: Annotated[int, Field(ge=1, le=1000)] = 100
+    default_guidance: Annotated[float, Field(ge=1.0, le=100.0)]
+    max_guidance: Annotated[float, Field(ge=1.0, le=100.0)] = 20.0
+    scheduler: Annotated[str, Field(min_length=1)]
+    licence: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _defaults_lie_inside_the_ranges(self) -> Self:
+        if self.default_fps not in self.fps:
+            raise ValueError(f"default_fps {self.default_fps} is not one of fps {list(self.fps)}")
+        if self.default_steps > self.max_steps:
+            raise ValueError(
+                f"default_steps {self.default_steps} exceeds max_steps {self.max_steps}"
+            )
+        if self.default_guidance > self.max_guidance:
+            raise ValueError(
+                f"default_guidance {self.default_guidance} exceeds max_guidance {self.max_guidance}"
+            )
+        return self
+
+
+def read_facts(folder: Path) -> ModelFacts:
+    """Read and check a folder's ``floor33.json``.
+
+    Raises:
+        ModelLoadError: the file is missing, no JSON, or states something impossible; the text
+            names the key.
+    """
+    path = folder / FACTS_FILE
+    try:
+        raw = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelLoadError(f"{path} is missing.") from None
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"{path} cannot be read as JSON: {error}.") from error
+    try:
+        return ModelFacts.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        where = f"{key}: " if key else ""
+        raise ModelLoadError(f"{path}: {where}{first['msg']}.") from error

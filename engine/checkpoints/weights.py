@@ -1,0 +1,136 @@
+"""The weight files of a model folder: which there are, whether they are whole, which they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from engine.checkpoints.errors import ModelLoadError
+
+MODEL_INDEX = "model_index.json"
+REVISION_LENGTH = 12
+_WITHOUT_WEIGHTS = frozenset({"scheduler", "tokenizer", "feature_extractor"})
+
+_Stamp = tuple[str, int, int]  # path, modification time in ns, size
+
+
+def components(folder: Path) -> dict[str, str]:
+    """Component name to class name, as the folder's ``model_index.json`` lists them.
+
+    Raises:
+        ModelLoadError: there is no such file, or it is not the JSON object it should be.
+    """
+    path = folder / MODEL_INDEX
+    index = read_json_object(path)
+    parts = {
+        name: value[1]
+        for name, value in index.items()
+        if isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)
+    }
+    if not parts:
+        raise ModelLoadError(f"{path} lists no components.")
+    return parts
+
+
+def read_json_object(path: Path) -> dict[str, object]:
+    """A JSON object from a file.
+
+    Raises:
+        ModelLoadError: the file is missing or holds something else.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelLoadError(f"{path} is missing.") from None
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"{path} cannot be read as JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise ModelLoadError(f"{path} does not hold a JSON object.")
+    return value
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """All safetensors files of the folder's components, sorted by path.
+
+    Raises:
+        ModelLoadError: a component has no folder, no safetensors file, or lacks a part of a sharded
+            one.
+    """
+    found: list[Path] = []
+    for name in components(folder):
+        component = folder / name
+        if not component.is_dir():
+            raise ModelLoadError(f"The folder {component} is missing.")
+        if name not in _WITHOUT_WEIGHTS:
+            found.extend(_component_weights(component))
+    return tuple(sorted(found))
+
+
+def _component_weights(component: Path) -> list[Path]:
+    files = sorted(component.glob("*.safetensors"))
+    if not files:
+        raise ModelLoadError(f"{component} holds no .safetensors weights.")
+    for index in component.glob("*.safetensors.index.json"):
+        shards = read_json_object(index).get("weight_map")
+        wanted = set(shards.values()) if isinstance(shards, dict) else set()
+        missing = sorted(wanted - {file.name for file in files})
+        if missing:
+            raise ModelLoadError(f"{component} lacks the weight file {missing[0]}.")
+    return files
+
+
+class WeightInspector:
+    """Checks and fingerprints weight files, and remembers the answer until a file changes.
+
+    The first look at a large model reads all of it once (for the fingerprint); later ones cost a
+    few ``stat`` calls. Safe to use from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._digests: dict[_Stamp, bytes] = {}
+
+    def revision(self, folder: Path) -> str:
+        """Which weights these are: 12 hex digits of a SHA-256 over all weight files.
+
+        Raises:
+            ModelLoadError: weights are missing or damaged; the text names the file.
+        """
+        files = weight_files(folder)
+        overall = hashlib.sha256()
+        for file in files:
+            overall.update(file.relative_to(folder).as_posix().encode() + b"\0")
+            overall.update(self._digest(file))
+        return overall.hexdigest()[:REVISION_LENGTH]
+
+    def _digest(self, file: Path) -> bytes:
+        try:
+            stat = file.stat()
+            stamp = (str(file), stat.st_mtime_ns, stat.st_size)
+            with self._lock:
+                known = self._digests.get(stamp)
+            if known is not None:
+                return known
+            _check_header(file)
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").digest()
+        except OSError as error:
+            raise ModelLoadError(f"{file} cannot be read: {error.strerror or error}.") from error
+        with self._lock:
+            self._digests[stamp] = digest
+        return digest
+
+
+def _check_header(file: Path) -> None:
+    """Refuse a truncated or foreign file: the header must describe exactly the bytes there are."""
+    try:
+        with safe_open(str(file), framework="np") as tensors:
+            empty = not tensors.keys()
+    except SafetensorError as error:
+        raise ModelLoadError(f"{file} is damaged or no safetensors file ({error}).") from error
+    if empty:
+        raise ModelLoadError(f"{file} holds no tensors.")

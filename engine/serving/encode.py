@@ -1,0 +1,143 @@
+"""Frames to an MP4 that plays everywhere: H.264, yuv420p, index first."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import imageio_ffmpeg
+import numpy as np
+import numpy.typing as npt
+
+TIMEOUT_S: Final = 900
+_STDERR_CHARS = 800
+_DISK_FULL = "No space left on device"
+
+
+class EncoderMissingError(RuntimeError):
+    """There is no ffmpeg that can be run."""
+
+
+class EncodeError(RuntimeError):
+    """ffmpeg refused or broke off; the text ends with what it said."""
+
+
+def find_ffmpeg() -> str:
+    """The path of the ffmpeg that imageio-ffmpeg brings or finds.
+
+    Raises:
+        EncoderMissingError: there is none, or IMAGEIO_FFMPEG_EXE names none.
+    """
+    try:
+        executable = str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise EncoderMissingError(str(error)) from error
+    if shutil.which(executable) is None:
+        raise EncoderMissingError(f"{executable} is no program that can be run.")
+    return executable
+
+
+def enlargement(width: int, height: int, min_short_side: int) -> int:
+    """The whole factor by which a clip is enlarged.
+
+    It is the smallest that brings the short side to ``min_short_side`` pixels and, for clips that
+    are enlarged at all, makes both sides even, as yuv420p needs.
+    """
+    factor = max(1, math.ceil(min_short_side / min(width, height)))
+    if factor > 1 and (width * factor % 2 or height * factor % 2):
+        factor += 1
+    return factor
+
+
+def encode_mp4(
+    frames: npt.NDArray[np.uint8],
+    path: Path,
+    *,
+    fps: int,
+    crf: int,
+    min_short_side: int,
+    comment: str,
+) -> None:
+    """Write a clip; the same arguments give the same bytes.
+
+    Small clips are enlarged by a whole factor (Lanczos); of a large clip with an odd side the last
+    row or column is left out. The file appears complete or not at all.
+
+    Args:
+        frames: [F, H, W, 3], RGB.
+        path: the file to write; its folder exists. An older file is replaced.
+        fps: frames per second of playback.
+        crf: H.264 quality, 0 to 51, less is better.
+        min_short_side: pixels that the short side shall have at least.
+        comment: kept in the file's ``comment`` tag.
+
+    Raises:
+        EncoderMissingError: there is no ffmpeg.
+        EncodeError: ffmpeg failed.
+        OSError: the file cannot be written; ENOSPC when the disk is full.
+    """
+    executable = find_ffmpeg()
+    part = path.with_name(f".{path.stem}.part.mp4")
+    try:
+        _run(
+            [
+                executable,
+                *("-hide_banner", "-loglevel", "error", "-nostdin", "-y"),
+                *_input_arguments(frames, fps),
+                *_filter_arguments(frames.shape[2], frames.shape[1], min_short_side),
+                *("-an", "-c:v", "libx264", "-preset", "medium", "-crf", str(crf)),
+                *("-pix_fmt", "yuv420p", "-movflags", "+faststart"),
+                *("-metadata", f"comment={comment}", "-f", "mp4", os.fspath(part)),
+            ],
+            frames,
+        )
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _input_arguments(frames: npt.NDArray[np.uint8], fps: int) -> list[str]:
+    height, width = frames.shape[1:3]
+    size = f"{width}x{height}"
+    return ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps), "-i", "pipe:0"]
+
+
+def _filter_arguments(width: int, height: int, min_short_side: int) -> list[str]:
+    factor = enlargement(width, height, min_short_side)
+    # Said both in the pixels and in the tags: players guess the colour matrix of untagged files.
+    bt709 = "out_color_matrix=bt709:out_range=tv"
+    filters = [
+        f"crop={width - width * factor % 2}:{height - height * factor % 2}:0:0",
+        f"scale=iw*{factor}:ih*{factor}:flags=lanczos+accurate_rnd+full_chroma_int:{bt709}",
+        "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709",
+    ]
+    return ["-vf", ",".join(filters)]
+
+
+def _run(command: list[str], frames: npt.NDArray[np.uint8]) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            input=np.ascontiguousarray(frames).data,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=TIMEOUT_S,
+            check=False,
+            # Ctrl-C ends the program in an orderly way, not the encoder under its feet.
+            start_new_session=True,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise EncoderMissingError(f"{command[0]} cannot be run: {error.strerror}.") from error
+    except subprocess.TimeoutExpired as error:
+        raise EncodeError(f"ffmpeg did not finish within {TIMEOUT_S} s") from error
+    if done.returncode == 0:
+        return
+    said = done.stderr.decode(errors="replace").strip()
+    if _DISK_FULL in said:
+        raise OSError(errno.ENOSPC, _DISK_FULL)
+    raise EncodeError(f"ffmpeg ended with code {done.returncode}: {said[-_STDERR_CHARS:]}")

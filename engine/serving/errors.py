@@ -1,0 +1,57 @@
+"""What submitting a job, or waiting for it, can raise. Every text is meant for a user's eyes."""
+
+from __future__ import annotations
+
+from engine.serving.events import FailureReason
+
+
+class EngineSettingsError(ValueError):
+    """A value of the engine's settings is wrong.
+
+    Attributes:
+        key: the setting.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        self.key = key
+        super().__init__(f"{key}: {message}")
+
+
+class RequestError(ValueError):
+    """A request that no job is made of; nothing was queued.
+
+    Attributes:
+        field: the field of the request that is at fault.
+        message: one sentence that names the allowed values.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        self.message = message
+        super().__init__(message)
+
+
+class QueueFullError(RequestError):
+    """As many jobs are waiting as the engine accepts."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(
+            "queue", f"The queue is full ({capacity} jobs are waiting). Please try again later."
+        )
+
+
+class EngineClosed(RuntimeError):  # noqa: N818 - a state, like asyncio.QueueShutDown
+    """The engine has been closed and takes no more jobs."""
+
+
+class JobFailed(RuntimeError):  # noqa: N818 - the outcome of a job, not a fault of the caller
+    """The job ended with a :class:`~engine.serving.events.Failed` event."""
+
+    def __init__(self, reason: FailureReason, message: str) -> None:
+        self.reason = reason
+        self.message = message
+        super().__init__(message)
+
+
+class JobCancelled(RuntimeError):  # noqa: N818 - the outcome of a job, not a fault of the caller
+    """The job was cancelled before it had a result."""

@@ -1,0 +1,96 @@
+"""What a job reports while it waits and runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class FailureReason(StrEnum):
+    """Why a job failed: what to tell people apart by."""
+
+    INVALID_REQUEST = "invalid_request"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    OUT_OF_MEMORY = "out_of_memory"
+    ENCODER_MISSING = "encoder_missing"
+    DISK_FULL = "disk_full"
+    NON_FINITE = "non_finite"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationResult:
+    """A finished clip and everything needed to make it again.
+
+    ``width`` and ``height`` are what the model drew, in pixels; the file may be enlarged by an
+    integer factor. ``duration_s`` is the length of the clip and ``elapsed_s`` the time the
+    rendering took, without waiting and without loading the model.
+    """
+
+    job_id: str
+    path: Path
+    sidecar: Path
+    model: str
+    model_revision: str
+    seed: int
+    steps: int
+    fps: int
+    guidance: float
+    width: int
+    height: int
+    num_frames: int
+    duration_s: float
+    elapsed_s: float
+    prompt: str
+    negative_prompt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The job waits; ``position`` 1 is next. Repeated whenever the position changes."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A worker has taken the job; ``device`` is a torch device name."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """``step`` of ``total_steps`` is done.
+
+    ``preview`` is a small WebP picture of the clip so far, present in a few events of a job only.
+    """
+
+    step: int
+    total_steps: int
+    preview: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The clip is on disk, complete."""
+
+    result: GenerationResult
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job ended without a clip; ``message`` is one sentence for the person who asked."""
+
+    reason: FailureReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The job was cancelled, or the engine was closed; nothing is left on disk."""
+
+
+Terminal = Finished | Failed | Cancelled
+Event = Queued | Started | Progress | Terminal

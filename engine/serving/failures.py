@@ -1,0 +1,77 @@
+"""Which failure a user is told about when something raises."""
+
+from __future__ import annotations
+
+import errno
+import logging
+
+import torch
+
+from engine.checkpoints.errors import ModelLoadError
+from engine.serving.encode import EncoderMissingError
+from engine.serving.events import Failed, FailureReason
+
+logger = logging.getLogger(__name__)
+
+_DISK_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class NonFiniteError(ArithmeticError):
+    """The model produced NaN or infinite values."""
+
+
+class DiskFullError(OSError):
+    """Less space is free than a job needs."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.ENOSPC, message)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that a device or the machine ran out of memory."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # The CPU's allocator has no exception type of its own.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def failure_of(error: BaseException, job_id: str) -> Failed:
+    """The failure event for what a job raised; logs everything an operator should see.
+
+    The message is for the person who asked for the clip. Details such as paths, which belong to
+    the operator, go to the log only.
+    """
+    if is_out_of_memory(error):
+        logger.error("job %s ran out of memory: %s", job_id, error)
+        return Failed(
+            FailureReason.OUT_OF_MEMORY,
+            "There was not enough memory for this clip. Try a smaller size or fewer frames.",
+        )
+    if isinstance(error, ModelLoadError):
+        logger.error("job %s: %s", job_id, error)
+        return Failed(
+            FailureReason.MODEL_UNAVAILABLE,
+            "The model cannot be loaded at the moment. Its operator finds the reason in the log.",
+        )
+    if isinstance(error, EncoderMissingError):
+        logger.error("job %s: no video encoder: %s", job_id, error)
+        return Failed(
+            FailureReason.ENCODER_MISSING,
+            "The video encoder (ffmpeg) is missing on the machine that runs this.",
+        )
+    if isinstance(error, OSError) and error.errno in _DISK_FULL_CODES:
+        logger.error("job %s: the disk is full: %s", job_id, error)
+        return Failed(
+            FailureReason.DISK_FULL,
+            "The disk of the machine that runs this is full. Nothing was kept.",
+        )
+    if isinstance(error, NonFiniteError):
+        logger.error("job %s: %s", job_id, error)
+        return Failed(
+            FailureReason.NON_FINITE,
+            "The model produced no valid picture. Try another seed, or less guidance.",
+        )
+    logger.error("job %s failed", job_id, exc_info=error)
+    return Failed(
+        FailureReason.INTERNAL, "Something went wrong while making this clip. It has been logged."
+    )

@@ -1,0 +1,157 @@
+"""The MP4 files: read back with a decoder, frame by frame."""
+
+import errno
+import json
+import struct
+import sys
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from engine.serving.encode import EncodeError, EncoderMissingError, encode_mp4, enlargement
+
+Frames = npt.NDArray[np.uint8]
+
+
+def moving_box(count: int = 6, height: int = 64, width: int = 64) -> Frames:
+    frames = np.full((count, height, width, 3), (30, 60, 200), dtype=np.uint8)
+    for index in range(count):
+        frames[index, 16:32, 4 + 6 * index : 20 + 6 * index] = (220, 40, 30)
+    return frames
+
+
+def encode(frames: Frames, path: Path, **changes: object) -> None:
+    options: dict[str, object] = {"fps": 8, "crf": 8, "min_short_side": 320, "comment": "{}"}
+    encode_mp4(frames, path, **(options | changes))  # type: ignore[arg-type]
+
+
+def decode(path: Path) -> tuple[dict[str, object], Frames]:
+    reader = imageio_ffmpeg.read_frames(path)
+    facts = next(reader)
+    width, height = facts["size"]
+    frames = [np.frombuffer(raw, np.uint8).reshape(height, width, 3) for raw in reader]
+    return facts, np.stack(frames)
+
+
+def top_level_boxes(path: Path) -> list[str]:
+    data, names, at = path.read_bytes(), [], 0
+    while at < len(data):
+        (size,) = struct.unpack(">I", data[at : at + 4])
+        names.append(data[at + 4 : at + 8].decode("latin-1"))
+        assert size >= 8, "64-bit boxes are for files of 4 GiB"
+        at += size
+    return names
+
+
+def test_frames_come_back_as_they_went_in(tmp_path: Path) -> None:
+    frames = moving_box()
+    encode(frames, tmp_path / "clip.mp4")
+    facts, decoded = decode(tmp_path / "clip.mp4")
+    assert decoded.shape == (6, 320, 320, 3)
+    assert facts["fps"] == 8
+    assert facts["codec"] == "h264"
+    assert str(facts["pix_fmt"]).startswith("yuv420p")
+    assert facts["duration"] == pytest.approx(6 / 8, abs=0.01)
+    middles = decoded[:, 2::5, 2::5].astype(int)  # the middle of every enlarged pixel
+    inside = np.zeros(frames.shape[:3], dtype=bool)
+    inside[:, 2:-2, 2:-2] = True
+    error = np.abs(middles - frames)[inside]
+    assert error.mean() < 4
+    assert np.abs(middles[0, 24, 10] - (220, 40, 30)).max() < 12
+    assert np.abs(middles[5, 24, 40] - (220, 40, 30)).max() < 12
+
+
+@pytest.mark.parametrize("fps", [1, 8, 12, 24, 30])
+def test_the_rate_is_exact(tmp_path: Path, fps: int) -> None:
+    encode(moving_box(5, 16, 16), tmp_path / "clip.mp4", fps=fps, min_short_side=32)
+    facts, decoded = decode(tmp_path / "clip.mp4")
+    assert facts["fps"] == fps
+    assert len(decoded) == 5
+
+
+def test_one_frame_is_a_clip(tmp_path: Path) -> None:
+    encode(moving_box(1), tmp_path / "clip.mp4")
+    assert len(decode(tmp_path / "clip.mp4")[1]) == 1
+
+
+def test_the_index_comes_first(tmp_path: Path) -> None:
+    encode(moving_box(), tmp_path / "clip.mp4")
+    boxes = top_level_boxes(tmp_path / "clip.mp4")
+    assert boxes.index("moov") < boxes.index("mdat")
+
+
+def test_the_comment_survives(tmp_path: Path) -> None:
+    comment = json.dumps({"prompt": 'a "cat" = 100 % ; \\ \n\0 snow 雪', "seed": 2**32 - 1})
+    encode(moving_box(), tmp_path / "clip.mp4", comment=comment)
+    import av
+
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        assert container.metadata["comment"] == comment
+        assert container.streams.video[0].codec_context.color_range == 1  # limited, as tagged
+
+
+def test_equal_frames_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        encode(moving_box(), tmp_path / name)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "factor"),
+    [(64, 64, 5), (320, 320, 1), (512, 320, 1), (40, 24, 14), (107, 107, 4), (1024, 576, 1)],
+)
+def test_small_clips_are_enlarged_by_a_whole_factor(width: int, height: int, factor: int) -> None:
+    assert enlargement(width, height, 320) == factor
+
+
+def test_odd_sides_become_even(tmp_path: Path) -> None:
+    encode(moving_box(2, 33, 47), tmp_path / "small.mp4", min_short_side=64)
+    assert decode(tmp_path / "small.mp4")[1].shape == (2, 66, 94, 3)
+    encode(moving_box(2, 33, 47), tmp_path / "large.mp4", min_short_side=2)
+    assert decode(tmp_path / "large.mp4")[1].shape == (2, 32, 46, 3)
+
+
+def test_an_older_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"old")
+    encode(moving_box(), tmp_path / "clip.mp4")
+    assert len(decode(tmp_path / "clip.mp4")[1]) == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def encoder_that(tmp_path: Path, script: str) -> Path:
+    """A program in the encoder's place."""
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\nimport sys\n{script}\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_what_ffmpeg_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "open(sys.argv[-1], 'w').write('half'); sys.exit('Unknown encoder libx264')"
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(encoder_that(tmp_path, script)))
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(EncodeError, match="code 1: Unknown encoder libx264"):
+        encode(moving_box(), out / "clip.mp4")
+    assert list(out.iterdir()) == []
+
+
+def test_a_full_disk_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "open(sys.argv[-1], 'w').write('half'); sys.exit('av: No space left on device')"
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(encoder_that(tmp_path, script)))
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(OSError, match="No space left") as caught:
+        encode(moving_box(), out / "clip.mp4")
+    assert caught.value.errno == errno.ENOSPC
+    assert list(out.iterdir()) == []
+
+
+def test_a_missing_encoder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "nowhere" / "ffmpeg"))
+    with pytest.raises(EncoderMissingError, match="nowhere"):
+        encode(moving_box(), tmp_path / "clip.mp4")
