@@ -71,6 +71,15 @@ class ContrastiveStage(_Section):
     frames: tuple[Annotated[int, Field(ge=0)], ...] = (0, 7, 15)
 
 
+class CaptionFactsStage(_Section):
+    """Text tower alone: every token shall carry what the caption says."""
+
+    kind: Literal["caption-facts"] = "caption-facts"
+    towers: Path
+    start: Path
+    """Folder that holds the ``text_encoder`` to begin with."""
+
+
 class DiffusionStage(_Section):
     """What text-to-video and image-to-video training have in common."""
 
@@ -103,6 +112,8 @@ class TextToVideoStage(DiffusionStage):
 
     kind: Literal["text-to-video"] = "text-to-video"
     start: Path | None = None
+    text: Path | None = None
+    """Folder with another ``text_encoder`` than ``start`` has."""
     model_channels: PositiveInt = 64
     channel_mult: tuple[PositiveInt, ...] = (1, 2)
     num_res_blocks: PositiveInt = 1
@@ -126,7 +137,7 @@ class ImageToVideoStage(DiffusionStage):
 
 
 Stage = Annotated[
-    VaeStage | ContrastiveStage | TextToVideoStage | ImageToVideoStage,
+    VaeStage | ContrastiveStage | CaptionFactsStage | TextToVideoStage | ImageToVideoStage,
     Field(discriminator="kind"),
 ]
 

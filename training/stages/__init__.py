@@ -6,6 +6,7 @@ from typing import assert_never
 
 from training.loop import Task
 from training.recipe import (
+    CaptionFactsStage,
     ContrastiveStage,
     ImageToVideoStage,
     Recipe,
@@ -26,6 +27,10 @@ def make_task(recipe: Recipe) -> Task:
             from training.stages.contrastive import ContrastiveTask
 
             return ContrastiveTask(stage, plan)
+        case CaptionFactsStage() as stage:
+            from training.stages.caption_facts import CaptionFactsTask
+
+            return CaptionFactsTask(stage, plan)
         case TextToVideoStage() as stage:
             from training.stages.text_to_video import TextToVideoTask
 

@@ -57,7 +57,9 @@ class TextToVideoTask:
                 temporal_length=CLIP_FRAMES,
             )
         else:
-            text_encoder = CLIPTextModel.from_pretrained(stage.start / "text_encoder")
+            text_encoder = CLIPTextModel.from_pretrained(
+                (stage.text or stage.start) / "text_encoder"
+            )
             unet = VideoUNet.from_pretrained(stage.start / "unet")
         self.model = TextToVideo(unet, text_encoder)
         self.tokenizer = tokenizer
