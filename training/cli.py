@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from training.loop import TrainingError
 from training.recipe import Recipe, RecipeError, load_recipe
@@ -79,11 +81,25 @@ def _run(options: argparse.Namespace) -> None:
 
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", str(_free_port()))
-    spawn(
+    workers = spawn(
         _worker,
         args=(recipe, folder, options.processes, options.threads or 1),
         nprocs=options.processes,
+        join=False,
     )
+    assert workers is not None
+
+    def pass_on(_signal: int, _frame: FrameType | None) -> None:
+        for process in workers.processes:
+            process.terminate()
+
+    # Each worker saves and ends at SIGTERM; without this they would train on without us.
+    previous = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        while not workers.join():
+            pass
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _worker(rank: int, recipe: Recipe, folder: Path, world: int, threads: int | None) -> None:

@@ -30,6 +30,15 @@ def share_of(batch_size: int) -> int:
     return batch_size // world_size()
 
 
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set on any process; all must ask at the same point."""
+    if world_size() == 1:
+        return flag
+    votes = torch.tensor([float(flag)])
+    dist.all_reduce(votes)
+    return bool(votes.item())
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace every gradient by its mean over the processes.
 

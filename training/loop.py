@@ -148,8 +148,10 @@ def run(task: Task, recipe: Recipe, folder: Path) -> None:
             last = done == plan.steps
             figures = {"loss": loss.item(), "grad_norm": norm.item(), "lr": rate}
             evaluate = last or done % books.evaluate_every == 0
+            # Agreed on, or one process would wait for another that has ended already.
+            stopping = distributed.any_process(stop.requested)
             if distributed.rank() != 0:
-                if stop.requested:
+                if stopping:
                     return
                 continue
             log.collect(figures)
@@ -159,11 +161,11 @@ def run(task: Task, recipe: Recipe, folder: Path) -> None:
                     log.write(done, task.evaluate())
             elif done % books.log_every == 0:
                 log.write(done, {})
-            if last or stop.requested or done % books.save_every == 0:
+            if last or stopping or done % books.save_every == 0:
                 save_checkpoint(folder, recipe, done, task.model, optimizer, average.weights)
                 with average.swapped_in(task.model):
                     task.export(folder / "model")
-            if stop.requested:
+            if stopping:
                 return
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,7 @@ batch_size = 2
 learning_rate = 1e-3
 warmup = 1
 [bookkeeping]
+log_every = 2
 evaluate_every = 2
 save_every = 2
 """
@@ -144,15 +148,20 @@ def test_export_keeps_the_model_card_and_replaces_the_rest(workshop: Workshop) -
     assert not (folder / "stale.txt").exists()
 
 
-def test_evaluate_writes_a_report(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = workshop.export("video")
+@pytest.mark.parametrize("name", ["video", "animate"])
+def test_evaluate_writes_a_report(
+    workshop: Workshop, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = workshop.export(name)
     output = workshop.folder / "report"
     arguments = ["evaluate", str(folder), "--prompts", "2", "--steps", "1", "--output", str(output)]
     assert main(arguments) == 0
     report = json.loads((output / "report.json").read_text())
     assert report["rates"]["found"]["total"] == 2
     assert (output / "contact-sheet.png").read_bytes().startswith(b"\x89PNG")
-    assert "colour" in capsys.readouterr().out
+    summary = capsys.readouterr().out
+    assert "colour" in summary
+    assert ("dB (first frame, mean)" in summary) == (name == "animate")
 
 
 @pytest.mark.parametrize("arguments", [["nonesuch"], ["demo-i2v-that-is-not-there"]])
@@ -208,3 +217,24 @@ def test_normalised_latents_decode_to_the_same_pictures(workshop: Workshop) -> N
     torch.testing.assert_close(after.mode(), expected, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(after.std, before.std / std[:, None, None], rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(again, decoded, rtol=1e-3, atol=1e-3)
+
+
+def test_two_processes_train_together_and_save_when_told_to_end(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path)
+    recipe = shop.write("pair", "vae", SMALL_VAE)
+    recipe.write_text(recipe.read_text().replace("steps = 2", "steps = 100000"))
+    arguments = ["run", str(recipe), "--output", str(tmp_path / "pair"), "--processes", "2"]
+    running = subprocess.Popen([sys.executable, "-m", "training", *arguments])
+    try:
+        log = tmp_path / "pair" / "log.jsonl"
+        deadline = time.monotonic() + 300
+        while not log.exists():
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        running.terminate()
+        assert running.wait(timeout=120) == 0
+    finally:
+        running.kill()
+    state = torch.load(tmp_path / "pair" / "checkpoint.pt", weights_only=True)
+    assert 0 < state["step"] < 100000

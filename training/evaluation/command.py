@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from engine.checkpoints import Catalog, ModelCard, ModelLoadError, UnknownModelError, load_pipeline
 from training.evaluation.contact_sheet import contact_sheet
+from training.evaluation.image_to_video import draw_pictures, evaluate_image_to_video
 from training.evaluation.prompts import draw_prompts
 from training.evaluation.report import Report
 from training.evaluation.text_to_video import evaluate_text_to_video
@@ -25,7 +26,7 @@ def evaluate_model(
     fps: int | None,
     output: Path,
 ) -> Report:
-    """Judge a text-to-video model on prompts of the small world.
+    """Judge a model on prompts of the small world, and pictures of it where it wants some.
 
     Writes ``report.json`` and ``contact-sheet.png`` into ``output``.
 
@@ -39,27 +40,39 @@ def evaluate_model(
         output: folder, made if missing.
 
     Raises:
-        ModelLoadError: no such model, it cannot be loaded, or it wants a picture.
+        ModelLoadError: no such model, or it cannot be loaded.
     """
     card = _card(model)
-    if card.wants_image:
-        raise ModelLoadError(f"{card.name} is image-to-video; only text-to-video can be evaluated.")
     pipeline = load_pipeline(card)
-    drawn = draw_prompts(prompts, seed)
-    with tqdm(total=len(drawn), unit="clip", file=sys.stderr) as bar:
+    sized = partial(pipeline, height=card.height, width=card.width, num_frames=card.num_frames)
+    steps = steps or card.default_steps
+    guidance = card.default_guidance if guidance is None else guidance
+    fps = fps or card.default_fps
+    with tqdm(total=prompts, unit="clip", file=sys.stderr) as bar:
 
         def show(done: int, _total: int) -> None:
             bar.update(done - bar.n)
 
-        report = evaluate_text_to_video(
-            partial(pipeline, height=card.height, width=card.width, num_frames=card.num_frames),
-            drawn,
-            [seed],
-            steps=steps or card.default_steps,
-            guidance=card.default_guidance if guidance is None else guidance,
-            fps=fps or card.default_fps,
-            on_progress=show,
-        )
+        if card.wants_image:
+            report = evaluate_image_to_video(
+                sized,
+                draw_pictures(prompts, seed),
+                seed,
+                steps=steps,
+                guidance=guidance,
+                fps=fps,
+                on_progress=show,
+            )
+        else:
+            report = evaluate_text_to_video(
+                sized,
+                draw_prompts(prompts, seed),
+                [seed],
+                steps=steps,
+                guidance=guidance,
+                fps=fps,
+                on_progress=show,
+            )
     output.mkdir(parents=True, exist_ok=True)
     (output / "report.json").write_text(report.to_json(), encoding="utf-8")
     contact_sheet(report).save(output / "contact-sheet.png")

@@ -117,6 +117,8 @@ class Report:
         lines = [f"{name:<10} {rate}" for name, rate in self.rates.items()]
         jerk = self.median_jerk
         lines.append(f"{'jerk':<10} {'none' if jerk is None else f'{jerk:.2f} px (median)'}")
+        if (kept := self.settings.get("first_frame_psnr")) is not None:
+            lines.append(f"{'picture':<10} {kept:.1f} dB (first frame, mean)")
         return "\n".join(lines)
 
     def to_json(self) -> str:
