@@ -1,4 +1,4 @@
-"""The engine's command line: ``python -m engine models`` and ``python -m engine generate``."""
+"""The engine's command line: ``python -m engine models``, ``generate`` and ``convert``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from engine.cli import generate, models
+from engine.cli import convert, generate, models
 from engine.cli.errors import CommandError
 
 
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--verbose", action="store_true", help="show what the engine logs")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (models, generate):
+    for command in (models, generate, convert):
         command.add_parser(commands)
     parsed = parser.parse_args(arguments)
     logging.basicConfig(

@@ -50,6 +50,7 @@ def export_model(recipe: Recipe, run_folder: Path, output: Path) -> None:
         "unet": VideoUNet.from_pretrained(weights / "unet"),
         "scheduler": demo_scheduler(SOLVER),
         "text_layer": TEXT_LAYER,
+        "shared_noise": stage.shared_noise,
     }
     pipeline: TextToVideoPipeline | ImageToVideoPipeline
     if isinstance(stage, ImageToVideoStage):

@@ -101,6 +101,10 @@ class DiffusionStage(_Section):
     caption_dropout: Share = 0.1
     high_noise_share: Share = 0.5
     """Share of samples with a timestep from the upper 40 %, where the motion is decided."""
+    top_noise_share: Share = 0.0
+    """Share of samples from the upper 6 %, where only the caption can tell."""
+    shared_noise: Share = 0.0
+    """Share of the noise that all frames of a clip have in common (arXiv 2305.10474)."""
     temporal_rate: Annotated[float, Field(gt=0)] = 1.0
     """Learning rate of the temporal layers over the others'."""
     text_rate: Annotated[float, Field(ge=0)] = 0.3

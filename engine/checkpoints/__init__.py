@@ -1,5 +1,7 @@
 """Model folders: which ones there are, whether they can run, and how they become pipelines.
 
+Original checkpoints of the public VideoCrafter code become pipelines or model folders, too.
+
 The catalogue needs no model framework; what does is imported on first use, so that listing the
 models stays quick.
 """
@@ -12,9 +14,17 @@ from typing import TYPE_CHECKING
 from engine.checkpoints.catalog import Catalog, ModelCard
 from engine.checkpoints.errors import ModelLoadError, UnknownModelError
 from engine.checkpoints.facts import FACTS_FILE, ModelFacts
+from engine.checkpoints.original.errors import (
+    OriginalCheckpointError,
+    OriginalConfigError,
+    OutputFolderError,
+)
 
 if TYPE_CHECKING:
     from engine.checkpoints.load import load_pipeline
+    from engine.checkpoints.original.convert import convert_original
+    from engine.checkpoints.original.load import load_original
+    from engine.checkpoints.original.plan import expected_tensors
 
 __all__ = [
     "FACTS_FILE",
@@ -22,11 +32,22 @@ __all__ = [
     "ModelCard",
     "ModelFacts",
     "ModelLoadError",
+    "OriginalCheckpointError",
+    "OriginalConfigError",
+    "OutputFolderError",
     "UnknownModelError",
+    "convert_original",
+    "expected_tensors",
+    "load_original",
     "load_pipeline",
 ]
 
-_HEAVY = {"load_pipeline": "engine.checkpoints.load"}
+_HEAVY = {
+    "convert_original": "engine.checkpoints.original.convert",
+    "expected_tensors": "engine.checkpoints.original.plan",
+    "load_original": "engine.checkpoints.original.load",
+    "load_pipeline": "engine.checkpoints.load",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -27,7 +27,7 @@ from engine.pipelines.latents import decode_latents
 from engine.pipelines.output import OutputType, VideoPipelineOutput, to_array, to_pictures
 from engine.pipelines.sampling import Condition, Guidance, OnStep, denoise, guided_prediction
 from engine.pipelines.text import TextLayer, encode_text, tokenise
-from engine.schedulers import Generators, SchedulerStep, VideoScheduler, unit_noise
+from engine.schedulers import Generators, SchedulerStep, VideoScheduler, clip_noise
 
 StepCallback = Callable[[Any, int, int, dict[str, Tensor]], Mapping[str, Tensor] | None]
 
@@ -146,7 +146,7 @@ class VideoPipeline(DiffusionPipeline):
             assert positive is not None
             guidance = Guidance(guidance_scale, positive, negative)
             if latents is None:
-                latents = unit_noise(shape, generator, device)
+                latents = clip_noise(shape, generator, device, shared=self.config["shared_noise"])
             with self.progress_bar(total=len(scheduler.timesteps)) as progress:
                 latents = denoise(
                     guided_prediction(self.unet, guidance, rates),
@@ -275,6 +275,16 @@ class VideoPipeline(DiffusionPipeline):
         if output_type == "pt":
             return frames
         return to_array(frames) if output_type == "np" else to_pictures(frames)
+
+
+def check_shared_noise(shared_noise: float) -> None:
+    """Refuse a share outside 0 .. 1.
+
+    Raises:
+        ValueError: naming the argument and the range.
+    """
+    if not 0 <= shared_noise <= 1:
+        raise ValueError(f"shared_noise: 0 to 1, got {shared_noise}")
 
 
 def check_text_layer(text_layer: str) -> None:

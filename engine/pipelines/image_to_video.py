@@ -7,7 +7,12 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from engine.models import ImageProjection, VideoUNet
-from engine.pipelines.base import VideoPipeline, check_image_embeds, check_text_layer
+from engine.pipelines.base import (
+    VideoPipeline,
+    check_image_embeds,
+    check_shared_noise,
+    check_text_layer,
+)
 from engine.pipelines.images import clip_pixels, fit_to_clip_size, to_pixels, unconditional_pixels
 from engine.pipelines.inputs import ClipShape, repeat_to
 from engine.schedulers import VideoScheduler
@@ -31,9 +36,11 @@ class ImageToVideoPipeline(VideoPipeline):
         scheduler: of `engine.schedulers.make_scheduler`.
         text_layer: which features of the text encoder the UNet was trained on, "last" or
             "penultimate".
+        shared_noise: share of the starting noise that all frames of a clip have in common, 0 to 1;
+            what the UNet was trained with (0 for the released models).
 
     Raises:
-        ValueError: unknown text layer.
+        ValueError: unknown text layer, or a share out of range.
     """
 
     model_cpu_offload_seq = "text_encoder->image_encoder->image_projection->unet->vae"  # type: ignore[assignment]
@@ -51,9 +58,11 @@ class ImageToVideoPipeline(VideoPipeline):
         unet: VideoUNet,
         scheduler: VideoScheduler,
         text_layer: str = "last",
+        shared_noise: float = 0.0,
     ) -> None:
         super().__init__()
         check_text_layer(text_layer)
+        check_shared_noise(shared_noise)
         self.register_modules(  # type: ignore[no-untyped-call]
             vae=vae,
             text_encoder=text_encoder,
@@ -63,7 +72,9 @@ class ImageToVideoPipeline(VideoPipeline):
             unet=unet,
             scheduler=scheduler,
         )
-        self.register_to_config(text_layer=text_layer)  # type: ignore[no-untyped-call]
+        self.register_to_config(  # type: ignore[no-untyped-call]
+            text_layer=text_layer, shared_noise=shared_noise
+        )
 
     def _image_features(
         self,

@@ -6,7 +6,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from engine.schedulers.base import SchedulerStep, VideoScheduler
 from engine.schedulers.factory import SCHEDULER_NAMES, make_scheduler
-from engine.schedulers.noise import Generators, step_noise, unit_noise
+from engine.schedulers.noise import Generators, clip_noise, step_noise, unit_noise
 from engine.schedulers.noise_schedule import NoiseSchedule, NoiseScheduleConfig, PredictionType
 from engine.schedulers.original_ddim import OriginalDDIMScheduler
 from engine.schedulers.solvers import SolverScheduler
@@ -22,6 +22,7 @@ __all__ = [
     "SchedulerStep",
     "SolverScheduler",
     "VideoScheduler",
+    "clip_noise",
     "make_scheduler",
     "step_noise",
     "unit_noise",

@@ -39,6 +39,33 @@ def unit_noise(
     return noise
 
 
+def clip_noise(
+    shape: Sequence[int],
+    generator: Generators | None,
+    device: torch.device | str,
+    *,
+    shared: float = 0.0,
+) -> Tensor:
+    """Draw float32 unit noise for clips, of which the frames may have a part in common.
+
+    The mixed noise of PYoCo (arXiv 2305.10474, section 4.1): frames that begin alike stay alike,
+    which spares a small network most of the work of keeping an object steady.
+
+    Args:
+        shape: ``[B, C, F, h, w]``.
+        generator: see `unit_noise`.
+        device: where the noise shall lie.
+        shared: share of the variance that all frames of a clip have in common, 0 (the released
+            models) to 1.
+    """
+    own = unit_noise(shape, generator, device)
+    if shared == 0:
+        return own
+    batch, channels, _, height, width = shape
+    common = unit_noise((batch, channels, 1, height, width), generator, device)
+    return shared**0.5 * common + (1 - shared) ** 0.5 * own
+
+
 def step_noise(like: Tensor, generator: Generators | None, variance_noise: Tensor | None) -> Tensor:
     """Unit noise of one step in the shape, type and place of ``like``.
 

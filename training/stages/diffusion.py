@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 
 from engine.models import VideoUNet
 from engine.pipelines.text import TextLayer, tokenise
-from engine.schedulers import make_scheduler
+from engine.schedulers import clip_noise, make_scheduler
 from engine.schedulers.base import VideoScheduler
 from training import distributed
 from training.data.captions import caption
@@ -27,6 +27,7 @@ TRAIN_SEED = 10_000
 PLACED_SEED = 20_000
 PROBE_SEED = 77
 HIGH_NOISE = 0.6
+TOP_NOISE = 0.94
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 
 
@@ -127,12 +128,21 @@ class ClipSampler:
         )
 
 
-def draw_timesteps(rng: np.random.Generator, count: int, high_noise_share: float) -> Tensor:
-    """Uniform over 0..999, but with the given share from the upper 40 %."""
+def draw_timesteps(rng: np.random.Generator, count: int, stage: DiffusionStage) -> Tensor:
+    """Uniform over 0..999, but with the stage's shares from the upper 6 and 40 %."""
     uniform = rng.uniform(size=count)
-    high = rng.random(size=count) < high_noise_share
-    position = np.where(high, HIGH_NOISE + (1 - HIGH_NOISE) * uniform, uniform)
+    kind = rng.random(size=count)
+    lowest = np.where(kind < stage.high_noise_share, HIGH_NOISE, 0.0)
+    lowest = np.where(kind < stage.top_noise_share, TOP_NOISE, lowest)
+    position = lowest + (1 - lowest) * uniform
     return torch.from_numpy((position * 1000).astype(np.int64)).clamp(max=999)
+
+
+def draw_noise(
+    like: Tensor, stage: DiffusionStage, generator: torch.Generator | None = None
+) -> Tensor:
+    """Unit noise for clips ``[B, C, F, h, w]``, as the stage's pipeline will start from."""
+    return clip_noise(like.shape, generator, like.device, shared=stage.shared_noise)
 
 
 def denoising_loss(

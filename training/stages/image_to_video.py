@@ -27,6 +27,7 @@ from training.stages.diffusion import (
     ClipSampler,
     demo_scheduler,
     denoising_loss,
+    draw_noise,
     draw_timesteps,
 )
 from training.stages.text_to_video import split_temporal
@@ -81,14 +82,14 @@ class ImageToVideoTask:
 
     def loss(self, rng: np.random.Generator, step: int) -> Tensor:
         batch = self.sampler.clips(rng, self.batch_size)
-        timesteps = draw_timesteps(rng, len(batch.scenes), self.stage.high_noise_share)
+        timesteps = draw_timesteps(rng, len(batch.scenes), self.stage)
         dropped = torch.from_numpy(rng.random(len(batch.scenes)) < self.stage.image_dropout)
         return denoising_loss(
             self.model.unet,
             self.scheduler,
             batch,
             timesteps,
-            torch.randn_like(batch.latents),
+            draw_noise(batch.latents, self.stage),
             encode_text(self.text_encoder, batch.token_ids, TEXT_LAYER),
             image=self._image_tokens(batch, dropped),
         )
@@ -97,9 +98,7 @@ class ImageToVideoTask:
         """Losses of held-out clips with their own picture, another clip's, and none."""
         batch, _ = self.sampler.probe()
         text = encode_text(self.text_encoder, batch.token_ids, TEXT_LAYER)
-        noise = torch.randn(
-            batch.latents.shape, generator=torch.Generator().manual_seed(PROBE_SEED)
-        )
+        noise = draw_noise(batch.latents, self.stage, torch.Generator().manual_seed(PROBE_SEED))
         count = len(batch.scenes)
         own = self._image_tokens(batch, torch.zeros(count, dtype=torch.bool))
         none = self._image_tokens(batch, torch.ones(count, dtype=torch.bool))

@@ -16,10 +16,12 @@ from training.data.clips import CLIP_FRAMES
 from training.loop import ParameterGroup
 from training.recipe import Optimisation, TextToVideoStage
 from training.stages.diffusion import (
+    PROBE_SEED,
     TEXT_LAYER,
     ClipSampler,
     demo_scheduler,
     denoising_loss,
+    draw_noise,
     draw_timesteps,
     is_picture_step,
 )
@@ -84,14 +86,14 @@ class TextToVideoTask:
             batch = self.sampler.pictures(rng, distributed.share_of(self.stage.image_batch))
         else:
             batch = self.sampler.clips(rng, self.batch_size)
-        timesteps = draw_timesteps(rng, len(batch.scenes), self.stage.high_noise_share)
+        timesteps = draw_timesteps(rng, len(batch.scenes), self.stage)
         text = encode_text(self.model.text_encoder, batch.token_ids, TEXT_LAYER)
         return denoising_loss(
             self.model.unet,
             self.scheduler,
             batch,
             timesteps,
-            torch.randn_like(batch.latents),
+            draw_noise(batch.latents, self.stage),
             text,
             skip_temporal=pictures,
         )
@@ -104,7 +106,7 @@ class TextToVideoTask:
         batch, turned_ids = self.sampler.probe()
         right = encode_text(self.model.text_encoder, batch.token_ids, TEXT_LAYER)
         turned = encode_text(self.model.text_encoder, turned_ids, TEXT_LAYER)
-        noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(5))
+        noise = draw_noise(batch.latents, self.stage, torch.Generator().manual_seed(PROBE_SEED))
         figures = {}
         for timestep in (999, 850):
             steps = torch.full((len(batch.scenes),), timestep)

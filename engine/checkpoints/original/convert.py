@@ -1,0 +1,200 @@
+"""An original checkpoint becomes a folder in diffusers layout.
+
+No weight is copied in memory: the tensors are views of the mapped file, and shard by shard
+safetensors writes them straight from there. What is resident of the file are pages that the system
+may drop. Only files of before torch 1.6, which cannot be mapped, are held whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from diffusers.configuration_utils import ConfigMixin
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from engine.checkpoints.facts import FACTS_FILE, ModelFacts
+from engine.checkpoints.original.config import OriginalConfig
+from engine.checkpoints.original.errors import OriginalCheckpointError, OutputFolderError
+from engine.checkpoints.original.files import read_checkpoint
+from engine.checkpoints.original.load import assemble
+from engine.checkpoints.original.plan import make_plan
+from engine.checkpoints.original.presets import LICENCE, PRESETS, parse_config
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with the component, the bytes that are written, and the bytes that will be in all."""
+
+_SHARD_BYTES: Final = 2**30
+_SPARE_BYTES: Final = 2**24  # for the tokenizer and the configuration files
+_FPS: Final = (8, 12, 16, 24, 28)
+
+
+def convert_original(
+    source: str | os.PathLike[str],
+    config: str | Mapping[str, Any],
+    output: str | os.PathLike[str],
+    *,
+    on_progress: OnProgress | None = None,
+) -> Path:
+    """Write a model folder that the catalogue serves. The weights keep their number format.
+
+    The folder appears complete or not at all.
+
+    Args:
+        source: as the path of `load_original`.
+        config: as there.
+        output: a folder that does not exist or is empty.
+        on_progress: is told after each shard.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OutputFolderError: the output exists and is not an empty folder.
+        OriginalConfigError: as `load_original`.
+        OriginalCheckpointError: as `load_original`, or the folder cannot be written.
+    """
+    target = Path(os.path.abspath(output))
+    _refuse_used(target)
+    plan = make_plan(parse_config(config))
+    tensors = read_checkpoint(Path(source))
+    plan.check(str(source), tensors)
+    parts = {name: part.tensors(tensors) for name, part in plan.components.items()}
+    total = sum(tensor.nbytes for part in parts.values() for tensor in part.values())
+    pipeline = assemble(
+        plan.config, {name: component.module for name, component in plan.components.items()}
+    )
+    facts = _facts(config if isinstance(config, str) else None, plan.config, pipeline, target.name)
+    with _appearing(target, total + _SPARE_BYTES) as folder:
+        done = 0
+        for name, component in plan.components.items():
+            for written in _write_component(component.module, parts[name], folder / name):
+                done += written
+                if on_progress is not None:
+                    on_progress(name, done, total)
+        pipeline.scheduler.save_pretrained(folder / "scheduler")
+        pipeline.tokenizer.save_pretrained(folder / "tokenizer")
+        pipeline.save_config(folder)
+        text = facts.model_dump_json(indent=2)
+        (folder / FACTS_FILE).write_text(text + "\n", encoding="utf-8")
+    return target
+
+
+def _refuse_used(target: Path) -> None:
+    if target.is_dir():
+        if any(target.iterdir()):
+            raise OutputFolderError(f"The folder {target} exists and is not empty.")
+    elif target.exists() or target.is_symlink():
+        raise OutputFolderError(f"{target} exists and is no folder.")
+
+
+@contextmanager
+def _appearing(target: Path, needed: int) -> Iterator[Path]:
+    """A hidden folder beside the target, which takes its place unless the block fails."""
+    partial = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(target.parent).free
+        if free < needed:
+            raise OriginalCheckpointError(
+                f"{target} needs {needed / 1e9:.1f} GB, of which {free / 1e9:.1f} GB are free."
+            )
+        partial.mkdir()
+        yield partial
+        if target.is_dir():
+            target.rmdir()  # an empty one; not everywhere can a folder be renamed onto another
+        partial.rename(target)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OriginalCheckpointError(f"{target} cannot be written: {reason}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_component(
+    module: nn.Module, tensors: Mapping[str, Tensor], folder: Path
+) -> Iterator[int]:
+    """Write one network, yielding the bytes of each shard."""
+    folder.mkdir()
+    if isinstance(module, PreTrainedModel):
+        stem = "model"
+        module.config.architectures = [type(module).__name__]
+        module.config.save_pretrained(folder)
+    else:
+        assert isinstance(module, ConfigMixin)
+        stem = "diffusion_pytorch_model"
+        module.save_config(folder)
+    shards = _shards(tensors)
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    weight_map = {}
+    for number, shard in enumerate(shards, start=1):
+        part = f"-{number:05d}-of-{len(shards):05d}" if len(shards) > 1 else ""
+        name = f"{stem}{part}.safetensors"
+        content = {key: _storable(tensors[key]) for key in shard}
+        save_file(content, folder / name, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(shard, name)
+        yield sum(tensors[key].nbytes for key in shard)
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        path = folder / f"{stem}.safetensors.index.json"
+        path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _shards(tensors: Mapping[str, Tensor]) -> list[list[str]]:
+    """Names in groups of at most a shard's bytes (a larger tensor is alone)."""
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > _SHARD_BYTES:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += tensor.nbytes
+    return shards
+
+
+def _storable(tensor: Tensor) -> Tensor:
+    """No copy unless the file holds the tensor in another order or in double precision."""
+    if tensor.dtype == torch.float64:
+        tensor = tensor.float()
+    return tensor.contiguous()
+
+
+def _facts(preset: str | None, config: OriginalConfig, pipeline: Any, folder: str) -> ModelFacts:
+    """What ``floor33.json`` shall say; published models are sampled as their authors do."""
+    factor = 2 ** (len(config.first_stage_config.ddconfig.ch_mult) - 1)
+    if config.image_size is not None:
+        height, width = (side * factor for side in config.image_size)
+    else:
+        divisor = pipeline.size_divisor
+        resolution = config.first_stage_config.ddconfig.resolution
+        height = width = max(resolution // divisor, 1) * divisor
+    usable = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", folder)
+    name = preset or (folder if usable else "converted")
+    return ModelFacts(
+        name=name,
+        title=PRESETS[preset].title if preset else name[:80],
+        task="image-to-video" if config.wants_image else "text-to-video",
+        width=width,
+        height=height,
+        num_frames=pipeline.unet.config["temporal_length"],
+        fps=_FPS,
+        default_fps=PRESETS[preset].default_fps if preset else _FPS[0],
+        default_steps=50,
+        max_steps=100,
+        default_guidance=12.0,
+        max_guidance=20.0,
+        scheduler="ddim-original",
+        licence=LICENCE if preset else "not stated",
+    )

@@ -1,0 +1,131 @@
+"""Safe reading of checkpoint files: tensors only, mapped into memory and not copied.
+
+A pickle can run any code when it is read, so only torch's restricted reader is used, which knows
+tensors and plain containers. safetensors files hold nothing else to begin with.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from engine.checkpoints.original.errors import OriginalCheckpointError, listed
+
+_NAMES_IN_A_FOLDER: Final = ("model.safetensors", "model.ckpt")
+_DEEPSPEED_PREFIX_LENGTH: Final = 16  # of "_forward_module."
+_EMA_PREFIX: Final = "model_ema."
+_UNSAFE: Final = re.compile(r"Unsupported (?:global|class|operand)[^\w]*(?:GLOBAL )?([\w.]*)")
+_DAMAGE: Final = (
+    pickle.UnpicklingError,
+    SafetensorError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+)
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The file that a path means: itself, or in a folder ``model.safetensors``, ``model.ckpt``.
+
+    Raises:
+        OriginalCheckpointError: there is none.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise OriginalCheckpointError(f"There is no file {path}.")
+        return path
+    for name in _NAMES_IN_A_FOLDER:
+        if (path / name).is_file():
+            return path / name
+    raise OriginalCheckpointError(
+        f"The folder {path} holds neither {' nor '.join(_NAMES_IN_A_FOLDER)}."
+    )
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by their released names, without wrappers and EMA copies.
+
+    They are views of the mapped file as far as its format allows (every safetensors file, and what
+    torch has saved since 1.6).
+
+    Args:
+        path: a ``.safetensors`` file or one of ``torch.save``: tensors by name, alone or under
+            ``state_dict``, or under DeepSpeed's ``module``, whose names are cut as the released
+            code cuts them.
+
+    Raises:
+        OriginalCheckpointError: the file is missing, damaged, holds more than tensors, or no
+            tensors.
+    """
+    path = checkpoint_file(path)
+    content = _read(path)
+    if not isinstance(content, Mapping):
+        raise OriginalCheckpointError(f"{path} holds no tensors by name.")
+    if isinstance(content.get("module"), Mapping):
+        named = _without_deepspeed_prefix(path, content["module"])
+    elif isinstance(content.get("state_dict"), Mapping):
+        named = content["state_dict"]
+    else:
+        named = content
+    foreign = [str(name) for name, value in named.items() if not _is_plain_tensor(name, value)]
+    if foreign:
+        raise OriginalCheckpointError(
+            f"{path} holds {len(foreign)} entries that are no tensors: {listed(foreign)}."
+        )
+    return {
+        name: tensor.detach() for name, tensor in named.items() if not name.startswith(_EMA_PREFIX)
+    }
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # Files in the format before torch 1.6 are no archives and cannot be mapped.
+        return torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    except _DAMAGE as error:
+        unsafe = _UNSAFE.search(str(error))
+        if unsafe is None:
+            raise OriginalCheckpointError(
+                f"{path} is damaged or no checkpoint ({_first_line(error)})."
+            ) from error
+        wanted = f" (it asks for {unsafe[1]})" if unsafe[1] else ""
+        raise OriginalCheckpointError(
+            f"{path} holds more than tensors{wanted}, and reading it could run foreign code; it "
+            "is refused. Use a file of tensors only, best in the safetensors format."
+        ) from error
+
+
+def _without_deepspeed_prefix(path: Path, module: Mapping[str, Any]) -> dict[str, Any]:
+    prefixes = {str(name)[:_DEEPSPEED_PREFIX_LENGTH] for name in module}
+    if len(prefixes) > 1:
+        raise OriginalCheckpointError(
+            f"The names under 'module' in {path} do not begin alike, as those of DeepSpeed do: "
+            f"{listed(sorted(prefixes))}."
+        )
+    return {str(name)[_DEEPSPEED_PREFIX_LENGTH:]: value for name, value in module.items()}
+
+
+def _is_plain_tensor(name: object, value: object) -> bool:
+    dense = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized
+    return isinstance(name, str) and dense
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")[:200]
