@@ -1,5 +1,6 @@
 """Both pipelines through their call, with small real parts."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -321,6 +322,28 @@ def test_the_text_layer_is_a_choice(t2v: TextToVideoPipeline) -> None:
     assert differ(one, last("a cat", generator=seeds(1), **CALL).frames)
     with pytest.raises(ValueError, match="text_layer: one of last, penultimate"):
         TextToVideoPipeline(**t2v.components, text_layer="first")
+
+
+def test_frames_that_share_all_noise_differ_by_the_network_alone(
+    t2v: TextToVideoPipeline, tmp_path: Path
+) -> None:
+    shared = TextToVideoPipeline(**t2v.components, shared_noise=1.0)
+    shared.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "model_index.json").read_text())["shared_noise"] == 1.0
+    still = {"num_inference_steps": 2, "guidance_scale": 1.0, "height": 16, "width": 16}
+    noise = []
+    for pipe in (t2v, shared):
+        unet = pipe.unet
+        calls: list[Tensor] = []
+        handle = unet.register_forward_pre_hook(lambda _m, args, calls=calls: calls.append(args[0]))
+        pipe("a cat", **still)
+        handle.remove()
+        noise.append(calls[0])
+    own, common = noise
+    assert differ(own[:, :, 0], own[:, :, 1])
+    assert torch.equal(common[:, :, 0], common[:, :, 1])
+    with pytest.raises(ValueError, match="shared_noise: 0 to 1"):
+        TextToVideoPipeline(**t2v.components, shared_noise=1.5)
 
 
 def test_half_precision_networks_keep_the_latents_in_full_precision(
