@@ -1,0 +1,156 @@
+"""`python -m bot`: run the bot, or look after its installation."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from bot.settings import Settings, SettingsError
+from bot.startup import (
+    SETTINGS_ERRORS,
+    StartupError,
+    check_requirements,
+    configure_logging,
+    explain,
+)
+
+logger = logging.getLogger("bot")
+
+OK, FAILED, USAGE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code is 0, 1 (it failed) or 2 (wrong usage or settings)."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings.load(options.config)
+    except SettingsError as error:
+        return _fail(str(error), USAGE)
+    configure_logging(settings.log.level)
+    match options.command:
+        case "doctor":
+            from bot.doctor import run_doctor
+
+            return run_doctor(settings, as_json=options.json)
+        case "backup":
+            return _backup(settings, options.file)
+        case "sync":
+            return _run(_sync(settings, options.guild))
+        case _:
+            return _run(_serve(settings))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bot",
+        description="Floor33, a Discord studio for video diffusion. Without DISCORD_TOKEN it is "
+        "served in a page of the local browser.",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (default: bot.toml)")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("run", help="run the bot (the default)")
+    doctor = commands.add_parser("doctor", help="check the installation")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    backup = commands.add_parser("backup", help="copy the database while the bot runs")
+    backup.add_argument("file", type=Path, metavar="FILE")
+    sync = commands.add_parser("sync", help="tell Discord which commands there are")
+    sync.add_argument("--guild", type=int, metavar="ID", help="in one server only, at once")
+    return parser
+
+
+def _fail(message: str, code: int = FAILED) -> int:
+    print(f"floor33: {message}", file=sys.stderr)
+    return code
+
+
+def _backup(settings: Settings, file: Path) -> int:
+    from bot.store import StoreError, backup_database
+
+    try:
+        backup_database(settings.database_path, file)
+    except StoreError as error:
+        return _fail(str(error))
+    print(f"{settings.database_path} copied to {file}")
+    return OK
+
+
+def _run(work: Coroutine[Any, Any, None]) -> int:
+    try:
+        asyncio.run(_until_signal(work))
+    except KeyboardInterrupt:
+        return OK
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        return _fail(line, USAGE if isinstance(error, SETTINGS_ERRORS) else FAILED)
+    return OK
+
+
+async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
+    """Run the work; SIGTERM (how a service is stopped) ends it as Ctrl-C does."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:  # Windows: Ctrl-C arrives as KeyboardInterrupt
+            break
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+
+
+async def _serve(settings: Settings) -> None:
+    check_requirements(settings)
+    if settings.discord.token is None:
+        from bot.preview import run_preview
+
+        await run_preview(settings, _announce)
+        return
+    from bot.app import create_bot
+
+    async with create_bot(settings) as bot:
+        await bot.start(_token(settings))
+
+
+def _announce(address: str) -> None:
+    print(
+        f"DISCORD_TOKEN is not set, so the local preview runs (Ctrl-C ends it): {address}",
+        flush=True,
+    )
+
+
+async def _sync(settings: Settings, guild_id: int | None) -> None:
+    from bot.sync import run_sync
+
+    count = await run_sync(settings, _token(settings), guild_id)
+    print(f"{count} commands synced")
+
+
+def _token(settings: Settings) -> str:
+    if settings.discord.token is None:
+        raise StartupError("DISCORD_TOKEN is not set")
+    token = settings.discord.token.get_secret_value().strip()
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise StartupError("DISCORD_TOKEN has characters that no token has; copy it again")
+    return token
+
+
+if __name__ == "__main__":
+    sys.exit(main())

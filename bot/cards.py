@@ -1,0 +1,195 @@
+"""How jobs and clips look in Discord."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+import discord
+
+from bot.store import GenerationRecord, JobRecord
+from bot.text import duration, megabytes, quote
+
+PREVIEW_FILE: Final = "preview.webp"
+_DESCRIPTION: Final = 3000
+_FIELD: Final = 1024
+_BAR: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class CardFile:
+    """An attachment: bytes or a file on disk, under a name that no user chose."""
+
+    name: str
+    content: bytes | Path
+
+    def open(self) -> discord.File:
+        """A fresh upload; Discord's library uses each one once."""
+        if isinstance(self.content, Path):
+            return discord.File(self.content, filename=self.name)
+        return discord.File(io.BytesIO(self.content), filename=self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Everything a message shows. `files` None: those that it has already."""
+
+    content: str
+    embed: discord.Embed
+    view: discord.ui.View | None = None
+    files: tuple[CardFile, ...] | None = ()
+
+
+class Phase(Enum):
+    """Where an unfinished job stands."""
+
+    ACCEPTED = "accepted"
+    EXPANDING = "expanding"
+    QUEUED = "queued"
+    RENDERING = "rendering"
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """What is known of an unfinished job. Times are seconds."""
+
+    phase: Phase = Phase.ACCEPTED
+    position: int = 0
+    step: int = 0
+    total_steps: int = 0
+    elapsed_s: float = 0.0
+    preview: bytes | None = field(default=None, repr=False)
+    resumed: bool = False
+
+
+def progress_card(job: JobRecord, snapshot: Snapshot, view: discord.ui.View | None) -> Card:
+    """The place in the queue or the progress, with the latest preview picture."""
+    embed = _base(job, None, discord.Colour.blurple())
+    _add_settings(
+        embed,
+        seed=job.seed,
+        model=job.model,
+        steps=job.steps,
+        fps=job.fps,
+        guidance=job.guidance,
+        size=(job.width, job.height),
+    )
+    files: tuple[CardFile, ...] = ()
+    if snapshot.preview is not None:
+        files = (CardFile(PREVIEW_FILE, snapshot.preview),)
+        embed.set_image(url=f"attachment://{PREVIEW_FILE}")
+    return Card(_status(snapshot), embed, view, files)
+
+
+def clip_card(
+    job: JobRecord,
+    generation: GenerationRecord,
+    clip: Path,
+    view: discord.ui.View,
+    *,
+    attach: bool = True,
+) -> Card:
+    """The finished clip with everything needed to make it again.
+
+    The clip stands beside the embed: Discord plays no video inside one. With `attach` False the
+    file is left out and the card says why.
+    """
+    embed = _base(job, generation.expanded_prompt, discord.Colour.green())
+    _add_settings(
+        embed,
+        seed=generation.seed,
+        model=generation.model,
+        steps=generation.steps,
+        fps=generation.fps,
+        guidance=generation.guidance,
+        size=(generation.width, generation.height),
+    )
+    embed.add_field(name="Time", value=duration(generation.elapsed_s))
+    embed.set_footer(
+        text=f"Model revision {generation.model_revision} · {generation.num_frames} frames"
+    )
+    content = "Clip ready. Rate it with 👍 or 👎."
+    if attach:
+        return Card(content, embed, view, (CardFile(f"floor33-{job.id[:12]}.mp4", clip),))
+    size = clip.stat().st_size
+    content = (
+        f"The clip is ready, but its {megabytes(size)} are more than can be "
+        f"uploaded here (at most {megabytes(job.upload_limit)}). Try a smaller size; the file is "
+        "kept on the machine that runs this bot."
+    )
+    return Card(content, embed, view)
+
+
+def failed_card(job: JobRecord, sentence: str) -> Card:
+    """A job that ended without a clip, and what to do about it."""
+    embed = _base(job, None, discord.Colour.red())
+    return Card(f"❌ {sentence}", embed)
+
+
+def cancelled_card(job: JobRecord) -> Card:
+    """A job that was cancelled."""
+    return Card("Cancelled.", _base(job, None, discord.Colour.light_grey()))
+
+
+def _status(snapshot: Snapshot) -> str:
+    match snapshot.phase:
+        case Phase.ACCEPTED:
+            return "⏳ Back in the queue after a restart…" if snapshot.resumed else "⏳ Accepted…"
+        case Phase.EXPANDING:
+            return "✍️ Expanding the prompt…"
+        case Phase.QUEUED:
+            place = "next" if snapshot.position == 1 else f"place {snapshot.position}"
+            again = " again after a restart" if snapshot.resumed else ""
+            return f"⏳ In the queue{again}: {place}"
+        case Phase.RENDERING:
+            return _rendering(snapshot)
+
+
+def _rendering(snapshot: Snapshot) -> str:
+    if not snapshot.total_steps or not snapshot.step:
+        return f"🎬 Rendering `{'▱' * _BAR}` getting ready…"
+    done = snapshot.step / snapshot.total_steps
+    filled = round(done * _BAR)
+    bar = "▰" * filled + "▱" * (_BAR - filled)
+    text = f"🎬 Rendering `{bar}` {done:.0%} · step {snapshot.step}/{snapshot.total_steps}"
+    left = snapshot.total_steps - snapshot.step
+    if left and snapshot.elapsed_s > 0:
+        text += f" · about {duration(snapshot.elapsed_s / snapshot.step * left)} left"
+    return text
+
+
+def _base(job: JobRecord, expanded: str | None, colour: discord.Colour) -> discord.Embed:
+    embed = discord.Embed(description=quote(job.prompt, _DESCRIPTION), colour=colour)
+    if expanded is None and job.expansion is not None:
+        expanded = job.expansion.expanded
+    if expanded is not None and expanded != job.prompt:
+        embed.add_field(name="Expanded prompt", value=quote(expanded, _FIELD), inline=False)
+    if job.negative_prompt:
+        embed.add_field(name="Negative", value=quote(job.negative_prompt, _FIELD), inline=False)
+    return embed
+
+
+def _add_settings(
+    embed: discord.Embed,
+    *,
+    seed: int,
+    model: str,
+    steps: int | None,
+    fps: int | None,
+    guidance: float | None,
+    size: tuple[int | None, int | None],
+) -> None:
+    embed.add_field(name="Seed", value=str(seed))
+    embed.add_field(name="Model", value=model)
+    if steps is not None:
+        embed.add_field(name="Steps", value=str(steps))
+    if fps is not None:
+        embed.add_field(name="FPS", value=str(fps))
+    if guidance is not None:
+        embed.add_field(name="Guidance", value=f"{guidance:g}")
+    width, height = size
+    if width is not None and height is not None:
+        embed.add_field(name="Size", value=f"{width}×{height}")

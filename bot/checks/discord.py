@@ -1,0 +1,123 @@
+"""Checks of the token and of what the bot may do where it has been invited."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+
+import aiohttp
+import discord
+
+from bot.checks.report import Check, Status
+from bot.settings import Settings
+
+_PORTAL: Final = "https://discord.com/developers/applications"
+_MAX_GUILDS: Final = 100
+
+
+def needed_permissions() -> discord.Permissions:
+    """What the bot needs in a channel. Manage messages is not among them."""
+    return discord.Permissions(
+        view_channel=True,
+        send_messages=True,
+        send_messages_in_threads=True,
+        embed_links=True,
+        attach_files=True,
+        add_reactions=True,
+        read_message_history=True,
+    )
+
+
+def invite_link(application_id: int) -> str:
+    """The address under which an administrator adds the bot to a server."""
+    return discord.utils.oauth_url(
+        application_id,
+        permissions=needed_permissions(),
+        scopes=("bot", "applications.commands"),
+    )
+
+
+def application_of(token: str) -> int | None:
+    """The application's id, which is a token's first part; None for what is no token."""
+    first = token.split(".")[0]
+    try:
+        number = base64.urlsafe_b64decode(first + "=" * (-len(first) % 4)).decode("ascii")
+    except (binascii.Error, ValueError):
+        return None
+    return int(number) if number.isdecimal() else None
+
+
+async def check_discord(settings: Settings) -> list[Check]:
+    """Token, invite link and permissions; asks Discord if there is a token."""
+    if settings.discord.token is None:
+        return [
+            Check(
+                "token",
+                Status.WARN,
+                "DISCORD_TOKEN is not set: the local preview runs instead",
+                f"For Discord, make a bot at {_PORTAL} and set DISCORD_TOKEN to its token.",
+            )
+        ]
+    token = settings.discord.token.get_secret_value().strip()
+    application_id = application_of(token)
+    if application_id is None or token.count(".") != 2:
+        return [
+            Check(
+                "token",
+                Status.FAIL,
+                "DISCORD_TOKEN does not look like a bot's token",
+                f"Copy it again from {_PORTAL}, page Bot.",
+            )
+        ]
+    link = Check("invite link", Status.OK, invite_link(application_id))
+    return [*await _ask_discord(token), link]
+
+
+async def _ask_discord(token: str) -> list[Check]:
+    async with discord.Client(intents=discord.Intents.none()) as client:
+        try:
+            await client.login(token)
+            guilds = await client.http.get_guilds(_MAX_GUILDS)
+        except discord.LoginFailure:
+            return [
+                Check(
+                    "token",
+                    Status.FAIL,
+                    "Discord refused DISCORD_TOKEN",
+                    f"Make a new one at {_PORTAL}, page Bot.",
+                )
+            ]
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            return [
+                Check(
+                    "token",
+                    Status.WARN,
+                    f"Discord could not be asked: {error}",
+                    "Check the network; the bot tries again by itself.",
+                )
+            ]
+        checks = [Check("token", Status.OK, f"accepted, the bot is {client.user}")]
+    if not guilds:
+        checks.append(
+            Check("servers", Status.WARN, "the bot is in no server", "Open the invite link.")
+        )
+    checks += [_permissions(guild["name"], int(guild["permissions"])) for guild in guilds]
+    return checks
+
+
+def _permissions(server: str, granted: int) -> Check:
+    has = discord.Permissions(granted)
+    missing = [
+        name.replace("_", " ")
+        for name, wanted in needed_permissions()
+        if wanted and not (has.administrator or getattr(has, name))
+    ]
+    if missing:
+        return Check(
+            f"server {server}",
+            Status.WARN,
+            f"missing permissions: {', '.join(missing)}",
+            "Open the invite link again, or change the bot's role.",
+        )
+    return Check(f"server {server}", Status.OK, "all permissions are there")

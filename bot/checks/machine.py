@@ -1,0 +1,94 @@
+"""Checks of the machine: folders, disk, database, ffmpeg, devices."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from bot.checks.report import Check, Status
+from bot.settings import Settings
+from bot.startup import StartupError, check_folder
+from engine.serving import Engine, EngineSettings
+from engine.serving.encode import EncoderMissingError, find_ffmpeg
+
+_FREE_MB: Final = 1024
+_VERSION_TIMEOUT_S: Final = 30
+
+
+def check_machine(settings: Settings, engine: Engine) -> Iterator[Check]:
+    """Every check that needs neither a model nor the network."""
+    yield _data_folder(settings.data_dir)
+    yield _database(settings.database_path)
+    yield _ffmpeg()
+    yield _devices(engine)
+
+
+def _data_folder(folder: Path) -> Check:
+    try:
+        check_folder(folder)
+    except StartupError as error:
+        return Check("data folder", Status.FAIL, str(error), "Set data_dir to a writable folder.")
+    free = shutil.disk_usage(folder).free // 2**20
+    detail = f"{folder}, {free:,} MiB free"
+    needed = EngineSettings(output_dir=folder).min_free_mb
+    if free < needed:
+        return Check("data folder", Status.FAIL, detail, f"Free at least {needed} MiB.")
+    if free < _FREE_MB:
+        return Check("data folder", Status.WARN, detail, "Free some space soon.")
+    return Check("data folder", Status.OK, detail)
+
+
+def _database(path: Path) -> Check:
+    if not path.exists():
+        return Check("database", Status.OK, f"{path} will be made at the first start")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            verdict = database.execute("PRAGMA quick_check").fetchone()[0]
+            jobs = database.execute("SELECT count(*) FROM jobs").fetchone()[0]
+    except sqlite3.Error as error:
+        return Check(
+            "database", Status.FAIL, f"{path}: {error}", "Put back a backup, or move the file away."
+        )
+    if verdict != "ok":
+        return Check("database", Status.FAIL, f"{path}: {verdict}", "Put back a backup.")
+    return Check("database", Status.OK, f"{path}, {jobs} jobs")
+
+
+def _ffmpeg() -> Check:
+    advice = "Install imageio-ffmpeg again, or set IMAGEIO_FFMPEG_EXE to an ffmpeg."
+    try:
+        executable = find_ffmpeg()
+        done = subprocess.run(
+            [executable, "-version"],
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_TIMEOUT_S,
+            check=True,
+        )
+    except (EncoderMissingError, OSError, subprocess.SubprocessError) as error:
+        return Check("ffmpeg", Status.FAIL, str(error), advice)
+    version = done.stdout.splitlines()[0] if done.stdout else "no version"
+    return Check("ffmpeg", Status.OK, f"{version.split(' Copyright')[0]} ({executable})")
+
+
+def _devices(engine: Engine) -> Check:
+    names = []
+    for device in engine.devices:
+        if device.startswith("cuda"):
+            properties = torch.cuda.get_device_properties(device)
+            names.append(f"{device}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+        else:
+            names.append(device)
+    detail = "; ".join(names)
+    if engine.devices == ("cpu",):
+        return Check(
+            "devices", Status.OK, f"{detail}: enough for the demo models, slow for large ones"
+        )
+    return Check("devices", Status.OK, detail)

@@ -1,0 +1,31 @@
+"""The bot's settings in the words of the engine and of prompt expansion."""
+
+from __future__ import annotations
+
+from bot.settings import Settings
+from engine.serving import EngineSettings
+from prompt_expansion import ExpansionSettings
+
+
+def engine_settings(settings: Settings) -> EngineSettings:
+    """What the engine is started with. Raises EngineSettingsError."""
+    return EngineSettings(
+        output_dir=settings.output_dir,
+        devices=settings.engine.devices,
+        threads=settings.engine.threads,
+        model_dirs=settings.models.extra,
+        max_image_pixels=settings.limits.max_image_pixels,
+    )
+
+
+def expansion_settings(settings: Settings) -> ExpansionSettings:
+    """What the expander is made with. Raises ExpansionSettingsError."""
+    wanted = settings.expansion
+    key = wanted.api_key
+    return ExpansionSettings(
+        backend=wanted.backend,
+        base_url=wanted.base_url,
+        model=wanted.model,
+        api_key=None if key is None else key.get_secret_value(),
+        timeout_s=wanted.timeout_s,
+    )

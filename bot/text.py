@@ -1,0 +1,70 @@
+"""What strangers type, made safe to show and to keep."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+_ELLIPSIS: Final = "…"
+# Direction marks turn the rest of a line around: "gnp.exe" reads "exe.png".
+_DIRECTION: Final = frozenset(
+    "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+# Discord shows any ASCII punctuation after a backslash as itself. These begin or end markdown or
+# a mention wherever they stand...
+_ANYWHERE: Final = re.compile(r"([\\`*_~|\[\]<@])")
+# ...a slash makes a link behind a scheme, and these begin a heading, quote or list.
+_SCHEME: Final = re.compile(r"://")
+_AT_START: Final = re.compile(r"^([#>+-]|\d+(?=\.))")
+
+
+def clean(text: str) -> str:
+    """One line of the text: without control and direction characters, blanks collapsed."""
+    kept = (
+        " " if character.isspace() else character
+        for character in text
+        if character.isspace()
+        or (character not in _DIRECTION and unicodedata.category(character) not in {"Cc", "Cs"})
+    )
+    return " ".join("".join(kept).split())
+
+
+def escape(text: str) -> str:
+    """The text as Discord markdown that shows exactly these characters, on one line."""
+    escaped = _SCHEME.sub(r":\\//", _ANYWHERE.sub(r"\\\1", clean(text)))
+    return _AT_START.sub(_escape_start, escaped)
+
+
+def _escape_start(match: re.Match[str]) -> str:
+    # A backslash cannot stand before a digit: it goes before the full stop.
+    return match[0] + "\\" if match[0].isdecimal() else "\\" + match[0]
+
+
+def quote(text: str, limit: int) -> str:
+    """`escape(text)`, cut to at most `limit` characters; never in the middle of an escape."""
+    escaped = escape(text)
+    if len(escaped) <= limit:
+        return escaped
+    cut = escaped[: limit - len(_ELLIPSIS)]
+    backslashes = len(cut) - len(cut.rstrip("\\"))
+    if backslashes % 2:
+        cut = cut[:-1]
+    return cut + _ELLIPSIS
+
+
+def duration(seconds: float) -> str:
+    """A duration for people: ``0.8 s``, ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def megabytes(size: int) -> str:
+    """A file size for people, in MB of a million bytes."""
+    return f"{size / 1e6:.1f} MB"

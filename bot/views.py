@@ -1,0 +1,137 @@
+"""The buttons under a card. What they need is in their id, so they outlive the process."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import discord
+
+from bot.errors import answering, report
+
+if TYPE_CHECKING:
+    from bot.app import Floor33Bot
+
+_ID = r"(?P<id>[0-9a-f]{32})"
+
+
+class _StudioButton:
+    """What the buttons share: mistakes are answered, other errors logged and reported."""
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        bot = cast("Floor33Bot", interaction.client)
+        if not bot.still_in_charge():
+            return
+        try:
+            async with answering(interaction):
+                await self.act(interaction, bot)
+        except Exception as error:  # noqa: BLE001 - logged; discord.py would only log it
+            await report(interaction, error)
+
+    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+        """Do what the button says."""
+        raise NotImplementedError
+
+
+class RerollButton(
+    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:reroll:{_ID}"
+):
+    """The same settings once more with another seed."""
+
+    def __init__(self, generation_id: str) -> None:
+        super().__init__(
+            discord.ui.Button(
+                label="Re-roll",
+                emoji="🎲",
+                style=discord.ButtonStyle.primary,
+                custom_id=f"floor33:reroll:{generation_id}",
+            )
+        )
+        self.generation_id = generation_id
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction, item: discord.ui.Item[Any], match: re.Match[str]
+    ) -> Self:
+        """Make the button anew from its id."""
+        return cls(match["id"])
+
+    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+        """Start the new job in a message of its own."""
+        await interaction.response.defer(thinking=True)
+        await bot.studio.reroll(self.generation_id, interaction)
+
+
+class DeleteButton(
+    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:delete:{_ID}"
+):
+    """Removes the message and the clip."""
+
+    def __init__(self, generation_id: str) -> None:
+        super().__init__(
+            discord.ui.Button(
+                label="Delete",
+                emoji="🗑️",
+                style=discord.ButtonStyle.secondary,
+                custom_id=f"floor33:delete:{generation_id}",
+            )
+        )
+        self.generation_id = generation_id
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction, item: discord.ui.Item[Any], match: re.Match[str]
+    ) -> Self:
+        """Make the button anew from its id."""
+        return cls(match["id"])
+
+    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+        """Delete, if the user may."""
+        await interaction.response.defer()
+        await bot.studio.delete(self.generation_id, interaction)
+
+
+class CancelButton(
+    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:cancel:{_ID}"
+):
+    """Ends a job that waits or runs."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            discord.ui.Button(
+                label="Cancel",
+                style=discord.ButtonStyle.secondary,
+                custom_id=f"floor33:cancel:{job_id}",
+            )
+        )
+        self.job_id = job_id
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction, item: discord.ui.Item[Any], match: re.Match[str]
+    ) -> Self:
+        """Make the button anew from its id."""
+        return cls(match["id"])
+
+    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+        """Cancel, if the user may."""
+        await interaction.response.defer()
+        await bot.studio.cancel(self.job_id, interaction)
+
+
+BUTTONS = (RerollButton, DeleteButton, CancelButton)
+
+
+def clip_view(generation_id: str) -> discord.ui.View:
+    """The buttons of a finished clip."""
+    view = discord.ui.View(timeout=None)
+    view.add_item(RerollButton(generation_id))
+    view.add_item(DeleteButton(generation_id))
+    return view
+
+
+def cancel_view(job_id: str) -> discord.ui.View:
+    """The button of an unfinished job."""
+    view = discord.ui.View(timeout=None)
+    view.add_item(CancelButton(job_id))
+    return view
