@@ -25,6 +25,7 @@ from training.recipe import DiffusionStage
 TEXT_LAYER: TextLayer = "penultimate"
 TRAIN_SEED = 10_000
 PLACED_SEED = 20_000
+STEP_KIND_SEED = 3
 PROBE_SEED = 77
 HIGH_NOISE = 0.6
 TOP_NOISE = 0.94
@@ -103,6 +104,14 @@ class ClipSampler:
         turned = [caption(replace(s, motion=OPPOSITE[s.motion]), rng) for s in batch.scenes]
         return batch, tokenise(self.tokenizer, turned)
 
+    def step(self, rng: np.random.Generator, step: int, clips: int) -> tuple[Batch, bool]:
+        """The batch of a training step, and whether it is one of pictures."""
+        # Drawn from the step alone: every process must take the same kind of step.
+        kind = np.random.default_rng([STEP_KIND_SEED, step]).random()
+        if kind < self.stage.image_share:
+            return self.pictures(rng, distributed.share_of(self.stage.image_batch)), True
+        return self.clips(rng, clips), False
+
     def _batch(
         self,
         cache: ClipCache,
@@ -168,8 +177,3 @@ def denoising_loss(
         skip_temporal=skip_temporal,
     ).sample
     return F.mse_loss(predicted, target)
-
-
-def is_picture_step(seed: int, step: int, share: float) -> bool:
-    """Whether a step trains on pictures; the same answer on every process."""
-    return bool(np.random.default_rng([seed, step, 1]).random() < share)

@@ -46,7 +46,7 @@ class ImageToVideo(nn.Module):
 
 
 class ImageToVideoTask:
-    """Denoise clips given a caption and one frame, the first, as the picture."""
+    """Denoise clips given a caption and their first frame, and pictures given themselves."""
 
     def __init__(self, stage: ImageToVideoStage, plan: Optimisation) -> None:
         self.stage = stage
@@ -81,7 +81,7 @@ class ImageToVideoTask:
         ]
 
     def loss(self, rng: np.random.Generator, step: int) -> Tensor:
-        batch = self.sampler.clips(rng, self.batch_size)
+        batch, pictures = self.sampler.step(rng, step, self.batch_size)
         timesteps = draw_timesteps(rng, len(batch.scenes), self.stage)
         dropped = torch.from_numpy(rng.random(len(batch.scenes)) < self.stage.image_dropout)
         return denoising_loss(
@@ -92,6 +92,7 @@ class ImageToVideoTask:
             draw_noise(batch.latents, self.stage),
             encode_text(self.text_encoder, batch.token_ids, TEXT_LAYER),
             image=self._image_tokens(batch, dropped),
+            skip_temporal=pictures,
         )
 
     def evaluate(self) -> dict[str, float]:
@@ -144,7 +145,7 @@ class ImageToVideoTask:
         return ImageToVideo(unet, projection)
 
     def _image_tokens(self, batch: Batch, dropped: Tensor) -> Tensor:
-        """Tokens of each clip's first frame, or of mid grey where the picture is dropped."""
+        """Tokens of each batch entry's first frame, or of mid grey where it is dropped."""
         size = int(self.vision.config.image_size)  # type: ignore[arg-type]  # square here
         pictures = torch.cat([render(scene, [batch.first_frame]) for scene in batch.scenes])
         pixels = clip_pixels(pictures.float() / 255, size)

@@ -23,11 +23,9 @@ from training.stages.diffusion import (
     denoising_loss,
     draw_noise,
     draw_timesteps,
-    is_picture_step,
 )
 
 TEMPORAL_LAYERS = (".temporal.", ".initial_temporal.")
-TRAIN_KIND_SEED = 3
 
 
 class TextToVideo(nn.Module):
@@ -81,11 +79,7 @@ class TextToVideoTask:
         return groups
 
     def loss(self, rng: np.random.Generator, step: int) -> Tensor:
-        pictures = is_picture_step(TRAIN_KIND_SEED, step, self.stage.image_share)
-        if pictures:
-            batch = self.sampler.pictures(rng, distributed.share_of(self.stage.image_batch))
-        else:
-            batch = self.sampler.clips(rng, self.batch_size)
+        batch, pictures = self.sampler.step(rng, step, self.batch_size)
         timesteps = draw_timesteps(rng, len(batch.scenes), self.stage)
         text = encode_text(self.model.text_encoder, batch.token_ids, TEXT_LAYER)
         return denoising_loss(
