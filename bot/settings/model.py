@@ -131,7 +131,7 @@ class ExpansionSettings(_Section):
         StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
         Allowed("a model's name of 1 to 200 characters"),
     ] = "gpt-4o-mini"
-    timeout_s: Annotated[float, Strict()] = Field(default=20.0, ge=1, le=300, allow_inf_nan=False)
+    timeout_s: Annotated[float, Strict()] = Field(default=20.0, ge=1, le=120, allow_inf_nan=False)
     api_key: Secret = Field(default=None, repr=False, exclude=True)
 
 
