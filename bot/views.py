@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import discord
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _ID = r"(?P<id>[0-9a-f]{32})"
 
 
-class _StudioButton:
+class _StudioButton(ABC):
     """What the buttons share: mistakes are answered, other errors logged and reported."""
 
     async def callback(self, interaction: discord.Interaction) -> None:
@@ -28,9 +29,9 @@ class _StudioButton:
         except Exception as error:  # noqa: BLE001 - logged; discord.py would only log it
             await report(interaction, error)
 
+    @abstractmethod
     async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
         """Do what the button says."""
-        raise NotImplementedError
 
 
 class RerollButton(

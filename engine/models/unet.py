@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,7 @@ from engine.models.layers import (
     conv_frames,
     norm_frames,
 )
+from engine.models.stage import ContextReader, Stage, VideoContext
 from engine.models.transformers import SpatialTransformer, TemporalTransformer
 
 DEFAULT_FPS = 16
@@ -51,52 +52,6 @@ class VideoUNetOutput(BaseOutput):
     """``sample``: the prediction, ``[B, out_channels, F, H, W]``."""
 
     sample: Tensor
-
-
-class VideoContext(NamedTuple):
-    """Keys and values of every cross-attention layer for one batch of clips.
-
-    They depend on the prompt and the picture only, so one sampling run computes them once.
-    """
-
-    layers: tuple[tuple[KeysValues, KeysValues | None], ...]
-
-
-class _Stage(nn.Module):
-    """One step of the UNet: residual block, then the two transformers where the level has them."""
-
-    def __init__(
-        self,
-        residual: ResidualBlock,
-        spatial: SpatialTransformer | None,
-        temporal: TemporalTransformer | None,
-    ) -> None:
-        super().__init__()
-        self.residual = residual
-        self.spatial = spatial
-        self.temporal = temporal
-
-    def forward(
-        self, x: Tensor, embedding: Tensor, context: _ContextReader, *, skip_temporal: bool
-    ) -> Tensor:
-        x = self.residual(x, embedding, skip_temporal=skip_temporal)
-        if self.spatial is not None:
-            x = self.spatial(x, context.take(len(self.spatial.blocks)))
-        if self.temporal is not None and not skip_temporal:
-            x = self.temporal(x)
-        return x
-
-
-class _ContextReader:
-    """Hands out the entries of a :class:`VideoContext` in the order of the layers."""
-
-    def __init__(self, context: VideoContext) -> None:
-        self._layers = context.layers
-        self._next = 0
-
-    def take(self, count: int) -> list[tuple[KeysValues, KeysValues | None]]:
-        self._next += count
-        return list(self._layers[self._next - count : self._next])
 
 
 class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -161,10 +116,10 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 dropout=dropout,
             )
 
-        def stage(channels_in: int, channels_out: int, *, transformers: bool) -> _Stage:
+        def stage(channels_in: int, channels_out: int, *, transformers: bool) -> Stage:
             block = residual(channels_in, channels_out)
             if not transformers:
-                return _Stage(block, None, None)
+                return Stage(block, None, None)
             heads = channels_out // num_head_channels
             spatial = SpatialTransformer(
                 channels_out,
@@ -181,7 +136,7 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 depth=transformer_depth,
                 max_distance=max_distance,
             )
-            return _Stage(block, spatial, temporal)
+            return Stage(block, spatial, temporal)
 
         self.time_embedding = ScalarEmbedding(model_channels, embedding_dim)
         self.fps_embedding = (
@@ -325,7 +280,7 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if encoder_hidden_states is None:
                 raise ValueError("give either encoder_hidden_states or context")
             context = self.precompute_context(encoder_hidden_states, image_hidden_states)
-        reader = _ContextReader(context)
+        reader = ContextReader(context)
 
         embedding = self.time_embedding(timestep)  # [B, E]
         if self.fps_embedding is not None:
@@ -364,7 +319,7 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return [
             attention
             for stage in stages
-            if isinstance(stage, _Stage) and stage.spatial is not None
+            if isinstance(stage, Stage) and stage.spatial is not None
             for attention in stage.spatial.cross_attentions()
         ]
 

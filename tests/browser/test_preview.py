@@ -98,7 +98,7 @@ def browser(tmp_path: Path) -> Iterator[Any]:
         "disable-component-update",
         "disable-sync",
         "no-first-run",
-        "window-size=1280,1000",
+        f"window-size=1280,{1280 if SCREENSHOT else 1000}",  # the picture shows the whole card
         f"user-data-dir={tmp_path / 'profile'}",
     ):
         options.add_argument(f"--{flag}")
@@ -182,7 +182,7 @@ def test_a_newcomer_makes_and_rates_a_clip(
     assert "DISCORD_TOKEN" in line
 
     browser.get(addresses[0])
-    imagine(browser, "a red ball moving to the right")
+    imagine(browser, "a red circle moving to the left")
 
     seen: set[str] = set()
 
@@ -196,7 +196,7 @@ def test_a_newcomer_makes_and_rates_a_clip(
     until(finished, "the clip is ready, without reloading the page")
     assert "preview" in seen
     assert len(seen) > 2, "the progress moved by itself"
-    assert "a red ball moving to the right" in page_text(browser)
+    assert "a red circle moving to the left" in page_text(browser)
 
     until(lambda: (video(browser, "readyState") or 0) >= 2, "the clip is loaded")
     # Muted: browsers start nothing with sound by themselves.
