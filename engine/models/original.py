@@ -51,6 +51,17 @@ _ATTENTION = {
     "relative.value": "relative_position_v.embeddings_table",
 }
 
+_PROJECTION_LAYER = {
+    "attention.norm_image": "0.norm1",
+    "attention.norm_latents": "0.norm2",
+    "attention.to_q": "0.to_q",
+    "attention.to_kv": "0.to_kv",
+    "attention.to_out": "0.to_out",
+    "feed_forward.norm": "1.0",
+    "feed_forward.proj_in": "1.1",
+    "feed_forward.proj_out": "1.3",
+}
+
 # Options of the released yaml files that change nothing here (memory, training) or must have the
 # one value that all released models have.
 _IGNORED_OPTIONS = frozenset({"use_checkpoint", "use_linear", "image_size", "legacy", "use_fp16"})
@@ -137,29 +148,25 @@ def unet_from_original(
     return unet.eval()  # type: ignore[no-any-return]
 
 
+def projection_original_names(projection: ImageProjection) -> dict[str, str]:
+    """Map each of our tensor names to its released name (without the prefix)."""
+    return {name: _projection_original_name(name) for name in projection.state_dict()}
+
+
 def projection_from_original(
     state_dict: Mapping[str, Tensor], params: Mapping[str, Any]
 ) -> ImageProjection:
     """See :meth:`engine.models.projection.ImageProjection.from_original`."""
     projection = ImageProjection(**params)
-    names = {name: name for name in projection.state_dict()}
-    for index in range(projection.config["depth"]):
-        for ours, theirs in {
-            "attention.norm_image": "0.norm1",
-            "attention.norm_latents": "0.norm2",
-            "attention.to_q": "0.to_q",
-            "attention.to_kv": "0.to_kv",
-            "attention.to_out": "0.to_out",
-            "feed_forward.norm": "1.0",
-            "feed_forward.proj_in": "1.1",
-            "feed_forward.proj_out": "1.3",
-        }.items():
-            for suffix in ("weight", "bias"):
-                name = f"layers.{index}.{ours}.{suffix}"
-                if name in names:
-                    names[name] = f"layers.{index}.{theirs}.{suffix}"
+    names = projection_original_names(projection)
     _load_renamed(projection, names, state_dict, PROJECTION_PREFIX)
     return projection.eval()  # type: ignore[no-any-return]
+
+
+def _projection_original_name(name: str) -> str:
+    for ours, theirs in _PROJECTION_LAYER.items():
+        name = name.replace(f".{ours}.", f".{theirs}.")
+    return name
 
 
 def _unet_modules(unet: VideoUNet) -> Iterator[tuple[str, str]]:

@@ -63,7 +63,8 @@ def clip_noise(
         return own
     batch, channels, _, height, width = shape
     common = unit_noise((batch, channels, 1, height, width), generator, device)
-    return shared**0.5 * common + (1 - shared) ** 0.5 * own
+    mixed: Tensor = shared**0.5 * common + (1 - shared) ** 0.5 * own
+    return mixed
 
 
 def step_noise(like: Tensor, generator: Generators | None, variance_noise: Tensor | None) -> Tensor:

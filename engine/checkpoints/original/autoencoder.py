@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKL
@@ -40,7 +40,7 @@ def autoencoder(config: FirstStage, scale_factor: float) -> Component:
     encoder = config.ddconfig
     widths = tuple(encoder.ch * mult for mult in encoder.ch_mult)
     with torch.device("meta"):
-        vae = AutoencoderKL(
+        vae: Any = AutoencoderKL(
             in_channels=encoder.in_channels,
             out_channels=encoder.out_ch,
             down_block_types=("DownEncoderBlock2D",) * len(widths),

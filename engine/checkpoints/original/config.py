@@ -24,7 +24,7 @@ class Rescale(_Part):
     """The rescale of the clean latent: from 1 to ``scale_b`` over ``mid_step`` timesteps."""
 
     use_scale: bool = False
-    scale_a: Literal[1, 1.0] = 1
+    scale_a: Annotated[float, Field(ge=1, le=1)] = 1.0
     scale_b: Annotated[float, Field(gt=0, le=1)] = 0.3
     mid_step: Annotated[int, Field(ge=2)] = 400
     fix_scale_bug: bool = False
@@ -75,6 +75,12 @@ class TextTower(_Part):
     heads: Count = 16
     layers: Count = 24
 
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads {self.heads} must divide width {self.width}")
+        return self
+
 
 class VisionTower(_Part):
     """OpenCLIP's vision transformer; the defaults are those of ViT-H-14."""
@@ -84,6 +90,12 @@ class VisionTower(_Part):
     width: Count = 1280
     head_width: Count = 80
     patch_size: Count = 14
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.width % self.head_width:
+            raise ValueError(f"head_width {self.head_width} must divide width {self.width}")
+        return self
 
 
 class TextConditioner(_Part):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -24,20 +23,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from engine.checkpoints.facts import FACTS_FILE, ModelFacts
-from engine.checkpoints.original.config import OriginalConfig
+from engine.checkpoints.facts import FACTS_FILE
 from engine.checkpoints.original.errors import OriginalCheckpointError, OutputFolderError
+from engine.checkpoints.original.facts import folder_facts
 from engine.checkpoints.original.files import read_checkpoint
 from engine.checkpoints.original.load import assemble
 from engine.checkpoints.original.plan import make_plan
-from engine.checkpoints.original.presets import LICENCE, PRESETS, parse_config
+from engine.checkpoints.original.presets import parse_config
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the component, the bytes that are written, and the bytes that will be in all."""
 
-_SHARD_BYTES: Final = 2**30
+SHARD_BYTES: Final = 2**30
 _SPARE_BYTES: Final = 2**24  # for the tokenizer and the configuration files
-_FPS: Final = (8, 12, 16, 24, 28)
 
 
 def convert_original(
@@ -46,6 +44,7 @@ def convert_original(
     output: str | os.PathLike[str],
     *,
     on_progress: OnProgress | None = None,
+    shard_bytes: int = SHARD_BYTES,
 ) -> Path:
     """Write a model folder that the catalogue serves. The weights keep their number format.
 
@@ -56,6 +55,7 @@ def convert_original(
         config: as there.
         output: a folder that does not exist or is empty.
         on_progress: is told after each shard.
+        shard_bytes: a network of more than this many bytes is written in several files.
 
     Returns:
         The folder.
@@ -75,11 +75,18 @@ def convert_original(
     pipeline = assemble(
         plan.config, {name: component.module for name, component in plan.components.items()}
     )
-    facts = _facts(config if isinstance(config, str) else None, plan.config, pipeline, target.name)
+    facts = folder_facts(
+        plan.config,
+        preset=config if isinstance(config, str) else None,
+        folder=target.name,
+        size_divisor=pipeline.size_divisor,
+    )
     with _appearing(target, total + _SPARE_BYTES) as folder:
         done = 0
         for name, component in plan.components.items():
-            for written in _write_component(component.module, parts[name], folder / name):
+            for written in _write_component(
+                component.module, parts[name], folder / name, shard_bytes
+            ):
                 done += written
                 if on_progress is not None:
                     on_progress(name, done, total)
@@ -123,7 +130,7 @@ def _appearing(target: Path, needed: int) -> Iterator[Path]:
 
 
 def _write_component(
-    module: nn.Module, tensors: Mapping[str, Tensor], folder: Path
+    module: nn.Module, tensors: Mapping[str, Tensor], folder: Path, shard_bytes: int
 ) -> Iterator[int]:
     """Write one network, yielding the bytes of each shard."""
     folder.mkdir()
@@ -135,9 +142,9 @@ def _write_component(
         assert isinstance(module, ConfigMixin)
         stem = "diffusion_pytorch_model"
         module.save_config(folder)
-    shards = _shards(tensors)
+    shards = _shards(tensors, shard_bytes)
     total = sum(tensor.nbytes for tensor in tensors.values())
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         part = f"-{number:05d}-of-{len(shards):05d}" if len(shards) > 1 else ""
         name = f"{stem}{part}.safetensors"
@@ -151,12 +158,12 @@ def _write_component(
         path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def _shards(tensors: Mapping[str, Tensor]) -> list[list[str]]:
-    """Names in groups of at most a shard's bytes (a larger tensor is alone)."""
+def _shards(tensors: Mapping[str, Tensor], most: int) -> list[list[str]]:
+    """Names in groups of at most that many bytes (a larger tensor is alone)."""
     shards: list[list[str]] = [[]]
     size = 0
     for name, tensor in tensors.items():
-        if shards[-1] and size + tensor.nbytes > _SHARD_BYTES:
+        if shards[-1] and size + tensor.nbytes > most:
             shards.append([])
             size = 0
         shards[-1].append(name)
@@ -169,32 +176,3 @@ def _storable(tensor: Tensor) -> Tensor:
     if tensor.dtype == torch.float64:
         tensor = tensor.float()
     return tensor.contiguous()
-
-
-def _facts(preset: str | None, config: OriginalConfig, pipeline: Any, folder: str) -> ModelFacts:
-    """What ``floor33.json`` shall say; published models are sampled as their authors do."""
-    factor = 2 ** (len(config.first_stage_config.ddconfig.ch_mult) - 1)
-    if config.image_size is not None:
-        height, width = (side * factor for side in config.image_size)
-    else:
-        divisor = pipeline.size_divisor
-        resolution = config.first_stage_config.ddconfig.resolution
-        height = width = max(resolution // divisor, 1) * divisor
-    usable = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", folder)
-    name = preset or (folder if usable else "converted")
-    return ModelFacts(
-        name=name,
-        title=PRESETS[preset].title if preset else name[:80],
-        task="image-to-video" if config.wants_image else "text-to-video",
-        width=width,
-        height=height,
-        num_frames=pipeline.unet.config["temporal_length"],
-        fps=_FPS,
-        default_fps=PRESETS[preset].default_fps if preset else _FPS[0],
-        default_steps=50,
-        max_steps=100,
-        default_guidance=12.0,
-        max_guidance=20.0,
-        scheduler="ddim-original",
-        licence=LICENCE if preset else "not stated",
-    )

@@ -23,12 +23,15 @@ from engine.checkpoints.original.errors import OriginalCheckpointError, listed
 _NAMES_IN_A_FOLDER: Final = ("model.safetensors", "model.ckpt")
 _DEEPSPEED_PREFIX_LENGTH: Final = 16  # of "_forward_module."
 _EMA_PREFIX: Final = "model_ema."
-_UNSAFE: Final = re.compile(r"Unsupported (?:global|class|operand)[^\w]*(?:GLOBAL )?([\w.]*)")
+_BEFORE_TORCH_1_6: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # how its files begin
+_PICKLE: Final = b"\x80"
+_UNSAFE: Final = re.compile(
+    r"unsupported (?:global|class|operand)\W*(?:GLOBAL )?([\w.]*)", re.IGNORECASE
+)
 _DAMAGE: Final = (
     pickle.UnpicklingError,
     SafetensorError,
     RuntimeError,
-    OSError,
     EOFError,
     ValueError,
     TypeError,
@@ -75,7 +78,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise OriginalCheckpointError(f"{path} holds no tensors by name.")
     if isinstance(content.get("module"), Mapping):
-        named = _without_deepspeed_prefix(path, content["module"])
+        named: Mapping[Any, Any] = _without_deepspeed_prefix(path, content["module"])
     elif isinstance(content.get("state_dict"), Mapping):
         named = content["state_dict"]
     else:
@@ -94,21 +97,38 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        # Files in the format before torch 1.6 are no archives and cannot be mapped.
-        return torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        mappable = zipfile.is_zipfile(path)
+        if not mappable:
+            _check_beginning(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
+    except OriginalCheckpointError:  # a ValueError too
+        raise
+    except OSError as error:
+        raise OriginalCheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     except _DAMAGE as error:
-        unsafe = _UNSAFE.search(str(error))
-        if unsafe is None:
-            raise OriginalCheckpointError(
-                f"{path} is damaged or no checkpoint ({_first_line(error)})."
-            ) from error
-        wanted = f" (it asks for {unsafe[1]})" if unsafe[1] else ""
-        raise OriginalCheckpointError(
-            f"{path} holds more than tensors{wanted}, and reading it could run foreign code; it "
-            "is refused. Use a file of tensors only, best in the safetensors format."
-        ) from error
+        # What torch says itself advises to switch its safety off.
+        if unsafe := _UNSAFE.search(str(error)):
+            raise _unsafe(path, f"asks for {unsafe[1]}") from error
+        raise _damaged(path) from error
+
+
+def _check_beginning(path: Path) -> None:
+    """Refuse what is neither an archive nor of an old torch, before anything interprets it."""
+    with path.open("rb") as file:
+        beginning = file.read(len(_BEFORE_TORCH_1_6))
+    if beginning != _BEFORE_TORCH_1_6:
+        raise _unsafe(path, "is a bare pickle") if beginning[:1] == _PICKLE else _damaged(path)
+
+
+def _unsafe(path: Path, why: str) -> OriginalCheckpointError:
+    return OriginalCheckpointError(
+        f"{path} holds more than tensors (it {why}), and reading it could run foreign code: "
+        "refused. Use a file of tensors only, best in the safetensors format."
+    )
+
+
+def _damaged(path: Path) -> OriginalCheckpointError:
+    return OriginalCheckpointError(f"{path} is damaged or no checkpoint.")
 
 
 def _without_deepspeed_prefix(path: Path, module: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,8 +144,3 @@ def _without_deepspeed_prefix(path: Path, module: Mapping[str, Any]) -> dict[str
 def _is_plain_tensor(name: object, value: object) -> bool:
     dense = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized
     return isinstance(name, str) and dense
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")[:200]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,20 +14,10 @@ from engine.models import ImageProjection, VideoUNet
 from engine.models.original import (
     PROJECTION_PREFIX,
     UNET_PREFIX,
+    projection_original_names,
     unet_config_from_original,
     unet_original_names,
 )
-
-_PROJECTION_NAMES: Final = {
-    "attention.norm_image": "0.norm1",
-    "attention.norm_latents": "0.norm2",
-    "attention.to_q": "0.to_q",
-    "attention.to_kv": "0.to_kv",
-    "attention.to_out": "0.to_out",
-    "feed_forward.norm": "1.0",
-    "feed_forward.proj_in": "1.1",
-    "feed_forward.proj_out": "1.3",
-}
 
 
 def video_unet(params: Mapping[str, Any]) -> Component:
@@ -51,9 +41,10 @@ def image_projection(params: Projection) -> Component:
     """The projection net of image-to-video."""
     with torch.device("meta"):
         projection = ImageProjection(**params.model_dump())
+    own = projection.state_dict()
     rules = (
-        Rule(PROJECTION_PREFIX + _projection_name(name), tuple(tensor.shape), (name,))
-        for name, tensor in projection.state_dict().items()
+        Rule(PROJECTION_PREFIX + released, tuple(own[name].shape), (name,))
+        for name, released in projection_original_names(projection).items()
     )
     return Component(projection, tuple(rules))
 
@@ -71,12 +62,3 @@ def _released_shape(name: str, tensor: Tensor, linear: bool) -> Shape:
     if linear:
         return shape
     return (*shape, 1, 1) if ".spatial." in name else (*shape, 1)
-
-
-def _projection_name(name: str) -> str:
-    layers, _, rest = name.partition(".")
-    if layers != "layers":
-        return name
-    index, _, inner = rest.partition(".")
-    module, _, kind = inner.rpartition(".")
-    return f"layers.{index}.{_PROJECTION_NAMES[module]}.{kind}"

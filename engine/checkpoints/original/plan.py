@@ -86,14 +86,12 @@ def expected_tensors(config: str | Mapping[str, Any]) -> dict[str, Shape]:
 
 def _check_widths(unet: Any, config: OriginalConfig) -> None:
     """Refuse a UNet that its neighbours do not fit; the released defaults are filled in by now."""
+    width = config.cond_stage_config.text_cfg.width
+    channels = config.first_stage_config.embed_dim
     for option, name, value in (
-        (
-            "context_dim",
-            "cond_stage_config.text_cfg.width",
-            config.cond_stage_config.text_cfg.width,
-        ),
-        ("in_channels", "first_stage_config.embed_dim", config.first_stage_config.embed_dim),
-        ("out_channels", "first_stage_config.embed_dim", config.first_stage_config.embed_dim),
+        ("context_dim", "cond_stage_config.text_cfg.width", width),
+        ("in_channels", "first_stage_config.embed_dim", channels),
+        ("out_channels", "first_stage_config.embed_dim", channels),
     ):
         if unet[option] != value:
             raise ValueError(f"unet_config.{option} is {unet[option]}, but {name} is {value}")

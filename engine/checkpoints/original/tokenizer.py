@@ -33,7 +33,11 @@ def clip_tokenizer() -> CLIPTokenizer:
     words += [left + right for left, right in merges]
     words += _SPECIAL
     vocabulary = {word: index for index, word in enumerate(words)}
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=CLIP_POSITIONS)
+    tokenizer = CLIPTokenizer(
+        vocab=vocabulary,
+        merges=merges,  # type: ignore[arg-type]  # the annotation is narrower than the code
+        model_max_length=CLIP_POSITIONS,
+    )
     # Past its setter, which would make the token of id 0 special: that is "!", and an exclamation
     # mark in a prompt would no longer be read as one.
     object.__setattr__(tokenizer, "pad_token_id", _PAD_ID)

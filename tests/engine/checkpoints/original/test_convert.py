@@ -229,8 +229,7 @@ def test_ctrl_c_leaves_nothing(t2v: Recorded, config_file: Path, tmp_path: Path)
     """The command interrupts itself at its first progress, so that no timing is involved."""
     script = f"""if True:
         import os, signal, sys
-        from engine.checkpoints.original.facts import folder_facts
-from engine.checkpoints.original.presets import PRESETS, parse_config
+        from engine.checkpoints.original import convert
         whole = convert._write_component
         def part(*arguments):
             for written in whole(*arguments):
