@@ -33,7 +33,7 @@ def test_shipped_recipes_are_valid_and_named_like_their_files(path: Path) -> Non
 
 def test_there_are_shipped_recipes_for_every_kind_of_stage() -> None:
     kinds = {load_recipe(path.stem).stage.kind for path in RECIPE_FOLDER.glob("*.toml")}
-    assert kinds == {"vae", "contrastive", "text-to-video", "image-to-video"}
+    assert kinds == {"vae", "contrastive", "caption-facts", "text-to-video", "image-to-video"}
 
 
 @pytest.mark.parametrize(
