@@ -53,7 +53,7 @@ def settings(tmp_path: Path) -> Path:
         return file
     model = write_tiny_model(tmp_path / "models" / "tiny-t2v", with_image=False)
     facts = json.loads((model / "floor33.json").read_text())
-    facts |= {"default_steps": 120, "max_steps": 120, "fps": [4], "default_fps": 4}
+    facts |= {"default_steps": 400, "max_steps": 400, "fps": [4], "default_fps": 4}
     (model / "floor33.json").write_text(json.dumps(facts))
     file.write_text(
         '[engine]\ndevices = ["cpu"]\nthreads = 1\n'
