@@ -163,6 +163,22 @@ class VideoPipeline(DiffusionPipeline):
         finally:
             self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
 
+    def _register_settings(self, text_layer: str, shared_noise: float) -> None:
+        """Check and keep what the network was trained with, beside the components.
+
+        Raises:
+            ValueError: unknown text layer, or a share out of range.
+        """
+        if text_layer not in get_args(TextLayer):
+            raise ValueError(
+                f"text_layer: one of {', '.join(get_args(TextLayer))}, got {text_layer!r}"
+            )
+        if not 0 <= shared_noise <= 1:
+            raise ValueError(f"shared_noise: 0 to 1, got {shared_noise}")
+        self.register_to_config(  # type: ignore[no-untyped-call]
+            text_layer=text_layer, shared_noise=shared_noise
+        )
+
     @abstractmethod
     def _image_features(
         self,
@@ -275,26 +291,6 @@ class VideoPipeline(DiffusionPipeline):
         if output_type == "pt":
             return frames
         return to_array(frames) if output_type == "np" else to_pictures(frames)
-
-
-def check_shared_noise(shared_noise: float) -> None:
-    """Refuse a share outside 0 .. 1.
-
-    Raises:
-        ValueError: naming the argument and the range.
-    """
-    if not 0 <= shared_noise <= 1:
-        raise ValueError(f"shared_noise: 0 to 1, got {shared_noise}")
-
-
-def check_text_layer(text_layer: str) -> None:
-    """Refuse an unknown layer of the text encoder.
-
-    Raises:
-        ValueError: naming the known ones.
-    """
-    if text_layer not in get_args(TextLayer):
-        raise ValueError(f"text_layer: one of {', '.join(get_args(TextLayer))}, got {text_layer!r}")
 
 
 def check_image_embeds(name: str, embeds: Tensor | None, width: int) -> None:

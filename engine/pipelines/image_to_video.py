@@ -7,12 +7,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from engine.models import ImageProjection, VideoUNet
-from engine.pipelines.base import (
-    VideoPipeline,
-    check_image_embeds,
-    check_shared_noise,
-    check_text_layer,
-)
+from engine.pipelines.base import VideoPipeline, check_image_embeds
 from engine.pipelines.images import clip_pixels, fit_to_clip_size, to_pixels, unconditional_pixels
 from engine.pipelines.inputs import ClipShape, repeat_to
 from engine.schedulers import VideoScheduler
@@ -61,8 +56,6 @@ class ImageToVideoPipeline(VideoPipeline):
         shared_noise: float = 0.0,
     ) -> None:
         super().__init__()
-        check_text_layer(text_layer)
-        check_shared_noise(shared_noise)
         self.register_modules(  # type: ignore[no-untyped-call]
             vae=vae,
             text_encoder=text_encoder,
@@ -72,9 +65,7 @@ class ImageToVideoPipeline(VideoPipeline):
             unet=unet,
             scheduler=scheduler,
         )
-        self.register_to_config(  # type: ignore[no-untyped-call]
-            text_layer=text_layer, shared_noise=shared_noise
-        )
+        self._register_settings(text_layer, shared_noise)
 
     def _image_features(
         self,

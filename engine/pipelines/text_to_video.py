@@ -5,7 +5,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.models import VideoUNet
-from engine.pipelines.base import VideoPipeline, check_shared_noise, check_text_layer
+from engine.pipelines.base import VideoPipeline
 from engine.pipelines.inputs import ClipShape
 from engine.schedulers import VideoScheduler
 
@@ -41,8 +41,6 @@ class TextToVideoPipeline(VideoPipeline):
         shared_noise: float = 0.0,
     ) -> None:
         super().__init__()
-        check_text_layer(text_layer)
-        check_shared_noise(shared_noise)
         self.register_modules(  # type: ignore[no-untyped-call]
             vae=vae,
             text_encoder=text_encoder,
@@ -50,9 +48,7 @@ class TextToVideoPipeline(VideoPipeline):
             unet=unet,
             scheduler=scheduler,
         )
-        self.register_to_config(  # type: ignore[no-untyped-call]
-            text_layer=text_layer, shared_noise=shared_noise
-        )
+        self._register_settings(text_layer, shared_noise)
 
     def _image_features(
         self,

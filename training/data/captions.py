@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.data.world import Scene
+from training.data.world import COLOURS, Scene
 
 SHAPE_WORDS: dict[str, Sequence[str]] = {
     "circle": ("circle", "circle", "ball", "disc", "dot"),
@@ -95,9 +95,10 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
 
 def every_word() -> list[str]:
     """Return all words that captions can hold, for the tokenizer's vocabulary."""
-    phrases: list[str] = [*OPENINGS, *CLOSINGS, "on a background", "against", "a an the in and at"]
-    phrases += ["red green blue yellow purple orange"]
-    for table in (SHAPE_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS, OTHER_MOTION_WORDS):
+    phrases: list[str] = [*OPENINGS, *CLOSINGS, "on a background", "against", "a an the in and"]
+    phrases += COLOURS
+    tables = (SHAPE_WORDS, BACKGROUND_WORDS, DIRECTION_WORDS, OTHER_MOTION_WORDS, PLACE_WORDS)
+    for table in tables:
         for options in table.values():
             phrases += options
     phrases += [word for pair in VERBS for word in pair]
