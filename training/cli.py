@@ -112,8 +112,13 @@ def _worker(rank: int, recipe: Recipe, folder: Path, world: int, threads: int | 
         torch.set_num_threads(threads)
     if world > 1:
         torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
-    torch.manual_seed(recipe.seed)  # the same first weights on every process
-    run(make_task(recipe), recipe, folder)
+    try:
+        torch.manual_seed(recipe.seed)  # the same first weights on every process
+        run(make_task(recipe), recipe, folder)
+    finally:
+        if world > 1:
+            # Before the interpreter ends: gloo's threads abort a process that leaves them running.
+            torch.distributed.destroy_process_group()
 
 
 def _free_port() -> int:
