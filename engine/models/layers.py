@@ -15,11 +15,32 @@ RESIDUAL_NORM_EPS = 1e-5
 TEMPORAL_DROPOUT = 0.1
 
 
+_FEW_POSITIONS = 512
+"""A CPU's convolution of so few positions is slower than one matrix product."""
+
+
 def conv_frames(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Apply a 2-D convolution to every frame: ``[B, F, H, W, C] -> [B, F, H', W', C']``."""
     batch, frames = x.shape[:2]
+    if _is_small_3x3(conv, x):
+        return torch.unflatten(_conv_as_product(conv, x.flatten(0, 1)), 0, (batch, frames))
     y = conv(x.flatten(0, 1).permute(0, 3, 1, 2))  # [B*F, C', H', W'], channels last
     return torch.unflatten(y.permute(0, 2, 3, 1), 0, (batch, frames)).contiguous()
+
+
+def _is_small_3x3(conv: nn.Conv2d, x: Tensor) -> bool:
+    same_size = conv.kernel_size == (3, 3) and conv.stride == (1, 1)
+    return x.device.type == "cpu" and same_size and x[..., 0].numel() <= _FEW_POSITIONS
+
+
+def _conv_as_product(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 3x3 convolution of padding 1 over gathered neighbourhoods, ``[N, H, W, C]`` to ``C'``."""
+    count, height, width, channels = x.shape
+    padded = F.pad(x, (0, 0, 1, 1, 1, 1))  # [N, H+2, W+2, C]
+    rows = padded.unfold(1, 3, 1).unfold(2, 3, 1)  # [N, H, W, C, 3, 3]
+    rows = rows.permute(0, 1, 2, 4, 5, 3).reshape(count, height, width, 9 * channels)
+    weight = conv.weight.permute(0, 2, 3, 1).reshape(-1, 9 * channels)
+    return F.linear(rows, weight, conv.bias)
 
 
 def conv_time(conv: nn.Conv2d, x: Tensor) -> Tensor:

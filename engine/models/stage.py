@@ -46,12 +46,22 @@ class Stage(nn.Module):
         self.spatial = spatial
         self.temporal = temporal
 
+    @property
+    def cross_attentions(self) -> int:
+        """How many entries of the context a forward reads."""
+        return len(self.spatial.blocks) if self.spatial is not None else 0
+
     def forward(
-        self, x: Tensor, embedding: Tensor, context: ContextReader, *, skip_temporal: bool
+        self,
+        x: Tensor,
+        embedding: Tensor,
+        context: list[tuple[KeysValues, KeysValues | None]],
+        skip_temporal: bool,
     ) -> Tensor:
+        """``x [B, F, H, W, C]``, ``embedding [B, E]``, one entry of ``context`` a spatial block."""
         x = self.residual(x, embedding, skip_temporal=skip_temporal)
         if self.spatial is not None:
-            x = self.spatial(x, context.take(len(self.spatial.blocks)))
+            x = self.spatial(x, context)
         if self.temporal is not None and not skip_temporal:
             x = self.temporal(x)
         return x

@@ -79,7 +79,7 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         ValueError: for a configuration that cannot be built, naming the field.
     """
 
-    _supports_gradient_checkpointing = False
+    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -102,6 +102,7 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         dropout: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.gradient_checkpointing = False  # switched by diffusers' enable_gradient_checkpointing
         _check_config(model_channels, channel_mult, num_head_channels)
         widths = [model_channels * mult for mult in channel_mult]
         embedding_dim = 4 * model_channels
@@ -185,6 +186,8 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+        # As the features lie, or every convolution would copy its weights at every call.
+        self.to(memory_format=torch.channels_last)
 
     @classmethod
     def from_original(
@@ -298,10 +301,10 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             if isinstance(block, Downsample):
                 x = block(x)
             else:
-                x = block(x, embedding, reader, skip_temporal=skip_temporal)
+                x = self._run(block, x, embedding, reader, skip_temporal)
             skips.append(x)
 
-        x = self.mid_in(x, embedding, reader, skip_temporal=skip_temporal)
+        x = self._run(self.mid_in, x, embedding, reader, skip_temporal)
         x = self.mid_out(x, embedding, skip_temporal=skip_temporal)
 
         for block in self.up:
@@ -309,10 +312,25 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 x = block(x)
             else:
                 x = torch.cat([x, skips.pop()], dim=-1)
-                x = block(x, embedding, reader, skip_temporal=skip_temporal)
+                x = self._run(block, x, embedding, reader, skip_temporal)
 
         x = conv_frames(self.conv_out, F.silu(norm_frames(self.norm_out, x)))
         return VideoUNetOutput(sample=x.movedim(-1, 1).contiguous())  # [B, C, F, H, W]
+
+    def _run(
+        self,
+        stage: Stage,
+        x: Tensor,
+        embedding: Tensor,
+        reader: ContextReader,
+        skip_temporal: bool,
+    ) -> Tensor:
+        context = reader.take(stage.cross_attentions)
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            out = self._gradient_checkpointing_func(stage, x, embedding, context, skip_temporal)
+        else:
+            out = stage(x, embedding, context, skip_temporal)
+        return out  # type: ignore[no-any-return]
 
     def _cross_attentions(self) -> list[Attention]:
         stages = [*self.down, self.mid_in, *self.up]

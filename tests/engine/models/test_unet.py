@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.models import VideoUNet
 from engine.models.attention import RelativePositions, attention
+from engine.models.layers import conv_frames
+from engine.models.transformers import FeedForward
 
 TINY = {
     "model_channels": 32,
@@ -177,3 +180,67 @@ def test_relative_attention_is_the_formula() -> None:
         scores = (keys * q[..., query : query + 1, :]).sum(-1) * 8**-0.5
         expected = (scores.softmax(-1)[..., None] * (v + relative.value[query])).sum(-2)
         torch.testing.assert_close(out[..., query, :], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("temporal_convolution", [False, True])
+def test_gradient_checkpointing_changes_no_gradient(temporal_convolution: bool) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        unet = tiny_unet(image_cross_attention=True, temporal_convolution=temporal_convolution)
+        unet.train()  # with dropout, which the second forward must repeat
+        if checkpointing:
+            unet.enable_gradient_checkpointing()
+        image = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(2))
+        torch.manual_seed(3)
+        unet(**inputs(), image_hidden_states=image).sample.square().mean().backward()
+        gradients.append([p.grad for p in unet.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert plain is not None
+        torch.testing.assert_close(recomputed, plain)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    count=st.integers(1, 4),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    seed=st.integers(0, 99),
+)
+def test_a_convolution_of_few_positions_is_the_same_as_a_product(
+    count: int, height: int, width: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    conv = nn.Conv2d(3, 5, 3, padding=1)
+    x = torch.randn(count, 2, height, width, 3)
+    expected = conv(x.flatten(0, 1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    torch.testing.assert_close(conv_frames(conv, x).flatten(0, 1), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_convolution_of_many_positions_keeps_stride_and_size() -> None:
+    x = torch.randn(1, 3, 16, 24, 4)
+    for conv, size in (
+        (nn.Conv2d(4, 6, 3, padding=1), (16, 24)),
+        (nn.Conv2d(4, 6, 3, stride=2, padding=1), (8, 12)),
+    ):
+        expected = conv(x[0].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        out = conv_frames(conv, x)
+        assert out.shape == (1, 3, *size, 6)
+        torch.testing.assert_close(out[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_feed_forward_in_parts_is_the_whole() -> None:
+    feed_forward = FeedForward(8)
+    x = torch.randn(2, 2500, 8)  # more tokens than go through at once
+    value, gate = feed_forward.proj_in(x).chunk(2, dim=-1)
+    expected = feed_forward.proj_out(value * F.gelu(gate))
+    torch.testing.assert_close(feed_forward(x), expected)
+
+
+def test_weights_lie_as_features_do(tmp_path: Path) -> None:
+    unet = tiny_unet()
+    weight = unet.mid_out.conv_1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    unet.save_pretrained(tmp_path)
+    again = VideoUNet.from_pretrained(tmp_path).mid_out.conv_1.weight
+    assert torch.equal(again, weight)

@@ -1,0 +1,1 @@
+"""Measurements: speed, memory and quality figures of the project."""
