@@ -35,17 +35,17 @@ def scene_of(seed: int, index: int, moving: float) -> Scene:
 
 
 def load_clips(
-    vae: AutoencoderKL, folder: Path, *, seed: int, count: int, moving: float = 0.7
+    vae: AutoencoderKL, folder: Path, *, seed: int, count: int, moving: float = 0.5
 ) -> ClipCache:
     """Encode ``count`` clips, or read them from ``folder`` where that was done before."""
     scenes = [scene_of(seed, index, moving) for index in range(count)]
-    return _load(vae, folder, f"{seed}-{count}-{moving:g}", scenes, CLIP_FRAMES)
+    return _load(vae, folder, f"train-{seed}-{count}-{moving:g}", scenes, CLIP_FRAMES)
 
 
 def load_placed_pictures(vae: AutoencoderKL, folder: Path, *, seed: int, count: int) -> ClipCache:
     """The same for single pictures of objects whose place the caption names."""
     scenes = [sample_placed_scene(np.random.default_rng([seed, i])) for i in range(count)]
-    return _load(vae, folder, f"placed-{seed}-{count}", scenes, 1)
+    return _load(vae, folder, f"placed-train-{seed}-{count}", scenes, 1)
 
 
 def _load(

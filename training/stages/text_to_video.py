@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.models import VideoUNet
+from engine.pipelines import TextToVideoPipeline
 from engine.pipelines.text import encode_text
 from training import distributed
 from training.data.clips import CLIP_FRAMES
-from training.loop import ParameterGroup
 from training.recipe import Optimisation, TextToVideoStage
+from training.stages.clip_samples import sample_clips
 from training.stages.diffusion import (
     PROBE_SEED,
     TEXT_LAYER,
@@ -24,6 +25,7 @@ from training.stages.diffusion import (
     draw_noise,
     draw_timesteps,
 )
+from training.task import ParameterGroup, Samples, Task
 
 TEMPORAL_LAYERS = (".temporal.", ".initial_temporal.")
 
@@ -37,16 +39,18 @@ class TextToVideo(nn.Module):
         self.text_encoder = text_encoder
 
 
-class TextToVideoTask:
+class TextToVideoTask(Task):
     """Joint picture and video training (VideoCrafter1, section 3.1)."""
 
     def __init__(self, stage: TextToVideoStage, plan: Optimisation) -> None:
         self.stage = stage
-        self.batch_size = distributed.share_of(plan.batch_size)
+        self.batch_size = distributed.share_of(plan.batch_size, plan.accumulate)
         self.scheduler = demo_scheduler()
         tokenizer = CLIPTokenizer.from_pretrained(stage.towers / "tokenizer")
+        text_encoder = CLIPTextModel.from_pretrained(
+            (stage.text or stage.start or stage.towers) / "text_encoder"
+        )
         if stage.start is None:
-            text_encoder = CLIPTextModel.from_pretrained(stage.towers / "text_encoder")
             unet = VideoUNet(
                 model_channels=stage.model_channels,
                 channel_mult=stage.channel_mult,
@@ -57,13 +61,10 @@ class TextToVideoTask:
                 temporal_length=CLIP_FRAMES,
             )
         else:
-            text_encoder = CLIPTextModel.from_pretrained(
-                (stage.text or stage.start) / "text_encoder"
-            )
             unet = VideoUNet.from_pretrained(stage.start / "unet")
         self.model = TextToVideo(unet, text_encoder)
         self.tokenizer = tokenizer
-        self.sampler = ClipSampler(stage, tokenizer, stage.vae.parent / "latents")
+        self.sampler = ClipSampler(stage, tokenizer, stage.vae.parent / "latents", plan.accumulate)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         temporal, other = split_temporal(self.model.unet)
@@ -80,7 +81,8 @@ class TextToVideoTask:
 
     def loss(self, rng: np.random.Generator, step: int) -> Tensor:
         batch, pictures = self.sampler.step(rng, step, self.batch_size)
-        timesteps = draw_timesteps(rng, len(batch.scenes), self.stage)
+        batch = batch.to(self.device)
+        timesteps = draw_timesteps(rng, len(batch.scenes), self.stage).to(self.device)
         text = encode_text(self.model.text_encoder, batch.token_ids, TEXT_LAYER)
         return denoising_loss(
             self.model.unet,
@@ -90,6 +92,7 @@ class TextToVideoTask:
             draw_noise(batch.latents, self.stage),
             text,
             skip_temporal=pictures,
+            min_snr_gamma=self.stage.min_snr_gamma,
         )
 
     def evaluate(self) -> dict[str, float]:
@@ -98,12 +101,13 @@ class TextToVideoTask:
         ``turned_t`` minus ``right_t`` says how much the direction words are used.
         """
         batch, turned_ids = self.sampler.probe()
+        batch, turned_ids = batch.to(self.device), turned_ids.to(self.device)
         right = encode_text(self.model.text_encoder, batch.token_ids, TEXT_LAYER)
         turned = encode_text(self.model.text_encoder, turned_ids, TEXT_LAYER)
         noise = draw_noise(batch.latents, self.stage, torch.Generator().manual_seed(PROBE_SEED))
         figures = {}
         for timestep in (999, 850):
-            steps = torch.full((len(batch.scenes),), timestep)
+            steps = torch.full((len(batch.scenes),), timestep, device=self.device)
             for name, text in (("right", right), ("turned", turned)):
                 loss = denoising_loss(self.model.unet, self.scheduler, batch, steps, noise, text)
                 figures[f"{name}_{timestep}"] = loss.item()
@@ -112,6 +116,20 @@ class TextToVideoTask:
     def export(self, folder: Path) -> None:
         self.model.unet.save_pretrained(folder / "unet")
         self.model.text_encoder.save_pretrained(folder / "text_encoder")
+
+    def samples(self, count: int) -> Samples | None:
+        return sample_clips(
+            TextToVideoPipeline,
+            self.sampler,
+            count,
+            self.device,
+            tokenizer=self.tokenizer,
+            text_encoder=self.model.text_encoder,
+            unet=self.model.unet,
+        )
+
+    def sample_size(self) -> str:
+        return self.sampler.sample_size()
 
 
 def split_temporal(unet: VideoUNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
