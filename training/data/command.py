@@ -1,0 +1,222 @@
+"""``python -m training data``: look at a data set, and encode it once for all."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from training.data.config import DataSetConfig, ResolutionConfig, WindowConfig
+from training.data.errors import DataError
+
+if TYPE_CHECKING:
+    from training.data.manifest import Manifest
+    from training.data.precompute import TextTower
+
+# What argparse needs of `add_subparsers()`; its own class has no public name.
+Subcommands = Any
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+DEFAULT_LIMIT = 1000
+
+
+class _UsageError(Exception):
+    """An option has a value that cannot be; the text names it."""
+
+
+def add_data_parser(commands: Subcommands) -> None:
+    """Add ``data check`` and ``data precompute`` to a command line's subcommands."""
+    data = commands.add_parser("data", help="look at a data set, or encode it beforehand")
+    actions = data.add_subparsers(dest="action", required=True)
+
+    check = actions.add_parser("check", help="what is there, what is broken, what it would fill")
+    _add_set_options(check)
+    check.add_argument("--json", action="store_true", help="report for programs")
+    check.add_argument(
+        "--limit",
+        type=int,
+        default=DEFAULT_LIMIT,
+        help=f"samples to look at, spread over the set; 0: all (default: {DEFAULT_LIMIT})",
+    )
+
+    precompute = actions.add_parser("precompute", help="write latents and text features to disk")
+    _add_set_options(precompute)
+    precompute.add_argument("--output", type=Path, required=True, help="folder to write")
+    precompute.add_argument("--vae", type=Path, required=True, help="folder of an AutoencoderKL")
+    precompute.add_argument(
+        "--text", type=Path, help="model folder with text_encoder and tokenizer"
+    )
+    precompute.add_argument("--text-layer", choices=("last", "penultimate"), default="penultimate")
+    window = WindowConfig()
+    precompute.add_argument("--pictures", action="store_true", help="single pictures, not clips")
+    precompute.add_argument("--frames", type=int, default=window.frames)
+    precompute.add_argument("--max-stride", type=int, default=window.max_stride)
+    precompute.add_argument("--fps-jitter", type=float, default=window.fps_jitter)
+    precompute.add_argument("--cut-threshold", type=float, default=window.cut_threshold)
+    precompute.add_argument("--variants", type=int, default=1, help="windows of each clip")
+    precompute.add_argument("--seed", type=int, default=0)
+    precompute.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+
+
+def _add_set_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, help="folder, CSV file, or .tar shard")
+    kinds = ("auto", "csv", "folder", "shards")
+    parser.add_argument("--kind", choices=kinds, default="auto", help="default: found out")
+    parser.add_argument("--media", type=Path, help="folder that a CSV's paths start from")
+    parser.add_argument("--size", default="512x320", help="WIDTHxHEIGHT of training, in pixels")
+    parser.add_argument("--no-buckets", action="store_true", help="crop all to that one size")
+    parser.add_argument("--multiple", type=int, default=64, help="bucket sides are multiples of it")
+    parser.add_argument("--max-enlargement", type=float, default=1.25)
+    parser.add_argument("--workers", type=int, default=2, help="decoding threads")
+
+
+def run_data(options: argparse.Namespace) -> int:
+    """Run ``data check`` or ``data precompute``.
+
+    Returns:
+        0; 1 where nothing can be used or something fails; 2 for wrong usage. Errors are one line
+        on stderr.
+    """
+    try:
+        if not options.path.exists():
+            raise _UsageError(f"{options.path} does not exist")
+        return _check(options) if options.action == "check" else _precompute(options)
+    except _UsageError as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 2
+    except (DataError, OSError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 1
+
+
+def _check(options: argparse.Namespace) -> int:
+    from training.data.inspection import as_text, inspect_source
+    from training.data.sources import open_source
+
+    if options.limit < 0:
+        raise _UsageError(f"--limit must be 0 or more, not {options.limit}")
+    resolution = _resolution(options)
+
+    def progress(done: int, total: int) -> None:
+        if total > DEFAULT_LIMIT:
+            print(f"{done:,} of {total:,} looked at", file=sys.stderr)
+
+    report = inspect_source(
+        open_source(_data_set(options)),
+        resolution,
+        limit=options.limit,
+        workers=options.workers,
+        progress=progress,
+    )
+    print(json.dumps(report.as_json(), indent=1) if options.json else as_text(report))
+    if report.usable:
+        return 0
+    print(f"training: nothing in {options.path} can be used", file=sys.stderr)
+    return 1
+
+
+def _precompute(options: argparse.Namespace) -> int:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    from training.data.precompute import PrecomputeConfig, precompute
+    from training.data.sources import open_source
+
+    window = None
+    if not options.pictures:
+        window = _valid(
+            WindowConfig,
+            frames=options.frames,
+            max_stride=options.max_stride,
+            fps_jitter=options.fps_jitter,
+            cut_threshold=options.cut_threshold,
+        )
+    config = _valid(
+        PrecomputeConfig,
+        resolution=_resolution(options),
+        window=window,
+        variants=options.variants,
+        seed=options.seed,
+    )
+    source = open_source(_data_set(options))
+    device = _device(options.device)
+    vae = _loaded("--vae", options.vae, AutoencoderKL.from_pretrained).eval().to(device)
+    text = _text_tower(options, device) if options.text is not None else None
+
+    def report(manifest: Manifest) -> None:
+        done = manifest.shards[-1].end
+        print(f"{done:,} of {manifest.source.samples:,} samples", file=sys.stderr)
+
+    manifest = precompute(
+        source,
+        config,
+        options.output,
+        source_path=str(options.path),
+        vae=vae,
+        vae_name=str(options.vae),
+        text=text,
+        workers=options.workers,
+        report=report,
+    )
+    made = sum(shard.samples for shard in manifest.shards)
+    skipped = sum(sum(shard.skipped.values()) for shard in manifest.shards)
+    print(f"{options.output}: {made:,} samples, {skipped:,} left out")
+    return 0
+
+
+def _text_tower(options: argparse.Namespace, device: str) -> TextTower:
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    from training.data.precompute import TextTower
+
+    encoder = _loaded("--text", options.text / "text_encoder", CLIPTextModel.from_pretrained)
+    tokenizer = _loaded("--text", options.text / "tokenizer", CLIPTokenizer.from_pretrained)
+    return TextTower(str(options.text), encoder.eval().to(device), tokenizer, options.text_layer)
+
+
+def _loaded(option: str, folder: Path, load: Any) -> Any:
+    if not folder.is_dir():
+        raise _UsageError(f"{option}: {folder} does not exist")
+    try:
+        return load(folder)
+    except (OSError, ValueError) as error:
+        raise _UsageError(f"{option}: {folder} cannot be loaded: {error}") from error
+
+
+def _device(name: str) -> str:
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        # torch says in this way that there is no such device, or that it was built without it.
+        raise _UsageError(f"--device: {name!r} cannot be used: {error}") from error
+    return name
+
+
+def _data_set(options: argparse.Namespace) -> DataSetConfig:
+    return _valid(DataSetConfig, path=options.path, kind=options.kind, media=options.media)
+
+
+def _resolution(options: argparse.Namespace) -> ResolutionConfig:
+    width, _, height = options.size.partition("x")
+    return _valid(
+        ResolutionConfig,
+        width=width,
+        height=height,
+        buckets=not options.no_buckets,
+        multiple=options.multiple,
+        max_enlargement=options.max_enlargement,
+    )
+
+
+def _valid(model: type[ModelT], **values: object) -> ModelT:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or model.__name__
+        raise _UsageError(f"{key}: {first['msg']} (got {first['input']!r})") from error

@@ -1,0 +1,140 @@
+"""Which members a shard has and where they begin, read from its headers alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tarfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.data.errors import DataError
+from training.data.sources.sample import media_kind
+
+VERSION = 1
+_END = bytes(512)  # a tar file ends with blocks of zeros
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSample:
+    """A key and its members: offset and size in bytes by extension (``mp4``, no dot)."""
+
+    key: str
+    members: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """Samples of a shard in order; ``note`` says what is wrong with it, and is empty mostly."""
+
+    samples: tuple[ShardSample, ...]
+    note: str = ""
+
+
+def load_index(shard: Path, cache: Path | None) -> ShardIndex:
+    """List a shard, from the cache where it holds the list of this very file.
+
+    Raises:
+        DataError: the shard cannot be read, or is no uncompressed tar file.
+    """
+    try:
+        stat = shard.stat()
+    except OSError as error:
+        raise DataError(f"{shard} cannot be read: {error.strerror}") from error
+    stamp = [VERSION, stat.st_size, stat.st_mtime_ns]
+    name = hashlib.sha256(str(shard.resolve()).encode()).hexdigest()[:16]
+    path = cache / f"{shard.stem}-{name}.json" if cache is not None else None
+    if path is not None and (known := _read_cached(path, stamp)) is not None:
+        return known
+    index = _list(shard, stat.st_size)
+    if path is not None:
+        _write_cached(path, stamp, index)
+    return index
+
+
+def _list(shard: Path, size: int) -> ShardIndex:
+    samples: list[ShardSample] = []
+    cut = False
+    try:
+        with shard.open("rb") as file:
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                try:
+                    for member in archive:
+                        if not member.isfile():
+                            continue
+                        if member.offset_data + member.size > size:
+                            cut = True
+                            break
+                        _add(samples, member)
+                except tarfile.TarError:
+                    cut = True
+            file.seek(max(0, size - len(_END)))
+            cut = cut or file.read() != _END
+    except tarfile.TarError as error:
+        raise DataError(
+            f"{shard} is no tar file that can be read ({error}); shards must not be compressed"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{shard} cannot be read: {error.strerror}") from error
+    note = ""
+    if cut:
+        # What belongs to the last sample may lie behind the cut.
+        if samples and not _whole(samples[-1]):
+            samples.pop()
+        note = f"{shard.name} was cut: {len(samples)} samples before the cut are used"
+    return ShardIndex(tuple(samples), note)
+
+
+def _add(samples: list[ShardSample], member: tarfile.TarInfo) -> None:
+    folder, _, base = member.name.rpartition("/")
+    stem, _, extension = base.partition(".")
+    if not stem or not extension:  # a hidden file, or one without a kind
+        return
+    key = f"{folder}/{stem}" if folder else stem
+    if not samples or samples[-1].key != key:
+        samples.append(ShardSample(key, {}))
+    samples[-1].members[extension.lower()] = (member.offset_data, member.size)
+
+
+def _whole(sample: ShardSample) -> bool:
+    has_media = any(media_kind(f".{extension}") for extension in sample.members)
+    return has_media and not {"txt", "json"}.isdisjoint(sample.members)
+
+
+def _read_cached(path: Path, stamp: list[int]) -> ShardIndex | None:
+    try:
+        raw = json.loads(path.read_bytes())
+        if raw["stamp"] != stamp:
+            return None
+        samples = tuple(
+            ShardSample(key, {ext: (start, size) for ext, (start, size) in members.items()})
+            for key, members in raw["samples"]
+        )
+        return ShardIndex(samples, str(raw["note"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("%s: a damaged list of shard members is made anew (%s)", path, error)
+        return None
+
+
+def _write_cached(path: Path, stamp: list[int], index: ShardIndex) -> None:
+    raw = {
+        "stamp": stamp,
+        "note": index.note,
+        "samples": [[sample.key, sample.members] for sample in index.samples],
+    }
+    partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(raw), encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        # A cache that cannot be kept costs time and nothing else.
+        logger.warning("%s: the list of shard members is not kept (%s)", path, error.strerror)
+        partial.unlink(missing_ok=True)

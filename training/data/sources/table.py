@@ -1,0 +1,171 @@
+"""CSV files that name media files and captions: WebVid's columns, or a path and a caption."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.errors import DataError, SampleError
+from training.data.sources.captions import PATH_KEYS, caption_of, path_of, size_of
+from training.data.sources.sample import Sample, file_media, media_kind
+
+VIDEO_ID = "videoid"
+VIDEO_FOLDERS = (".", "videos")
+
+
+class TableSource:
+    """Rows of CSV files, found by their offset, so that ten million of them need 80 MB.
+
+    A WebVid row (``videoid, contentUrl, duration, page_dir, name``) is looked for at
+    ``page_dir/videoid.mp4`` and ``videoid.mp4`` in the media folder and in ``videos`` there.
+
+    Args:
+        tables: the CSV files, in order; UTF-8 with a header row.
+        media: the folder that paths start from.
+
+    Raises:
+        DataError: a file cannot be read or has no column that names media.
+    """
+
+    def __init__(self, tables: Sequence[Path], media: Path) -> None:
+        self.kind = "csv"
+        self._tables = tuple(tables)
+        self._media = media
+        notes: list[str] = []
+        parts: list[tuple[list[str], npt.NDArray[np.int64]]] = []
+        for table in self._tables:
+            try:
+                header, offsets = _list_rows(table, notes)
+            except OSError as error:
+                raise DataError(f"{table} cannot be read: {error.strerror}") from error
+            if not is_table_of_media(header):
+                raise DataError(
+                    f"{table} has no column that names media files; known are {VIDEO_ID}, "
+                    f"{', '.join(PATH_KEYS)}, and the file has {', '.join(header) or 'none'}"
+                )
+            parts.append((header, offsets))
+        self._headers = [header for header, _ in parts]
+        self._offsets = np.concatenate([np.empty(0, np.int64), *(rows for _, rows in parts)])
+        self._ends = np.cumsum([len(rows) for _, rows in parts])
+        self.groups: tuple[int, ...] = (len(self._offsets),)
+        self.notes = tuple(notes)
+
+    def sample(self, index: int) -> Sample:
+        """The row with this number; see :class:`training.data.sources.sample.Source`."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        table = self._tables[number]
+        fields = self._fields(table, self._headers[number], int(self._offsets[index]))
+        path = self._locate(fields, f"{table.name}, row {index + 1}")
+        kind = media_kind(path.suffix)
+        if kind is None:
+            raise SampleError("unknown format", f"{path} is neither a known video nor a picture")
+        try:
+            media = file_media(path)
+        except OSError as error:
+            raise SampleError("missing file", f"{path}: {error.strerror}") from error
+        width, height = size_of(fields)
+        key = fields.get(VIDEO_ID) or path_of(fields) or path.name
+        return Sample(key, kind, caption_of(fields), media, width, height)
+
+    def _fields(self, table: Path, header: list[str], offset: int) -> dict[str, str]:
+        try:
+            with table.open("rb") as file:
+                file.seek(offset)
+                row = next(csv.reader(_lines(file)))
+        except (OSError, StopIteration, csv.Error) as error:
+            raise SampleError("unreadable row", f"{table} at byte {offset}: {error}") from error
+        return dict(zip(header, row, strict=False))
+
+    def _locate(self, fields: dict[str, str], where: str) -> Path:
+        path = path_of(fields)
+        if path is not None:
+            return self._media / path
+        video = fields.get(VIDEO_ID, "").strip()
+        if not video:
+            raise SampleError("unreadable row", f"{where} names no file")
+        directory = fields.get("page_dir", "").strip()
+        places = [
+            self._media / folder / between / f"{video}.mp4"
+            for folder in VIDEO_FOLDERS
+            for between in dict.fromkeys((directory, ""))
+        ]
+        return next((place for place in places if place.exists()), places[0])
+
+
+def read_header(table: Path) -> list[str]:
+    """Column names of a CSV file; none of an empty one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with table.open("rb") as file:
+        return _header(csv.reader(_lines(file)))
+
+
+def is_table_of_media(header: Sequence[str]) -> bool:
+    """Whether these columns name media files."""
+    return VIDEO_ID in header or any(key in header for key in PATH_KEYS)
+
+
+def read_rows(table: Path) -> Iterator[dict[str, str]]:
+    """All rows of a small table as fields; unreadable ones are passed over.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with table.open("rb") as file:
+        reader = csv.reader(_lines(file))
+        header = _header(reader)
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error:
+                continue
+            yield dict(zip(header, row, strict=False))
+
+
+def _header(reader: Iterator[list[str]]) -> list[str]:
+    try:
+        return [name.strip().removeprefix("\ufeff") for name in next(reader, [])]
+    except csv.Error:
+        return []
+
+
+def _lines(file: BinaryIO) -> Iterator[str]:
+    for line in file:
+        yield line.decode("utf-8", errors="replace")
+
+
+def _list_rows(table: Path, notes: list[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """The header and the offset of every row; a row may span several lines."""
+    with table.open("rb") as file:
+        position = 0
+
+        def counted() -> Iterator[str]:
+            nonlocal position
+            for line in file:
+                position += len(line)
+                yield line.decode("utf-8", errors="replace")
+
+        reader = csv.reader(counted())
+        header = _header(reader)
+        offsets: list[int] = []
+        while True:
+            start = position  # the reader takes no more lines than the row it returns needs
+            try:
+                row = next(reader)
+            except StopIteration:
+                break
+            except csv.Error as error:
+                notes.append(f"{table.name}, line {reader.line_num}: {error}")
+                continue
+            if row:
+                offsets.append(start)
+    return header, np.array(offsets, dtype=np.int64)
