@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from bot.installing import install_wanted
 from bot.settings import Settings, SettingsError
 from bot.startup import (
     SETTINGS_ERRORS,
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case "sync":
             return _run(_sync(settings, options.guild))
         case _:
-            return _run(_serve(settings))
+            return _prepare(settings) or _run(_serve(settings))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,6 +78,22 @@ def _backup(settings: Settings, file: Path) -> int:
     except StoreError as error:
         return _fail(str(error))
     print(f"{settings.database_path} copied to {file}")
+    return OK
+
+
+def _prepare(settings: Settings) -> int:
+    """Whatever must be there before the bot starts, downloads included; the exit code."""
+    try:
+        check_requirements(settings)
+        if settings.discord.token is not None:
+            _token(settings)
+        install_wanted(settings)
+    except SettingsError as error:
+        return _fail(str(error), USAGE)
+    except StartupError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("stopped; the next start goes on with the download")
     return OK
 
 
@@ -117,7 +134,6 @@ async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    check_requirements(settings)
     if settings.discord.token is None:
         from bot.preview import run_preview
 

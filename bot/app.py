@@ -108,7 +108,7 @@ class Floor33Bot(commands.Bot):
     async def _look_at_models(self) -> None:
         # The first look reads the weight files; nobody who types a command shall wait for that.
         for card in await asyncio.to_thread(self.engine.models):
-            if not card.ready:
+            if card.installed and not card.ready:
                 logger.warning("model %s is not ready: %s", card.name, card.problem)
 
     def still_in_charge(self) -> bool:

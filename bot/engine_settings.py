@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bot.settings import Settings
-from engine.serving import EngineSettings
+from engine.checkpoints import LoraSource, LoraVariant
+from engine.serving import EngineSettings, ModelOptions
 from prompt_expansion import ExpansionSettings
 
 
@@ -14,6 +15,15 @@ def engine_settings(settings: Settings) -> EngineSettings:
         devices=settings.engine.devices,
         threads=settings.engine.threads,
         model_dirs=settings.models.extra,
+        model_options={
+            name: ModelOptions(**options.model_dump())
+            for name, options in settings.models.options.items()
+        },
+        models_dir=settings.models_dir,
+        model_variants={
+            name: LoraVariant(lora.base, (LoraSource(lora.path, lora.weight),))
+            for name, lora in settings.models.loras.items()
+        },
         max_image_pixels=settings.limits.max_image_pixels,
     )
 

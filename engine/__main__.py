@@ -1,4 +1,4 @@
-"""The engine's command line: ``python -m engine models``, ``generate`` and ``convert``."""
+"""The engine's command line: ``python -m engine models``, ``info``, ``install``, …"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from engine.cli import convert, generate, models
+from engine.cli import convert, generate, info, install, merge, models
 from engine.cli.errors import CommandError
 
 
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--verbose", action="store_true", help="show what the engine logs")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (models, generate, convert):
+    for command in (models, info, install, generate, convert, merge):
         command.add_parser(commands)
     parsed = parser.parse_args(arguments)
     logging.basicConfig(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bot.checks.report import Check, Status
+from bot.installing import fits, install_command, wanted_models
 from bot.settings import Settings
+from engine.checkpoints import PUBLISHED, DiskSpaceError, check_space
 from engine.serving import Engine, ModelCard
 
 
@@ -24,15 +26,44 @@ def check_models(settings: Settings, engine: Engine) -> Iterator[Check]:
                 f"{key} names a model that is not installed",
                 f"Set {key} to one of: {', '.join(cards) or 'none is installed'}.",
             )
-        elif cards[name].ready and cards[name].task != task:
+        elif (cards[name].ready or not cards[name].installed) and cards[name].task != task:
             yield Check(
                 f"model {name}",
                 Status.FAIL,
                 f"{key} needs a model for {task}; this one is for {cards[name].task}",
                 f"Set {key} to another model.",
             )
+    missing = {model.name for key, model in wanted_models(settings).items() if fits(key, model)}
     for card in cards.values():
-        yield _card(card, required=any(card.name == name for _, name, _ in wanted))
+        if card.name in missing:
+            yield _missing(card.name, settings)
+        elif card.installed:
+            yield _card(card, required=any(card.name == name for _, name, _ in wanted))
+
+
+def _missing(name: str, settings: Settings) -> Check:
+    """A published model that the next start would have to fetch. Nothing is fetched here."""
+    model = PUBLISHED[name]
+    command = install_command(model, settings)
+    if not settings.models.download:
+        return Check(
+            f"model {name}",
+            Status.FAIL,
+            f"not installed, and models.download is off. {model.offer}",
+            f"Install it with: {command}",
+        )
+    try:
+        check_space({settings.models_dir: 2 * model.download_bytes})
+    except DiskSpaceError as error:
+        return Check(
+            f"model {name}", Status.FAIL, f"not installed: {error}", "Free some space first."
+        )
+    return Check(
+        f"model {name}",
+        Status.WARN,
+        f"not installed; the next start fetches it. {model.offer}",
+        f"Or install it now: {command}",
+    )
 
 
 def check_expansion(settings: Settings) -> Check:

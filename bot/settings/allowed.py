@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Literal, Union, get_args, get_origin
@@ -22,6 +23,15 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
     """The model behind a `[section]`, or None for a plain setting."""
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def table_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The model behind each `[section.setting.NAME]` of a setting, or None for any other."""
+    kind = field.annotation
+    if get_origin(kind) is not Mapping:
+        return None
+    values = get_args(kind)[1]
+    return values if isinstance(values, type) and issubclass(values, BaseModel) else None
 
 
 def allowed_words(field: FieldInfo) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from bot.settings.allowed import allowed_words, section_of
+from bot.settings.allowed import allowed_words, section_of, table_of
 
 _MAX_SHOWN: Final = 80
 _PASSWORD: Final = re.compile(r"://[^/@]*@")
@@ -44,6 +44,8 @@ def explain(
     key = ".".join(path)
     if field is None:
         return key, f'"{key}" is a section and needs settings, not {_shown(values, path)}'
+    if fault["type"] == "missing":
+        return key, f"{key} is missing; allowed: {allowed_words(field)}"
     given = "" if path in secrets else f" = {_shown(values, path)}"
     return key, f"{key}{given} is not allowed; allowed: {allowed_words(field)}"
 
@@ -54,6 +56,9 @@ def _setting(
     """Cut a fault's place down to the setting it lies in; None if it is a section itself."""
     for depth, name in enumerate(path, start=1):
         field = model.model_fields[name]
+        if table := table_of(field):
+            inner = table.model_fields.get("".join(path[depth + 1 : depth + 2]))
+            return (path[: depth + 1], field) if inner is None else (path[: depth + 2], inner)
         section = section_of(field)
         if section is None:
             return path[:depth], field
@@ -64,6 +69,7 @@ def _setting(
 def _advice(model: type[BaseModel], path: tuple[str, ...]) -> str:
     """The nearest known setting: of the same section, else of the same name anywhere."""
     known = [key for key, field in settings_of(model) if not field.exclude]
+    known += _table_keys(model, path)
     sections = [name for name, field in model.model_fields.items() if section_of(field)]
     key = ".".join(path)
     if len(path) == 1:
@@ -78,6 +84,16 @@ def _advice(model: type[BaseModel], path: tuple[str, ...]) -> str:
     if not near:
         near = difflib.get_close_matches(key, candidates or known, n=1, cutoff=0.0)
     return f'did you mean "{near[0]}"?'
+
+
+def _table_keys(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
+    """The keys of the table that a path leads into, if there is one."""
+    for key, field in settings_of(model):
+        depth = key.count(".") + 1
+        table = table_of(field)
+        if table is not None and ".".join(path[:depth]) == key and len(path) > depth:
+            return [f"{key}.{path[depth]}.{name}" for name in table.model_fields]
+    return []
 
 
 def _shown(values: Mapping[str, Any], path: tuple[str, ...]) -> str:

@@ -146,14 +146,22 @@ def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_absolute_paths(layer: Layer) -> dict[str, Any]:
-    """The layer with `data_dir` and the folders of `models.extra` made absolute."""
+    """The layer with `data_dir` and the paths of models and LoRAs made absolute."""
     values = dict(layer.values)
     if "data_dir" in values:
         values["data_dir"] = _absolute(layer.base, values["data_dir"])
     models = values.get("models")
     if isinstance(models, Mapping) and isinstance(models.get("extra"), Mapping):
         extra = {name: _absolute(layer.base, path) for name, path in models["extra"].items()}
-        values["models"] = {**models, "extra": extra}
+        models = values["models"] = {**models, "extra": extra}
+    if isinstance(models, Mapping) and isinstance(models.get("loras"), Mapping):
+        loras = {
+            name: {**lora, "path": _absolute(layer.base, lora["path"])}
+            if isinstance(lora, Mapping) and "path" in lora
+            else lora
+            for name, lora in models["loras"].items()
+        }
+        values["models"] = {**models, "loras": loras}
     return values
 
 

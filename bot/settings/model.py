@@ -16,6 +16,8 @@ from pydantic import (
     SecretStr,
     Strict,
     StringConstraints,
+    ValidationInfo,
+    field_validator,
 )
 
 from bot.settings.allowed import Allowed
@@ -97,13 +99,52 @@ class EngineSettings(_Section):
     ] = None
 
 
+class ModelOptionSettings(_Section):
+    """`[models.options.NAME]`."""
+
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    offload: Literal["none", "model", "group"] = "none"
+    vae_tiling: StrictBool = False
+    vae_slicing: StrictBool = False
+    attention: Literal["sdpa", "sliced"] = "sdpa"
+    compile: Annotated[
+        StrictBool, Allowed('true or false; true only together with offload = "none"')
+    ] = False
+
+    @field_validator("compile")
+    @classmethod
+    def _not_with_offload(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("offload", "none") != "none":
+            raise ValueError("compiled weights cannot be moved")
+        return value
+
+
+class LoraSettings(_Section):
+    """`[models.loras.NAME]`."""
+
+    base: ModelName
+    path: Annotated[
+        Path, BeforeValidator(_check_folder), Allowed("the path of a .safetensors file or a folder")
+    ]
+    weight: Annotated[float, Strict()] = Field(default=1.0, ge=-4, le=4, allow_inf_nan=False)
+
+
 class ModelSettings(_Section):
     """`[models]`."""
 
     text_to_video: ModelName = "demo-t2v"
     image_to_video: ModelName = "demo-i2v"
+    download: StrictBool = True
     extra: Annotated[
         Mapping[ModelName, Folder], Allowed("names of models, each with the path of its folder")
+    ] = Field(default_factory=dict)
+    options: Annotated[
+        Mapping[ModelName, ModelOptionSettings],
+        Allowed("names of models, each with a table of options"),
+    ] = Field(default_factory=dict)
+    loras: Annotated[
+        Mapping[ModelName, LoraSettings],
+        Allowed("names of models, each with a table of base, path and weight"),
     ] = Field(default_factory=dict)
 
 
@@ -165,6 +206,11 @@ class Settings(_Section):
     def database_path(self) -> Path:
         """The SQLite file."""
         return self.data_dir / "floor33.db"
+
+    @property
+    def models_dir(self) -> Path:
+        """The folder of installed models."""
+        return self.data_dir / "models"
 
     @property
     def output_dir(self) -> Path:

@@ -12,41 +12,67 @@ import importlib
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.catalog import Catalog, ModelCard
-from engine.checkpoints.errors import ModelLoadError, UnknownModelError
-from engine.checkpoints.facts import FACTS_FILE, ModelFacts
+from engine.checkpoints.disk import check_space
+from engine.checkpoints.errors import (
+    DiskSpaceError,
+    InstallError,
+    ModelLoadError,
+    UnknownModelError,
+)
+from engine.checkpoints.facts import FACTS_FILE, ModelFacts, Origin
+from engine.checkpoints.install import install_model, is_installed
+from engine.checkpoints.lora import LoraSource, LoraVariant, read_lora
 from engine.checkpoints.original.errors import (
     OriginalCheckpointError,
     OriginalConfigError,
     OutputFolderError,
 )
+from engine.checkpoints.published import PUBLISHED, PublishedModel
 
 if TYPE_CHECKING:
+    from engine.checkpoints.fuse import load_lora
     from engine.checkpoints.load import load_pipeline
+    from engine.checkpoints.merge import merge_loras
     from engine.checkpoints.original.convert import convert_original
     from engine.checkpoints.original.load import load_original
     from engine.checkpoints.original.plan import expected_tensors
 
 __all__ = [
     "FACTS_FILE",
+    "PUBLISHED",
     "Catalog",
+    "DiskSpaceError",
+    "InstallError",
+    "LoraSource",
+    "LoraVariant",
     "ModelCard",
     "ModelFacts",
     "ModelLoadError",
+    "Origin",
     "OriginalCheckpointError",
     "OriginalConfigError",
     "OutputFolderError",
+    "PublishedModel",
     "UnknownModelError",
+    "check_space",
     "convert_original",
     "expected_tensors",
+    "install_model",
+    "is_installed",
+    "load_lora",
     "load_original",
     "load_pipeline",
+    "merge_loras",
+    "read_lora",
 ]
 
 _HEAVY = {
     "convert_original": "engine.checkpoints.original.convert",
     "expected_tensors": "engine.checkpoints.original.plan",
+    "load_lora": "engine.checkpoints.fuse",
     "load_original": "engine.checkpoints.original.load",
     "load_pipeline": "engine.checkpoints.load",
+    "merge_loras": "engine.checkpoints.merge",
 }
 
 

@@ -10,6 +10,30 @@ class ModelLoadError(Exception):
     """A model folder cannot be turned into a pipeline; the text is one clear sentence."""
 
 
+class InstallError(ModelLoadError):
+    """A published model cannot be installed; the text is one clear sentence."""
+
+
+class HubUnreachableError(InstallError):
+    """The hub does not answer, or the connection broke; what has been fetched is kept."""
+
+
+class HubOfflineError(InstallError):
+    """Downloads are switched off, and the file is not in the cache."""
+
+
+class NotOnHubError(InstallError):
+    """The hub has no such repository, revision or file, or does not give it to us."""
+
+
+class ChecksumError(InstallError):
+    """A file is not the one it should be; it has been removed, so that the next try is new."""
+
+
+class DiskSpaceError(InstallError):
+    """There is not enough disk space."""
+
+
 class UnknownModelError(ModelLoadError):
     """No model of that name is installed.
 

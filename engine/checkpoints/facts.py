@@ -22,12 +22,50 @@ FramesPerSecond = Annotated[int, Field(ge=1, le=120)]
 _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
+class Origin(BaseModel):
+    """Where the weights come from: one file in one commit of a hub repository.
+
+    ``sha256`` is that of the file, in lower-case hex digits; ``revision`` is the commit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hub_repo: Annotated[str, Field(min_length=1)]
+    file: Annotated[str, Field(min_length=1)]
+    revision: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class AddedLora(BaseModel):
+    """A LoRA that was merged into a model; ``sha256`` is that of its file, in hex digits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: Annotated[str, Field(min_length=1)]
+    weight: float
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class MadeFrom(BaseModel):
+    """The model, by name and revision of its weights, and the LoRAs that were merged into one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[str, Field(min_length=1)]
+    revision: Annotated[str, Field(min_length=1)]
+    loras: tuple[AddedLora, ...]
+
+
 class ModelFacts(BaseModel):
     """The contents of ``floor33.json``, validated.
 
     Sizes are pixels, ``fps`` frames per second, ``guidance`` the classifier-free guidance scale
-    (1 is no guidance). ``sizes`` lists further (width, height) pairs beside the native one;
-    ``scheduler`` is a name that ``engine.schedulers.make_scheduler`` knows.
+    (1 is no guidance). ``fps`` are the labels that the network knows, and clips play at the label
+    they were asked for unless ``playback_fps`` states another rate: a released model takes 28 for
+    calm movement, and its 16 frames would be over in half a second. ``sizes`` lists further
+    (width, height) pairs beside the native one; ``scheduler`` is a name that
+    ``engine.schedulers.make_scheduler`` knows. ``origin`` is stated by models that were installed
+    from the hub, ``made_from`` by those with merged LoRAs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
@@ -41,12 +79,15 @@ class ModelFacts(BaseModel):
     num_frames: Annotated[int, Field(ge=1, le=1024)]
     fps: Annotated[tuple[FramesPerSecond, ...], Field(min_length=1)]
     default_fps: FramesPerSecond
+    playback_fps: FramesPerSecond | None = None
     default_steps: Annotated[int, Field(ge=1, le=1000)]
     max_steps: Annotated[int, Field(ge=1, le=1000)] = 100
     default_guidance: Annotated[float, Field(ge=1.0, le=100.0)]
     max_guidance: Annotated[float, Field(ge=1.0, le=100.0)] = 20.0
     scheduler: Annotated[str, Field(min_length=1)]
     licence: Annotated[str, Field(min_length=1)]
+    origin: Origin | None = None
+    made_from: MadeFrom | None = None
 
     @model_validator(mode="after")
     def _defaults_lie_inside_the_ranges(self) -> Self:

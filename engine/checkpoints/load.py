@@ -19,10 +19,16 @@ from transformers.utils import logging as transformers_logging
 
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
+from engine.checkpoints.fuse import fuse_loras
 from engine.checkpoints.weights import components, read_json_object
 from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
-from engine.schedulers import OriginalDDIMScheduler, SolverScheduler, VideoScheduler
+from engine.schedulers import (
+    OriginalDDIMScheduler,
+    SolverScheduler,
+    VideoScheduler,
+    scheduler_from_config,
+)
 
 Pipeline = TextToVideoPipeline | ImageToVideoPipeline
 
@@ -35,9 +41,7 @@ _IMAGE_PARTS: Final[Mapping[str, Any]] = {
     "image_encoder": CLIPVisionModel,
     "image_projection": ImageProjection,
 }
-_SCHEDULERS: Final[Mapping[str, type[VideoScheduler]]] = {
-    kind.__name__: kind for kind in (OriginalDDIMScheduler, SolverScheduler)
-}
+_SCHEDULERS: Final = (OriginalDDIMScheduler.__name__, SolverScheduler.__name__)
 _LOADING_FAULTS = (
     OSError,
     ValueError,
@@ -78,21 +82,35 @@ def load_pipeline(
     loaded: dict[str, Any] = {
         name: _load_part(card.path / name, kind, dtype) for name, kind in parts.items()
     }
+    if card.loras:
+        fuse_loras(loaded["unet"], card.loras, model=card.base or card.name)
     loaded["tokenizer"] = _load_tokenizer(card.path / "tokenizer")
     words, rows = len(loaded["tokenizer"]), loaded["text_encoder"].config.vocab_size
     if words > rows:
         raise ModelLoadError(
             f"The tokenizer of {card.path} has {words} entries, its text encoder only {rows}."
         )
-    loaded["scheduler"] = _load_scheduler(card.path / "scheduler", card.scheduler)
+    loaded["scheduler"] = load_scheduler(card)
     kind = ImageToVideoPipeline if card.wants_image else TextToVideoPipeline
     settings = _pipeline_settings(card.path)
+    for name in ("unet", "vae"):
+        # As the features lie, or every convolution would copy its weights at every call.
+        loaded[name].to(memory_format=torch.channels_last)
     try:
         pipeline: Pipeline = kind(**loaded, **settings).to(device)
     except (TypeError, ValueError) as error:
         raise ModelLoadError(f"The parts of {card.path} do not fit together: {error}.") from error
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
     return pipeline
+
+
+def load_unet(folder: Path, dtype: torch.dtype) -> VideoUNet:
+    """The UNet alone, on the CPU.
+
+    Raises:
+        ModelLoadError: as `load_pipeline`.
+    """
+    return cast(VideoUNet, _load_part(folder, VideoUNet, dtype))
 
 
 def _load_part(folder: Path, kind: Any, dtype: torch.dtype) -> torch.nn.Module:
@@ -148,16 +166,19 @@ def _load_tokenizer(folder: Path) -> CLIPTokenizer:
     return tokenizer
 
 
-def _load_scheduler(folder: Path, name: str) -> VideoScheduler:
-    """The noise schedule of the folder with the sampler that the model's facts name."""
+def load_scheduler(card: ModelCard) -> VideoScheduler:
+    """The noise schedule of a model's folder with the sampler that its facts name.
+
+    Raises:
+        ModelLoadError: the schedule is missing or damaged, or there is no such sampler.
+    """
+    folder = card.path / "scheduler"
     config = read_json_object(folder / "scheduler_config.json")
-    kind = _SCHEDULERS.get(str(config.get("_class_name")))
-    if kind is None:
+    if config.get("_class_name") not in _SCHEDULERS:
         known = ", ".join(_SCHEDULERS)
         raise ModelLoadError(f"{folder}: _class_name is none of {known}.")
     try:
-        override = {"solver": name} if kind is SolverScheduler else {}
-        return cast(VideoScheduler, kind.from_config(config, **override))
+        return scheduler_from_config(card.scheduler, config)
     except _LOADING_FAULTS as error:
         raise ModelLoadError(f"{folder} cannot be loaded: {_first_line(error)}") from error
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -83,14 +86,38 @@ def _component_weights(component: Path) -> list[Path]:
     return files
 
 
+def count_parameters(folder: Path) -> dict[str, int]:
+    """Component name to the number of its weights; only the files' headers are read.
+
+    Raises:
+        ModelLoadError: as `weight_files`, or a file is damaged.
+    """
+    counts: dict[str, int] = {}
+    for file in weight_files(folder):
+        component = file.relative_to(folder).parts[0]
+        try:
+            with safe_open(str(file), framework="np") as tensors:
+                names = tensors.keys()
+                count = sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
+        except (SafetensorError, OSError) as error:
+            raise ModelLoadError(f"{file} cannot be read ({error}).") from error
+        counts[component] = counts.get(component, 0) + count
+    return counts
+
+
 class WeightInspector:
     """Checks and fingerprints weight files, and remembers the answer until a file changes.
 
-    The first look at a large model reads all of it once (for the fingerprint); later ones cost a
-    few ``stat`` calls. Safe to use from several threads.
+    The first look at a model reads all of it once (for the fingerprint); later ones cost a few
+    ``stat`` calls. The fingerprint of a large file is also noted beside it, or every start of the
+    program would read gigabytes. Safe to use from several threads.
+
+    Args:
+        noted_from: bytes from which on a file is large.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, noted_from: int = 64 * 2**20) -> None:
+        self._noted_from = noted_from
         self._lock = threading.Lock()
         self._digests: dict[_Stamp, bytes] = {}
 
@@ -104,10 +131,15 @@ class WeightInspector:
         overall = hashlib.sha256()
         for file in files:
             overall.update(file.relative_to(folder).as_posix().encode() + b"\0")
-            overall.update(self._digest(file))
+            overall.update(self.digest(file))
         return overall.hexdigest()[:REVISION_LENGTH]
 
-    def _digest(self, file: Path) -> bytes:
+    def digest(self, file: Path) -> bytes:
+        """SHA-256 of one safetensors file.
+
+        Raises:
+            ModelLoadError: it is missing or damaged.
+        """
         try:
             stat = file.stat()
             stamp = (str(file), stat.st_mtime_ns, stat.st_size)
@@ -116,13 +148,48 @@ class WeightInspector:
             if known is not None:
                 return known
             _check_header(file)
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").digest()
+            note = _Note.of(file, stat) if stat.st_size >= self._noted_from else None
+            digest = note.read() if note is not None else None
+            if digest is None:
+                with file.open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").digest()
+                if note is not None:
+                    note.write(digest)
         except OSError as error:
             raise ModelLoadError(f"{file} cannot be read: {error.strerror or error}.") from error
         with self._lock:
             self._digests[stamp] = digest
         return digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """A small file beside a large one: its SHA-256, and the size and time that it holds for."""
+
+    path: Path
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, file: Path, stat: os.stat_result) -> _Note:
+        return cls(file.with_name(f".{file.name}.sha256"), stat.st_size, stat.st_mtime_ns)
+
+    def read(self) -> bytes | None:
+        try:
+            digest, size, modified_ns = self.path.read_text(encoding="ascii").split()
+            found = bytes.fromhex(digest)
+        except (OSError, ValueError):
+            return None
+        fresh = (size, modified_ns) == (str(self.size), str(self.modified_ns))
+        return found if fresh and len(found) == hashlib.sha256().digest_size else None
+
+    def write(self, digest: bytes) -> None:
+        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        try:
+            partial.write_text(f"{digest.hex()} {self.size} {self.modified_ns}", encoding="ascii")
+            partial.replace(self.path)
+        except OSError:  # a folder that only others may write to; the next start reads all again
+            partial.unlink(missing_ok=True)
 
 
 def _check_header(file: Path) -> None:

@@ -14,8 +14,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.checkpoints.lora import LoraVariant
 from engine.cli.errors import CommandError, usage_error
-from engine.cli.options import add_model_dir
+from engine.cli.memory import add_memory_options, memory_options, tell_ignored_options
+from engine.cli.options import add_lora, add_model_dir, add_models_dir
 
 if TYPE_CHECKING:  # the serving layer needs torch, which other commands can do without
     from engine.serving import Engine, GenerationRequest, Job
@@ -45,7 +47,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--frames", type=int, help="number of frames")
     parser.add_argument("--device", help='"cpu", "cuda", "cuda:1", "mps"; default: a GPU if any')
     parser.add_argument("--threads", type=int, help="CPU threads")
+    add_lora(parser)
     add_model_dir(parser)
+    add_models_dir(parser)
+    add_memory_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -101,7 +106,7 @@ async def _generate(arguments: argparse.Namespace, image: bytes | None, folder: 
     width, height = arguments.size or (None, None)
     request = GenerationRequest(
         job_id=_JOB_ID,
-        model=arguments.model,
+        model=_model_name(arguments),
         prompt=arguments.prompt,
         negative_prompt=arguments.negative,
         seed=seed,
@@ -114,7 +119,7 @@ async def _generate(arguments: argparse.Namespace, image: bytes | None, folder: 
         num_frames=arguments.frames,
     )
     async with _engine(arguments, folder) as engine:
-        _refuse_broken_model(engine, arguments.model)
+        _refuse_broken_model(engine, request.model)
         try:
             job = engine.submit(request)
             await _show_progress(job, request)
@@ -133,19 +138,35 @@ async def _engine(arguments: argparse.Namespace, folder: Path) -> AsyncIterator[
     from engine.serving import Engine, EngineSettings, EngineSettingsError
 
     try:
+        options = memory_options(arguments)
         engine = Engine(
             EngineSettings(
                 output_dir=folder,
                 devices=None if arguments.device is None else (arguments.device,),
                 model_dirs=dict(arguments.model_dir),
+                model_variants=_variants(arguments),
+                model_options={_model_name(arguments): options},
+                models_dir=arguments.models_dir,
                 threads=arguments.threads,
                 previews_per_job=0,
             )
         )
     except EngineSettingsError as error:
         raise usage_error(str(error)) from error
+    tell_ignored_options(options, engine.devices)
     async with engine:
         yield engine
+
+
+def _model_name(arguments: argparse.Namespace) -> str:
+    name: str = arguments.model
+    return f"{name}+lora" if arguments.lora else name
+
+
+def _variants(arguments: argparse.Namespace) -> dict[str, LoraVariant]:
+    if not arguments.lora:
+        return {}
+    return {_model_name(arguments): LoraVariant(arguments.model, tuple(arguments.lora))}
 
 
 def _refuse_broken_model(engine: Engine, name: str) -> None:

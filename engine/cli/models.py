@@ -7,8 +7,10 @@ import json
 import sys
 from typing import Any
 
-from engine.checkpoints.catalog import Catalog, ModelCard
-from engine.cli.options import add_model_dir
+from engine.checkpoints.catalog import ModelCard
+from engine.checkpoints.disk import gigabytes
+from engine.checkpoints.published import PUBLISHED
+from engine.cli.options import add_model_dir, add_models_dir, catalog_of
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,14 +20,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--json", action="store_true", help="for programs: a JSON list")
     add_model_dir(parser)
+    add_models_dir(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the catalogue to stdout."""
-    cards = Catalog(dict(arguments.model_dir)).cards()
+    cards = catalog_of(arguments).cards()
     if arguments.json:
-        sys.stdout.write(json.dumps([_as_json(card) for card in cards], indent=2) + "\n")
+        sys.stdout.write(json.dumps([card_as_json(card) for card in cards], indent=2) + "\n")
     elif not cards:
         sys.stdout.write("No model is installed.\n")
     else:
@@ -33,6 +36,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _as_text(card: ModelCard) -> str:
+    if not card.installed:
+        model = PUBLISHED[card.name]
+        return (
+            f"{card.name}  {card.task}  not installed: {model.install_command}  "
+            f"({gigabytes(model.download_bytes)}, {card.licence}): {card.title}"
+        )
     if not card.ready:
         return f"{card.name}  {card.task}  NOT READY: {card.problem}"
     rates = "/".join(map(str, card.fps_choices))
@@ -42,21 +51,26 @@ def _as_text(card: ModelCard) -> str:
     )
 
 
-def _as_json(card: ModelCard) -> dict[str, Any]:
+def card_as_json(card: ModelCard) -> dict[str, Any]:
+    """A card for programs."""
     return {
         "name": card.name,
         "title": card.title,
         "task": card.task,
+        "installed": card.installed,
         "ready": card.ready,
         "problem": card.problem,
         "path": str(card.path),
         "revision": card.revision,
+        "base": card.base,
+        "loras": [{"path": str(lora.path), "weight": lora.weight} for lora in card.loras],
         "width": card.width,
         "height": card.height,
         "sizes": [list(size) for size in card.sizes],
         "num_frames": card.num_frames,
         "fps": list(card.fps_choices),
         "default_fps": card.default_fps,
+        "playback_fps": card.playback_fps,
         "default_steps": card.default_steps,
         "max_steps": card.max_steps,
         "default_guidance": card.default_guidance,

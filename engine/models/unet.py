@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders.peft import PeftAdapterMixin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.outputs import BaseOutput
 from torch import Tensor, nn
@@ -54,8 +55,10 @@ class VideoUNetOutput(BaseOutput):
     sample: Tensor
 
 
-class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc]
     """Denoising UNet over video latents.
+
+    With the methods of diffusers for LoRA adapters: ``add_adapter``, ``set_adapters``, ….
 
     Args:
         in_channels: latent channels in.
@@ -187,7 +190,7 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
         # As the features lie, or every convolution would copy its weights at every call.
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-arg]  # diffusers wraps it
 
     @classmethod
     def from_original(
@@ -319,18 +322,18 @@ class VideoUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _run(
         self,
-        stage: Stage,
+        stage: nn.Module,
         x: Tensor,
         embedding: Tensor,
         reader: ContextReader,
         skip_temporal: bool,
     ) -> Tensor:
+        assert isinstance(stage, Stage)
         context = reader.take(stage.cross_attentions)
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            out = self._gradient_checkpointing_func(stage, x, embedding, context, skip_temporal)
-        else:
-            out = stage(x, embedding, context, skip_temporal)
-        return out  # type: ignore[no-any-return]
+        if not (self.gradient_checkpointing and torch.is_grad_enabled()):
+            return stage(x, embedding, context, skip_temporal)  # type: ignore[no-any-return]
+        again: Any = self._gradient_checkpointing_func
+        return again(stage, x, embedding, context, skip_temporal)  # type: ignore[no-any-return]
 
     def _cross_attentions(self) -> list[Attention]:
         stages = [*self.down, self.mid_in, *self.up]

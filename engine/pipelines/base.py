@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 import torch
+from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
@@ -32,10 +33,11 @@ from engine.schedulers import Generators, SchedulerStep, VideoScheduler, clip_no
 StepCallback = Callable[[Any, int, int, dict[str, Tensor]], Mapping[str, Tensor] | None]
 
 
-class VideoPipeline(DiffusionPipeline):
+class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     """Base of the pipelines: a diffusers pipeline that many callers may use at the same time.
 
-    Nothing of a call is kept on the pipeline, and each call has its own scheduler.
+    Nothing of a call is kept on the pipeline, and each call has its own scheduler. LoRAs are loaded
+    and weighted by the methods of diffusers: ``load_lora_weights``, ``set_adapters``, ….
     """
 
     _callback_tensor_inputs = ("latents", "pred_original_sample")
@@ -69,7 +71,7 @@ class VideoPipeline(DiffusionPipeline):
         image_embeds: Tensor | None = None,
         negative_image_embeds: Tensor | None = None,
         output_type: OutputType = "pt",
-        decode_chunk_size: int = 4,
+        decode_chunk_size: int | None = None,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> VideoPipelineOutput:
@@ -102,7 +104,8 @@ class VideoPipeline(DiffusionPipeline):
             image_embeds: image tokens of the projection, ``[B or 1, N, D]``, instead of ``image``.
             negative_image_embeds: image tokens to steer away from; None for those of mid grey.
             output_type: "pt", "latent", "np" or "pil", see `VideoPipelineOutput`.
-            decode_chunk_size: frames decoded at once; smaller needs less memory.
+            decode_chunk_size: frames decoded at once; smaller needs less memory. None for one large
+                frame, or several small ones.
             callback_on_step_end: called as ``(pipeline, index, timestep, tensors)`` after each
                 step; ``latents`` in the mapping it returns replace the latents. What it raises ends
                 the call.
@@ -284,7 +287,7 @@ class VideoPipeline(DiffusionPipeline):
 
         return on_step
 
-    def _finish(self, latents: Tensor, output_type: OutputType, chunk_size: int) -> Any:
+    def _finish(self, latents: Tensor, output_type: OutputType, chunk_size: int | None) -> Any:
         if output_type == "latent":
             return latents
         frames = decode_latents(self.vae, latents, chunk_size)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Integral, Real
 from typing import get_args
 
 import torch
@@ -65,11 +66,11 @@ def clip_shape(
         ValueError: a size is missing, out of range, or not that of the latents.
     """
     if latents is not None:
+        wanted = f"a float tensor [B, {channels}, F, h, w]"
+        if not isinstance(latents, Tensor):
+            raise ValueError(f"latents: {wanted}, got {type(latents).__name__}")
         if latents.ndim != 5 or not latents.is_floating_point():
-            raise ValueError(
-                f"latents: a float tensor [B, {channels}, F, h, w], got {latents.dtype} "
-                f"{list(latents.shape)}"
-            )
+            raise ValueError(f"latents: {wanted}, got {latents.dtype} {list(latents.shape)}")
         frames = latents.shape[2] if frames is None else frames
         height = latents.shape[3] * factor if height is None else height
         width = latents.shape[4] * factor if width is None else width
@@ -77,7 +78,7 @@ def clip_shape(
     if not _is_whole(frames) or frames < 1:
         raise ValueError(f"num_frames: a whole number of at least 1, got {frames}")
     return ClipShape(
-        frames=frames,
+        frames=int(frames),
         height=_side("height", height, divisor),
         width=_side("width", width, divisor),
         channels=channels,
@@ -86,8 +87,12 @@ def clip_shape(
 
 
 def check_tensor(name: str, tensor: Tensor | None, shape: Sequence[int]) -> None:
-    """Refuse a tensor of another shape; None passes."""
-    if tensor is not None and tuple(tensor.shape) != tuple(shape):
+    """Refuse a tensor of another shape, or no tensor at all; None passes."""
+    if tensor is None:
+        return
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name}: a tensor {list(shape)}, got {type(tensor).__name__}")
+    if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"{name}: shape {list(shape)}, got {list(tensor.shape)}")
 
 
@@ -142,9 +147,14 @@ def fps_tensor(
     """
     if fps is None:
         return None
-    values = torch.as_tensor(fps, device=device).reshape(-1)
-    if values.is_floating_point() or not bool(((values >= 0) & (values <= MAX_FPS)).all()):
-        raise ValueError(f"fps: whole numbers from 0 to {MAX_FPS}, got {fps}")
+    refusal = f"fps: whole numbers from 0 to {MAX_FPS}, got {fps!r}"
+    try:
+        values = torch.as_tensor(fps, device=device).reshape(-1)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(refusal) from error
+    whole = not values.is_floating_point() and values.dtype is not torch.bool
+    if not whole or not bool(((values >= 0) & (values <= MAX_FPS)).all()):
+        raise ValueError(refusal)
     return repeat_to("fps", values, batch).repeat_interleave(per_prompt)
 
 
@@ -152,7 +162,7 @@ def check_numbers(
     *,
     guidance_scale: float,
     num_videos_per_prompt: int,
-    decode_chunk_size: int,
+    decode_chunk_size: int | None,
     output_type: str,
 ) -> None:
     """Check the plain settings of a call.
@@ -160,13 +170,13 @@ def check_numbers(
     Raises:
         ValueError: a value is out of range.
     """
-    if not isfinite(guidance_scale) or guidance_scale < 0:
+    if not _is_finite(guidance_scale) or guidance_scale < 0:
         raise ValueError(f"guidance_scale: a finite number of at least 0, got {guidance_scale}")
     for name, value in (
         ("num_videos_per_prompt", num_videos_per_prompt),
         ("decode_chunk_size", decode_chunk_size),
     ):
-        if not _is_whole(value) or value < 1:
+        if value is not None and (not _is_whole(value) or value < 1):
             raise ValueError(f"{name}: a whole number of at least 1, got {value}")
     if output_type not in get_args(OutputType):
         known = ", ".join(get_args(OutputType))
@@ -188,8 +198,13 @@ def check_generators(generator: object, batch: int) -> None:
 def _side(name: str, value: int | None, divisor: int) -> int:
     if value is None or not _is_whole(value) or value < divisor or value % divisor:
         raise ValueError(f"{name}: a positive multiple of {divisor} pixels, got {value}")
-    return value
+    return int(value)
 
 
 def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    # Integral, for sizes often come out of numpy.
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and isfinite(value)

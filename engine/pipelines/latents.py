@@ -5,12 +5,16 @@ The latents of the UNet are ``(z - mean) / std * scaling_factor`` for the autoen
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from engine.schedulers import Generators, unit_noise
+
+# Memory of the decoder grows with the pixels, and one such frame keeps a processor busy.
+_PIXELS_AT_ONCE: Final = 512 * 512
 
 
 def normalise_latents(vae: AutoencoderKL, z: Tensor) -> Tensor:
@@ -63,18 +67,22 @@ def encode_frames(
 
 
 @torch.no_grad()
-def decode_latents(vae: AutoencoderKL, latents: Tensor, chunk_size: int = 4) -> Tensor:
+def decode_latents(vae: AutoencoderKL, latents: Tensor, chunk_size: int | None = None) -> Tensor:
     """Decode clips frame by frame.
 
     Args:
         vae: the autoencoder.
         latents: ``[B, C, F, h, w]``, as the UNet makes them.
-        chunk_size: frames decoded at once; smaller needs less memory.
+        chunk_size: frames decoded at once; smaller needs less memory. None for as many as have the
+            pixels of one frame of 512 x 512 together, and one at least.
 
     Returns:
         float32 ``[B, F, 3, H, W]`` in [0, 1].
     """
     count = latents.shape[2]
+    if chunk_size is None:
+        factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+        chunk_size = max(1, _PIXELS_AT_ONCE // (latents[0, 0, 0].numel() * factor**2))
     z = denormalise_latents(vae, latents.float().transpose(1, 2).flatten(0, 1))
     decoded = [
         (vae.decode(chunk.to(vae.dtype)).sample.float() / 2 + 0.5).clamp(0, 1)

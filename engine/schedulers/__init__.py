@@ -5,7 +5,7 @@
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from engine.schedulers.base import SchedulerStep, VideoScheduler
-from engine.schedulers.factory import SCHEDULER_NAMES, make_scheduler
+from engine.schedulers.factory import SCHEDULER_NAMES, make_scheduler, scheduler_from_config
 from engine.schedulers.noise import Generators, clip_noise, step_noise, unit_noise
 from engine.schedulers.noise_schedule import NoiseSchedule, NoiseScheduleConfig, PredictionType
 from engine.schedulers.original_ddim import OriginalDDIMScheduler
@@ -24,6 +24,7 @@ __all__ = [
     "VideoScheduler",
     "clip_noise",
     "make_scheduler",
+    "scheduler_from_config",
     "step_noise",
     "unit_noise",
 ]

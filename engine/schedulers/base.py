@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from numbers import Integral, Real
 from typing import Self, cast
 
 import torch
@@ -44,10 +45,12 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         timesteps: int64, strictly descending; filled by ``set_timesteps``.
         init_noise_sigma: standard deviation of the starting noise, always 1.
         order: calls of the network per timestep, always 1.
+        usual_eta: the ``eta`` that clips are made with where nobody asks for another.
     """
 
     order = 1
     init_noise_sigma = 1.0
+    usual_eta = 0.0
     timesteps: Tensor
 
     def _prepare(self, config: NoiseScheduleConfig) -> None:
@@ -186,7 +189,7 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         return position
 
     def _check_steps(self, num_inference_steps: int, most: int) -> None:
-        if isinstance(num_inference_steps, bool) or not isinstance(num_inference_steps, int):
+        if isinstance(num_inference_steps, bool) or not isinstance(num_inference_steps, Integral):
             raise ValueError(f"num_inference_steps: a whole number, got {num_inference_steps!r}")
         if not 1 <= num_inference_steps <= most:
             raise ValueError(f"num_inference_steps: 1 to {most}, got {num_inference_steps}")
@@ -201,5 +204,5 @@ def check_eta(eta: float) -> None:
     Raises:
         ValueError: naming the argument and the range.
     """
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta: 0 to 1, got {eta}")
+    if not (isinstance(eta, Real) and 0 <= eta <= 1):
+        raise ValueError(f"eta: 0 to 1, got {eta!r}")

@@ -1,14 +1,17 @@
 """Schedulers by name."""
 
-from collections.abc import Sequence
-from typing import cast, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, cast, get_args
 
 from engine.schedulers.base import VideoScheduler
-from engine.schedulers.noise_schedule import PredictionType
+from engine.schedulers.noise_schedule import NoiseScheduleConfig, PredictionType
 from engine.schedulers.original_ddim import OriginalDDIMScheduler
 from engine.schedulers.solvers import SolverName, SolverScheduler, Spacing
 
 SCHEDULER_NAMES: tuple[str, ...] = ("ddim-original", *get_args(SolverName))
+
+_PLACES_ITS_TIMESTEPS_ITSELF = ("ddim-original", "lcm")
 
 
 def make_scheduler(
@@ -75,3 +78,25 @@ def make_scheduler(
             rescale_betas_zero_snr=rescale_betas_zero_snr,
         )
     return scheduler
+
+
+def scheduler_from_config(name: str, config: Mapping[str, Any]) -> VideoScheduler:
+    """Build a scheduler for the noise schedule of another one.
+
+    What a network was trained with is the schedule; by which of the solvers it is sampled is a
+    choice, and any of them serves any configuration that one of them has written.
+
+    Args:
+        name: as for `make_scheduler`.
+        config: ``config`` of a scheduler of this package, or the contents of its
+            ``scheduler_config.json``. The placing of the timesteps is kept where ``name`` leaves a
+            choice; whatever else belongs to the one solver alone is not read.
+
+    Raises:
+        ValueError: unknown name, or a value out of range.
+        TypeError: a value of a wrong kind.
+    """
+    schedule = {field.name for field in fields(NoiseScheduleConfig)}
+    if name not in _PLACES_ITS_TIMESTEPS_ITSELF:
+        schedule.add("timestep_spacing")
+    return make_scheduler(name, **{key: config[key] for key in sorted(schedule & set(config))})

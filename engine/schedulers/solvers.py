@@ -1,4 +1,4 @@
-"""Solvers of diffusers for rescaled models.
+"""Standard solvers for rescaled models: DDIM, and those of diffusers.
 
 The solvers are written for variance-preserving processes. `SolverScheduler` gives them the betas of
 ``x'_t = x_t / c_t`` (see `noise_schedule`) and translates the sample on the way in and out, so that
@@ -14,7 +14,6 @@ from typing import Any, Literal, get_args
 
 import torch
 from diffusers.configuration_utils import register_to_config
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
@@ -22,6 +21,7 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 from torch import Tensor
 
 from engine.schedulers.base import SchedulerStep, VideoScheduler, check_eta
+from engine.schedulers.ddim import ddim_step, even_timesteps
 from engine.schedulers.noise import Generators, step_noise
 from engine.schedulers.noise_schedule import NoiseScheduleConfig, PredictionType
 
@@ -34,16 +34,16 @@ _LCM_ORIGIN_STEPS = 50
 
 @dataclass(frozen=True, slots=True)
 class _Solver:
-    """How one solver of diffusers is built and called.
+    """How one solver is built and called.
 
     Attributes:
-        build: its class.
+        build: its class in diffusers; None for the one that is made here.
         noise: when a step uses noise: never, always, or if eta is above 0.
         spacing: the usual placing of timesteps; None where the solver has its own.
         options: further arguments of the class.
     """
 
-    build: Callable[..., Any]
+    build: Callable[..., Any] | None
     noise: Literal["never", "always", "eta"]
     spacing: Spacing | None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class _Solver:
 
 _SOLVERS: Mapping[SolverName, _Solver] = MappingProxyType(
     {
-        "ddim": _Solver(DDIMScheduler, "eta", "leading", {"clip_sample": False}),
+        "ddim": _Solver(None, "eta", "leading"),
         "dpm++2m": _Solver(
             DPMSolverMultistepScheduler, "never", "trailing", {"algorithm_type": "dpmsolver++"}
         ),
@@ -71,15 +71,18 @@ _SOLVERS: Mapping[SolverName, _Solver] = MappingProxyType(
 
 
 class SolverScheduler(VideoScheduler):
-    """A solver of diffusers behind the interface of this package.
+    """DDIM, or a solver of diffusers, behind the interface of this package.
 
     Args:
-        solver: "ddim", "dpm++2m" (second-order DPM-Solver++, arXiv 2211.01095), "dpm++sde" (its
-            stochastic form), "unipc" (arXiv 2302.04867), "euler" or "lcm" (for distilled models).
+        solver: "ddim" (arXiv 2010.02502), "dpm++2m" (second-order DPM-Solver++, arXiv 2211.01095),
+            "dpm++sde" (its stochastic form), "unipc" (arXiv 2302.04867), "euler" or "lcm" (for
+            distilled models).
         timestep_spacing: "leading" begins below the last timestep and counts 1, 1 + c, …, ending
-            at ``abar_0`` with ddim, as the original does; "trailing" begins at the very last
-            timestep and ends at the clean latent. None: "trailing" if that timestep is pure noise,
-            which a run must not skip, else what suits the solver. Not for lcm, which has its own.
+            at ``abar_0`` with ddim, as the original does; where ``c`` is no whole number, ddim
+            spreads the timesteps evenly, and the others may begin far below the last one.
+            "trailing" begins at the very last timestep and ends at the clean latent. None:
+            "trailing" if that timestep is pure noise, which a run must not skip, else what suits
+            the solver. Not for lcm, which has its own.
 
     The other arguments are those of `NoiseScheduleConfig`.
 
@@ -125,7 +128,8 @@ class SolverScheduler(VideoScheduler):
         self._prepare(config)
         self._name = solver
         self._solver = _SOLVERS[solver]
-        self._inner = self._build(config, timestep_spacing)
+        self._spacing = self._chosen_spacing(config, timestep_spacing)
+        self._inner: Any = None if self._solver.build is None else self._build(config)
 
     def set_timesteps(
         self, num_inference_steps: int, device: torch.device | str | None = None
@@ -133,9 +137,14 @@ class SolverScheduler(VideoScheduler):
         """Begin a run of exactly that many steps."""
         most = _LCM_ORIGIN_STEPS if self._solver.build is LCMScheduler else len(self)
         self._check_steps(num_inference_steps, most)
-        self._inner.set_timesteps(num_inference_steps)
-        _drop_rounding_step(self._inner, num_inference_steps)
-        timesteps = [int(t) for t in self._inner.timesteps]
+        if self._inner is None:
+            timesteps = even_timesteps(
+                len(self), num_inference_steps, trailing=self._spacing == "trailing"
+            )
+        else:
+            self._inner.set_timesteps(num_inference_steps)
+            _drop_rounding_step(self._inner, num_inference_steps)
+            timesteps = [int(t) for t in self._inner.timesteps]
         descending = all(a > b for a, b in pairwise(timesteps))
         if not descending or timesteps[0] >= len(self) or len(timesteps) != num_inference_steps:
             raise ValueError(
@@ -168,16 +177,34 @@ class SolverScheduler(VideoScheduler):
         if self.is_stochastic(eta):
             noise = step_noise(sample, generator, variance_noise)
         original = self.predict_original(model_output, int(timestep), sample)
-        normed = sample / float(self.schedule.norm[int(timestep)])
-        prev_normed = self._solve(model_output, position, normed, eta, noise)
+        if self._inner is None:
+            prev_normed = ddim_step(
+                original,
+                self.predict_noise(model_output, int(timestep), sample),
+                alpha=float(self.schedule.alphas_cumprod_vp[int(timestep)]),
+                alpha_next=self._ddim_target(position),
+                eta=eta,
+                noise=noise,
+            )
+        else:
+            normed = sample / float(self.schedule.norm[int(timestep)])
+            prev_normed = self._solve(model_output, position, normed, noise)
         prev_sample = prev_normed * self._norm_after(position)
         return SchedulerStep(prev_sample=prev_sample, pred_original_sample=original)
 
+    def _ddim_target(self, position: int) -> float:
+        """``abar'`` of the latent that the step of ddim at this position leads to."""
+        alphas = self.schedule.alphas_cumprod_vp
+        if position + 1 < len(self.timesteps):
+            return float(alphas[int(self.timesteps[position + 1])])
+        return 1.0 if self._spacing == "trailing" else float(alphas[0])
+
     def _solve(
-        self, model_output: Tensor, position: int, normed: Tensor, eta: float, noise: Tensor | None
+        self, model_output: Tensor, position: int, normed: Tensor, noise: Tensor | None
     ) -> Tensor:
-        """Let the solver make its step from ``x'`` to the next ``x'``."""
-        inner, t = self._inner, self._inner.timesteps[position]
+        """Let the solver of diffusers make its step from ``x'`` to the next ``x'``."""
+        inner = self._inner
+        t = inner.timesteps[position]
         if isinstance(inner, EulerDiscreteScheduler):
             # Its sample is x' times sqrt(sigma^2 + 1), so that noise of sigma is simply added.
             spread = (inner.sigmas**2 + 1).sqrt()
@@ -186,9 +213,7 @@ class SolverScheduler(VideoScheduler):
             return after / float(spread[position + 1])
         if isinstance(inner, LCMScheduler):
             return self._solve_lcm(model_output, position, normed, noise)
-        if isinstance(inner, DDIMScheduler):
-            step = inner.step(model_output, int(t), normed, eta=eta, variance_noise=noise)
-        elif noise is not None:
+        if noise is not None:
             step = inner.step(model_output, t, normed, variance_noise=noise)
         else:
             step = inner.step(model_output, t, normed)
@@ -213,22 +238,25 @@ class SolverScheduler(VideoScheduler):
             return 1.0
         return float(self.schedule.norm[int(self.timesteps[position + 1])])
 
-    def _build(self, config: NoiseScheduleConfig, spacing: Spacing | None) -> Any:
+    def _chosen_spacing(
+        self, config: NoiseScheduleConfig, spacing: Spacing | None
+    ) -> Spacing | None:
+        if self._solver.spacing is None:
+            return None
+        return spacing or ("trailing" if config.ends_in_pure_noise else self._solver.spacing)
+
+    def _build(self, config: NoiseScheduleConfig) -> Any:
         """The solver of diffusers for the variance-preserving process."""
-        solver = self._solver
-        options: dict[str, Any] = dict(solver.options)
-        pure_noise = config.ends_in_pure_noise
-        if solver.spacing is not None:
-            chosen = spacing or ("trailing" if pure_noise else solver.spacing)
-            options["timestep_spacing"] = chosen
-            options["steps_offset"] = 1 if chosen == "leading" else 0
-            if solver.build is DDIMScheduler:
-                options["set_alpha_to_one"] = chosen == "trailing"
-        return solver.build(
+        assert self._solver.build is not None
+        options: dict[str, Any] = dict(self._solver.options)
+        if self._spacing is not None:
+            options["timestep_spacing"] = self._spacing
+            options["steps_offset"] = 1 if self._spacing == "leading" else 0
+        return self._solver.build(
             num_train_timesteps=config.num_train_timesteps,
             trained_betas=self.schedule.betas_vp.tolist(),
             prediction_type=config.prediction_type,
-            rescale_betas_zero_snr=pure_noise,
+            rescale_betas_zero_snr=config.ends_in_pure_noise,
             **options,
         )
 

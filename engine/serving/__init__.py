@@ -23,6 +23,7 @@ from engine.serving.events import (
     Terminal,
 )
 from engine.serving.job import Job
+from engine.serving.options import ModelOptions
 from engine.serving.pictures import PictureError, decode_picture
 from engine.serving.requests import GenerationRequest, ResolvedSettings
 from engine.serving.settings import EngineSettings
@@ -43,6 +44,7 @@ __all__ = [
     "JobCancelled",
     "JobFailed",
     "ModelCard",
+    "ModelOptions",
     "PictureError",
     "Progress",
     "QueueFullError",

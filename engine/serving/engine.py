@@ -14,6 +14,7 @@ from engine.checkpoints.catalog import Catalog, ModelCard
 from engine.serving.errors import EngineSettingsError
 from engine.serving.job import Job
 from engine.serving.jobqueue import JobQueue
+from engine.serving.memory import ignored_options
 from engine.serving.requests import GenerationRequest, ResolvedSettings, resolve
 from engine.serving.settings import EngineSettings
 from engine.serving.worker import Worker
@@ -33,9 +34,14 @@ class Engine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
-        self._catalog = Catalog(settings.model_dirs)
+        self._catalog = Catalog(
+            settings.model_dirs,
+            models_dir=settings.models_dir,
+            variants=settings.model_variants,
+        )
         self._queue = JobQueue(settings.queue_capacity)
         self._devices = _devices(settings.devices)
+        _tell_ignored_options(settings, self._devices)
         self._workers: tuple[Worker, ...] = ()
         self._start_lock = threading.Lock()
 
@@ -103,6 +109,19 @@ class Engine:
             for worker in self._workers:
                 worker.start()
         logger.info("the engine works on %s", ", ".join(self._devices))
+
+
+def _tell_ignored_options(settings: EngineSettings, devices: tuple[str, ...]) -> None:
+    """One line for each model and device that shall do what the device cannot."""
+    for device in devices:
+        for model, options in settings.model_options.items():
+            if ignored := ignored_options(options, device):
+                logger.warning(
+                    "the options of the model %s: %s needs a CUDA GPU and is ignored on %s",
+                    model,
+                    " and ".join(ignored),
+                    device,
+                )
 
 
 def _devices(wanted: tuple[str, ...] | None) -> tuple[str, ...]:

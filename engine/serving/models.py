@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -13,7 +14,8 @@ from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.load import load_pipeline
 from engine.pipelines import VideoPipeline
 from engine.serving.failures import is_out_of_memory
-from engine.serving.settings import Precision
+from engine.serving.memory import apply_options, usable_options
+from engine.serving.options import ModelOptions, Precision
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +34,17 @@ class PipelineCache:
     """The loaded models of one device: loaded when first needed, then kept.
 
     A model whose weights have changed on disk is loaded again. When memory runs out while a model
-    is loaded, the others are let go and it is tried once more.
+    is loaded, the others are let go and it is tried once more. A model that is offloaded needs the
+    device for itself: those that lie there are let go before it is used.
+
+    Args:
+        device: a torch device name.
+        options_of: tells from a model's name how it is loaded.
     """
 
-    def __init__(self, device: str, precision: Precision) -> None:
+    def __init__(self, device: str, options_of: Callable[[str], ModelOptions]) -> None:
         self._device = device
-        self._precision = precision
+        self._options_of = options_of
         self._loaded: dict[str, tuple[str, VideoPipeline]] = {}
 
     def get(self, card: ModelCard) -> VideoPipeline:
@@ -48,6 +55,8 @@ class PipelineCache:
         """
         if not card.ready:
             raise ModelLoadError(f"The model {card.name} is not ready: {card.problem}")
+        if self._offloaded(card.name):
+            self._drop_resident()
         revision, pipeline = self._loaded.get(card.name, ("", None))
         if pipeline is None or revision != card.revision:
             self._loaded.pop(card.name, None)
@@ -72,8 +81,23 @@ class PipelineCache:
         return self._load_once(card)
 
     def _load_once(self, card: ModelCard) -> VideoPipeline:
-        dtype = choose_dtype(self._device, self._precision)
-        return load_pipeline(card, device=self._device, dtype=dtype)
+        options = usable_options(self._options_of(card.name), self._device)
+        dtype = choose_dtype(self._device, options.precision)
+        first = "cpu" if options.offload != "none" else self._device
+        pipeline = load_pipeline(card, device=first, dtype=dtype)
+        apply_options(pipeline, options, torch.device(self._device))
+        return pipeline
+
+    def _offloaded(self, name: str) -> bool:
+        return usable_options(self._options_of(name), self._device).offload != "none"
+
+    def _drop_resident(self) -> None:
+        resident = [name for name in self._loaded if not self._offloaded(name)]
+        for name in resident:
+            logger.info("dropping %s, for an offloaded model needs the device", name)
+            del self._loaded[name]
+        if resident:
+            release_memory()
 
 
 def release_memory() -> None:

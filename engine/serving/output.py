@@ -62,6 +62,7 @@ def clip_comment(settings: ResolvedSettings) -> str:
         "steps": settings.steps,
         "guidance": settings.guidance,
         "fps": settings.fps,
+        "playback_fps": settings.playback_fps,
         "width": settings.width,
         "height": settings.height,
         "num_frames": settings.num_frames,

@@ -64,6 +64,7 @@ def _sample(job: Job, pipeline: VideoPipeline, previews: int) -> npt.NDArray[np.
         num_frames=asked.num_frames,
         num_inference_steps=asked.steps,
         guidance_scale=asked.guidance,
+        eta=pipeline.scheduler.usual_eta,
         fps=asked.fps,
         # On the CPU, so that a seed means the same clip on every device.
         generator=torch.Generator("cpu").manual_seed(asked.seed),
@@ -110,7 +111,7 @@ def _save(
         encode_mp4(
             frames,
             paths.clip,
-            fps=asked.fps,
+            fps=asked.playback_fps,
             crf=settings.crf,
             min_short_side=settings.min_short_side,
             comment=comment,
@@ -128,7 +129,7 @@ def _save(
             width=asked.width,
             height=asked.height,
             num_frames=len(frames),
-            duration_s=len(frames) / asked.fps,
+            duration_s=len(frames) / asked.playback_fps,
             elapsed_s=time.monotonic() - began,
             prompt=asked.prompt,
             negative_prompt=asked.negative_prompt,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
 from engine.checkpoints.catalog import MIN_GUIDANCE, Catalog, ModelCard
-from engine.checkpoints.errors import UnknownModelError
+from engine.checkpoints.errors import ModelLoadError, UnknownModelError
+from engine.checkpoints.load import load_scheduler
 from engine.serving.errors import RequestError
 from engine.serving.pictures import MAX_PIXELS, PictureError, decode_picture, fit_picture
 
@@ -17,16 +19,20 @@ MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARS = 4000
 """Far more than a text encoder reads; keeps a request from filling a file's metadata."""
 
+_SIZES_LISTED = 6
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
     """One clip that somebody wants.
 
-    What is None takes the model's default. ``seed`` is 0 to 2^32-1, sizes are pixels, ``fps`` both
-    the rate the model is told and the playback rate, ``guidance`` the classifier-free guidance
-    scale, ``image`` an encoded picture: required by image-to-video models, refused by others.
+    What is None takes the model's default. ``seed`` is 0 to 2^32-1, sizes are pixels, ``fps`` is
+    the rate that the model is told, at which the clip plays unless the model states another,
+    ``guidance`` the classifier-free guidance scale, ``image`` an encoded picture: required by
+    image-to-video models, refused by others.
     """
 
     job_id: str
@@ -62,6 +68,11 @@ class ResolvedSettings:
     num_frames: int
     picture: Image.Image | None
 
+    @property
+    def playback_fps(self) -> int:
+        """Frames per second of the finished file."""
+        return self.model.playback_fps or self.fps
+
 
 def resolve(
     request: GenerationRequest, catalog: Catalog, *, max_image_pixels: int = MAX_PIXELS
@@ -91,7 +102,7 @@ def resolve(
         negative_prompt=_checked_negative(request.negative_prompt),
         seed=request.seed,
         fps=_fps(request.fps, card),
-        steps=_within("steps", request.steps, card.default_steps, 1, card.max_steps, card),
+        steps=_steps(request.steps, card),
         guidance=_guidance(request.guidance, card),
         width=width,
         height=height,
@@ -146,6 +157,22 @@ def _within(
     return value
 
 
+def _steps(value: int | None, card: ModelCard) -> int:
+    steps = _within("steps", value, card.default_steps, 1, card.max_steps, card)
+    if not card.ready:
+        return steps
+    try:
+        scheduler = load_scheduler(card)
+    except ModelLoadError:
+        return steps  # the job fails over it, where the operator reads why
+    try:
+        scheduler.set_timesteps(steps)
+    except ValueError as error:
+        reason = str(error).removeprefix("num_inference_steps: ")
+        raise RequestError("steps", f"{card.name}: {reason}.") from error
+    return steps
+
+
 def _fps(value: int | None, card: ModelCard) -> int:
     if value is None:
         return card.default_fps
@@ -172,11 +199,34 @@ def _size(request: GenerationRequest, card: ModelCard) -> tuple[int, int]:
     width = card.width if request.width is None else request.width
     height = card.height if request.height is None else request.height
     if card.ready and (width, height) not in card.sizes:
-        allowed = ", ".join(f"{w}x{h}" for w, h in card.sizes)
-        raise RequestError(
-            "size", f"The size must be {allowed} for {card.name}, not {width}x{height}."
-        )
+        raise RequestError("size", explain_sizes(card.name, card.sizes, (width, height)))
     return width, height
+
+
+def explain_sizes(name: str, sizes: Sequence[Size], asked: Size) -> str:
+    """What a model makes instead of the size that was asked for; sizes are (width, height).
+
+    The first of the sizes is the native one. Of many the nearest and the range are told.
+    """
+    width, height = asked
+    if len(sizes) <= _SIZES_LISTED:
+        allowed = ", ".join(f"{w}x{h}" for w, h in sizes)
+        return f"The size must be {allowed} for {name}, not {width}x{height}."
+
+    def distance(size: Size) -> tuple[float, int]:
+        # Of ratios, so that twice as much and half as much are equally far.
+        w, h = (math.log(max(side, 1)) for side in asked)
+        return math.hypot(math.log(size[0]) - w, math.log(size[1]) - h), -size[0] * size[1]
+
+    nearest = min(sizes, key=distance)
+    sides = [side for size in sizes for side in size]
+    pixels = max(w * h for w, h in sizes)
+    return (
+        f"{name} makes no clips of {width}x{height}; the nearest size that works is "
+        f"{nearest[0]}x{nearest[1]}. Its own is {sizes[0][0]}x{sizes[0][1]}; all of its "
+        f"{len(sizes)} sizes have sides from {min(sides)} to {max(sides)} in multiples of "
+        f"{math.gcd(*sides)}, and at most {pixels} pixels."
+    )
 
 
 def _picture(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import get_args
 
+from engine.checkpoints.lora import LoraVariant
 from engine.serving.errors import EngineSettingsError
+from engine.serving.options import ModelOptions, Precision
 
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
-Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,10 @@ class EngineSettings:
         output_dir: clips go to ``<output_dir>/<YYYY-MM>/<job_id>.mp4``; made when missing.
         devices: torch device names, one worker each; None takes every GPU, else the CPU.
         model_dirs: further models, name to folder.
+        models_dir: the folder of installed models; None: there is none.
+        model_variants: models with LoRAs, by the names they shall have.
+        model_options: how single models are loaded, by their names; the others with the defaults,
+            and a variant as its base model.
         threads: CPU threads of a worker; None leaves torch's own choice.
         precision: number format of the weights; "auto" is float32 on a CPU, bfloat16 on a GPU
             that has it, else float16.
@@ -41,6 +46,9 @@ class EngineSettings:
     output_dir: Path
     devices: tuple[str, ...] | None = None
     model_dirs: Mapping[str, Path] = field(default_factory=dict)
+    models_dir: Path | None = None
+    model_variants: Mapping[str, LoraVariant] = field(default_factory=dict)
+    model_options: Mapping[str, ModelOptions] = field(default_factory=dict)
     threads: int | None = None
     precision: Precision = "auto"
     queue_capacity: int = 64
@@ -52,6 +60,8 @@ class EngineSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model_dirs", MappingProxyType(dict(self.model_dirs)))
+        object.__setattr__(self, "model_variants", MappingProxyType(dict(self.model_variants)))
+        object.__setattr__(self, "model_options", MappingProxyType(dict(self.model_options)))
         if self.devices is not None:
             if not self.devices:
                 raise EngineSettingsError("devices", "name at least one device, or leave it out")
@@ -73,6 +83,16 @@ class EngineSettings:
         self._check_range("min_short_side", 2, 2160)
         self._check_range("min_free_mb", 0, 1_000_000)
         self._check_range("max_image_pixels", 4096, 200_000_000)
+
+    def options_of(self, model: str) -> ModelOptions:
+        """How a model is loaded; where its precision is "auto", with that of the engine."""
+        options = self.model_options.get(model)
+        if options is None and model in self.model_variants:
+            options = self.model_options.get(self.model_variants[model].base)
+        options = options or ModelOptions()
+        if options.precision == "auto":
+            options = replace(options, precision=self.precision)
+        return options
 
     def _check_range(self, key: str, low: int, high: int) -> None:
         value = getattr(self, key)

@@ -31,7 +31,7 @@ class Worker:
         self._device = device
         self._queue = queue
         self._settings = settings
-        self._models = PipelineCache(device, settings.precision)
+        self._models = PipelineCache(device, settings.options_of)
         # A daemon, so that a program which forgot close() can still end.
         self._thread = threading.Thread(target=self._run, name=f"engine-{device}", daemon=True)
 

@@ -2,20 +2,25 @@
 
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
 import pytest
 from pydantic import ValidationError
 
-from bot.settings import Settings, SettingsError
+from bot.engine_settings import engine_settings
+from bot.settings import ModelOptionSettings, Settings, SettingsError
 from bot.settings.allowed import allowed_words
 from bot.settings.explain import settings_of
+from engine.serving import ModelOptions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BOT_TOML = (REPOSITORY / "bot.toml").read_text(encoding="utf-8")
-COMMENTED_SETTING = re.compile(r"^# (\w+ = .+)$", re.MULTILINE)
+COMMENTED_SETTING = re.compile(r"^# (\w+ = .+|\[[\w.-]+\])$", re.MULTILINE)
 DOCUMENTED = {key: field for key, field in settings_of(Settings) if not field.exclude}
+# One table for each model: not a plain value, so bot.toml shows it as a table with its own lines.
+TABLES = {"models.options", "models.loras"}
 TOKEN = "MTA4.G-secret.token"
 
 
@@ -186,9 +191,12 @@ WRONG: list[tuple[str, object, str]] = [
     ("engine.threads", 1.5, "whole number"),
     ("models.text_to_video", "../x", "up to 64"),
     ("models.image_to_video", "", "up to 64"),
+    ("models.download", 1, "true or false"),
     ("models.extra", {"A B": "x"}, "names of models"),
     ("models.extra", {"ok": 3}, "names of models"),
     ("models.extra", 3, "names of models"),
+    ("models.options", 3, "names of models, each with a table"),
+    ("models.loras", 3, "names of models, each with a table"),
     ("limits.max_prompt_chars", 0, "from 1 to 4000"),
     ("limits.max_prompt_chars", "500", "from 1 to 4000"),
     ("limits.max_prompt_chars", True, "from 1 to 4000"),
@@ -311,7 +319,7 @@ def test_bot_toml_shows_every_setting_and_nothing_else() -> None:
     assert keys(uncommented()) == set(DOCUMENTED)
 
 
-@pytest.mark.parametrize("key", DOCUMENTED)
+@pytest.mark.parametrize("key", sorted(DOCUMENTED.keys() - TABLES))
 def test_bot_toml_shows_the_default_and_what_is_allowed(key: str) -> None:
     values = uncommented()
     assert leaf(Settings.model_validate(values), key) == leaf(Settings(), key)
@@ -323,6 +331,99 @@ def test_bot_toml_shows_the_default_and_what_is_allowed(key: str) -> None:
     text = BOT_TOML.split(f"[{section}]\n")[1] if section else BOT_TOML
     above = text.partition(f"\n# {name} = ")[0].rpartition("\n")[2]
     assert above == f"# Allowed: {allowed_words(DOCUMENTED[key])}"
+
+
+def test_bot_toml_shows_the_options_of_a_model_with_their_defaults() -> None:
+    shown = uncommented()["models"]["options"]["t2v-1024"]
+    assert shown == ModelOptionSettings().model_dump()
+    lines = BOT_TOML.splitlines()
+    start = lines.index("# [models.options.t2v-1024]")
+    for name, field in ModelOptionSettings.model_fields.items():
+        place = next(i for i in range(start, len(lines)) if lines[i].startswith(f"# {name} = "))
+        assert lines[place - 1] == f"# Allowed: {allowed_words(field)}"
+    assert lines[start - 1] == f"# Allowed: {allowed_words(DOCUMENTED['models.options'])}"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("precision", "int8", 'one of "auto", "float32", "float16", "bfloat16"'),
+        ("offload", "disk", 'one of "none", "model", "group"'),
+        ("offload", True, 'one of "none", "model", "group"'),
+        ("vae_tiling", "yes", "true or false"),
+        ("vae_slicing", 1, "true or false"),
+        ("attention", "flash", 'one of "sdpa", "sliced"'),
+        ("compile", "max", "true or false"),
+    ],
+)
+def test_a_wrong_option_of_a_model_is_named_with_what_is_allowed(
+    write: Write, option: str, value: object, allowed: str
+) -> None:
+    error = refusal({"models": {"options": {"t2v-1024": {option: value}}}})
+    assert error.key == f"models.options.t2v-1024.{option}"
+    assert str(error).startswith(f"overrides: {error.key} = {value!r} is not allowed; allowed: ")
+    assert allowed in str(error)
+
+
+def test_compiling_an_offloaded_model_is_refused(write: Write) -> None:
+    path = write('[models.options.big]\noffload = "model"\ncompile = true\n')
+    error = refusal(path=path)
+    assert error.key == "models.options.big.compile"
+    assert str(error).startswith(f"{path}: ")
+    assert 'true only together with offload = "none"' in str(error)
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "near"),
+    [
+        ({"big": {"ofload": "model"}}, "models.options.big.ofload", "models.options.big.offload"),
+        ({"big": {"tiling": True}}, "models.options.big.tiling", "models.options.big.vae_tiling"),
+    ],
+)
+def test_an_unknown_option_of_a_model_is_named_with_its_nearest(
+    options: dict[str, Any], key: str, near: str
+) -> None:
+    error = refusal({"models": {"options": options}})
+    assert error.key == key
+    assert f'did you mean "{near}"' in str(error)
+
+
+@pytest.mark.parametrize("options", [{"A B": {}}, {"big": 3}, {"big": [1]}])
+def test_options_are_tables_under_names_of_models(options: dict[str, Any]) -> None:
+    error = refusal({"models": {"options": options}})
+    assert error.key == f"models.options.{next(iter(options))}"
+    assert "names of models, each with a table of options" in str(error)
+
+
+def test_the_engine_gets_the_options_of_each_model(write: Write) -> None:
+    path = write(
+        "[models.options.big]\n"
+        'precision = "float16"\noffload = "group"\nvae_tiling = true\n'
+        'vae_slicing = true\nattention = "sliced"\n'
+        "[models.options.fast]\ncompile = true\n"
+    )
+    wanted = engine_settings(Settings.load(path))
+    assert dict(wanted.model_options) == {
+        "big": ModelOptions(
+            precision="float16",
+            offload="group",
+            vae_tiling=True,
+            vae_slicing=True,
+            attention="sliced",
+        ),
+        "fast": ModelOptions(compile=True),
+    }
+    assert wanted.options_of("another") == ModelOptions()
+
+
+def test_the_bot_and_the_engine_know_the_same_options() -> None:
+    ours = {
+        name: (field.annotation, field.default)
+        for name, field in ModelOptionSettings.model_fields.items()
+    }
+    kinds = get_type_hints(ModelOptions)
+    theirs = {field.name: (kinds[field.name], field.default) for field in fields(ModelOptions)}
+    assert ours == theirs
 
 
 @pytest.mark.parametrize(

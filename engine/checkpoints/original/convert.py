@@ -1,8 +1,9 @@
 """An original checkpoint becomes a folder in diffusers layout.
 
 No weight is copied in memory: the tensors are views of the mapped file, and shard by shard
-safetensors writes them straight from there. What is resident of the file are pages that the system
-may drop. Only files of before torch 1.6, which cannot be mapped, are held whole.
+safetensors writes them straight from there. Each shard has a mapping of its own, so what is
+resident of the file are the pages of one shard, and the system may drop even those. Only files of
+before torch 1.6, which cannot be mapped, are held whole.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,13 +25,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from engine.checkpoints.facts import FACTS_FILE
+from engine.checkpoints.facts import FACTS_FILE, Origin
 from engine.checkpoints.original.errors import OriginalCheckpointError, OutputFolderError
 from engine.checkpoints.original.facts import folder_facts
-from engine.checkpoints.original.files import read_checkpoint
+from engine.checkpoints.original.files import checkpoint_opener
 from engine.checkpoints.original.load import assemble
 from engine.checkpoints.original.plan import make_plan
-from engine.checkpoints.original.presets import parse_config
+from engine.checkpoints.original.presets import Preset, find_preset, parse_config
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the component, the bytes that are written, and the bytes that will be in all."""
@@ -40,11 +42,12 @@ _SPARE_BYTES: Final = 2**24  # for the tokenizer and the configuration files
 
 def convert_original(
     source: str | os.PathLike[str],
-    config: str | Mapping[str, Any],
+    config: str | Mapping[str, Any] | Preset,
     output: str | os.PathLike[str],
     *,
     on_progress: OnProgress | None = None,
     shard_bytes: int = SHARD_BYTES,
+    origin: Origin | None = None,
 ) -> Path:
     """Write a model folder that the catalogue serves. The weights keep their number format.
 
@@ -52,10 +55,11 @@ def convert_original(
 
     Args:
         source: as the path of `load_original`.
-        config: as there.
+        config: as there, or a preset itself.
         output: a folder that does not exist or is empty.
         on_progress: is told after each shard.
         shard_bytes: a network of more than this many bytes is written in several files.
+        origin: where the checkpoint was fetched from; the folder states it.
 
     Returns:
         The folder.
@@ -68,24 +72,34 @@ def convert_original(
     target = Path(os.path.abspath(output))
     _refuse_used(target)
     plan = make_plan(parse_config(config))
-    tensors = read_checkpoint(Path(source))
-    plan.check(str(source), tensors)
-    parts = {name: part.tensors(tensors) for name, part in plan.components.items()}
-    total = sum(tensor.nbytes for part in parts.values() for tensor in part.values())
+    checkpoint = checkpoint_opener(Path(source))
+
+    def tensors_of(name: str) -> dict[str, Tensor]:
+        tensors = checkpoint()
+        plan.check(str(source), tensors)  # every time, for the file may have been exchanged
+        return plan.components[name].tensors(tensors)
+
+    parts = {
+        name: {key: tensor.nbytes for key, tensor in tensors_of(name).items()}
+        for name in plan.components
+    }
+    total = sum(size for part in parts.values() for size in part.values())
     pipeline = assemble(
         plan.config, {name: component.module for name, component in plan.components.items()}
     )
     facts = folder_facts(
         plan.config,
-        preset=config if isinstance(config, str) else None,
+        preset=find_preset(config),
         folder=target.name,
         size_divisor=pipeline.size_divisor,
+        origin=origin,
     )
     with _appearing(target, total + _SPARE_BYTES) as folder:
         done = 0
         for name, component in plan.components.items():
+            shards = _shards(parts[name], shard_bytes)
             for written in _write_component(
-                component.module, parts[name], folder / name, shard_bytes
+                component.module, shards, partial(tensors_of, name), folder / name
             ):
                 done += written
                 if on_progress is not None:
@@ -93,7 +107,7 @@ def convert_original(
         pipeline.scheduler.save_pretrained(folder / "scheduler")
         pipeline.tokenizer.save_pretrained(folder / "tokenizer")
         pipeline.save_config(folder)
-        text = facts.model_dump_json(indent=2)
+        text = facts.model_dump_json(indent=2, exclude_none=True)
         (folder / FACTS_FILE).write_text(text + "\n", encoding="utf-8")
     return target
 
@@ -109,7 +123,7 @@ def _refuse_used(target: Path) -> None:
 @contextmanager
 def _appearing(target: Path, needed: int) -> Iterator[Path]:
     """A hidden folder beside the target, which takes its place unless the block fails."""
-    partial = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
+    hidden = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(target.parent).free
@@ -117,22 +131,32 @@ def _appearing(target: Path, needed: int) -> Iterator[Path]:
             raise OriginalCheckpointError(
                 f"{target} needs {needed / 1e9:.1f} GB, of which {free / 1e9:.1f} GB are free."
             )
-        partial.mkdir()
-        yield partial
+        hidden.mkdir()
+        yield hidden
         if target.is_dir():
             target.rmdir()  # an empty one; not everywhere can a folder be renamed onto another
-        partial.rename(target)
+        hidden.rename(target)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OriginalCheckpointError(f"{target} cannot be written: {reason}.") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _write_component(
-    module: nn.Module, tensors: Mapping[str, Tensor], folder: Path, shard_bytes: int
+    module: nn.Module,
+    shards: Sequence[Sequence[str]],
+    read: Callable[[], Mapping[str, Tensor]],
+    folder: Path,
 ) -> Iterator[int]:
-    """Write one network, yielding the bytes of each shard."""
+    """Write one network, yielding the bytes of each shard.
+
+    Args:
+        module: tells the configuration.
+        shards: names of the tensors of each file.
+        read: gives all tensors of the network, from a fresh mapping of the checkpoint.
+        folder: is made.
+    """
     folder.mkdir()
     if isinstance(module, PreTrainedModel):
         stem = "model"
@@ -142,32 +166,37 @@ def _write_component(
         assert isinstance(module, ConfigMixin)
         stem = "diffusion_pytorch_model"
         module.save_config(folder)
-    shards = _shards(tensors, shard_bytes)
-    total = sum(tensor.nbytes for tensor in tensors.values())
+    total = 0
     weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         part = f"-{number:05d}-of-{len(shards):05d}" if len(shards) > 1 else ""
         name = f"{stem}{part}.safetensors"
-        content = {key: _storable(tensors[key]) for key in shard}
-        save_file(content, folder / name, metadata={"format": "pt"})
+        size = _write_shard(shard, read(), folder / name)
         weight_map |= dict.fromkeys(shard, name)
-        yield sum(tensors[key].nbytes for key in shard)
+        total += size
+        yield size
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
         path = folder / f"{stem}.safetensors.index.json"
         path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def _shards(tensors: Mapping[str, Tensor], most: int) -> list[list[str]]:
+def _write_shard(names: Sequence[str], tensors: Mapping[str, Tensor], file: Path) -> int:
+    """Write one file; returns the bytes that its tensors have in the checkpoint."""
+    save_file({name: _storable(tensors[name]) for name in names}, file, metadata={"format": "pt"})
+    return sum(tensors[name].nbytes for name in names)
+
+
+def _shards(sizes: Mapping[str, int], most: int) -> list[list[str]]:
     """Names in groups of at most that many bytes (a larger tensor is alone)."""
     shards: list[list[str]] = [[]]
-    size = 0
-    for name, tensor in tensors.items():
-        if shards[-1] and size + tensor.nbytes > most:
+    filled = 0
+    for name, size in sizes.items():
+        if shards[-1] and filled + size > most:
             shards.append([])
-            size = 0
+            filled = 0
         shards[-1].append(name)
-        size += tensor.nbytes
+        filled += size
     return shards
 
 

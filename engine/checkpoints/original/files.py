@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from engine.checkpoints.original.errors import OriginalCheckpointError, listed
 
+_SAFETENSORS: Final = ".safetensors"
 _NAMES_IN_A_FOLDER: Final = ("model.safetensors", "model.ckpt")
 _DEEPSPEED_PREFIX_LENGTH: Final = 16  # of "_forward_module."
 _EMA_PREFIX: Final = "model_ema."
@@ -93,11 +94,31 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     }
 
 
+def checkpoint_opener(path: Path) -> Callable[[], dict[str, Tensor]]:
+    """A function that maps the file anew at every call, as `read_checkpoint` does.
+
+    Pages of a mapping that have been read stay resident until the last of its tensors is gone, so
+    whoever goes through a large file in parts, each with a mapping of its own, holds one part at a
+    time. A file that cannot be mapped is read here, once, and every call gives the same tensors.
+
+    Raises:
+        OriginalCheckpointError: as `read_checkpoint`; the function may raise it, too.
+    """
+    if _mappable(checkpoint_file(path)):
+        return lambda: read_checkpoint(path)
+    tensors = read_checkpoint(path)
+    return lambda: tensors
+
+
+def _mappable(path: Path) -> bool:
+    return path.suffix == _SAFETENSORS or zipfile.is_zipfile(path)
+
+
 def _read(path: Path) -> Any:
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix == _SAFETENSORS:
             return load_file(path)
-        mappable = zipfile.is_zipfile(path)
+        mappable = _mappable(path)
         if not mappable:
             _check_beginning(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -27,11 +28,13 @@ class Preset:
     """A published checkpoint: its architecture, and what its authors sample it with.
 
     Attributes:
+        name: what it is asked for by.
         title: for people.
         config: the architecture.
-        default_fps: frames per second where the user asks for none.
+        default_fps: the rate that the network is told where the user asks for none.
     """
 
+    name: str
     title: str
     config: OriginalConfig
     default_fps: int
@@ -68,8 +71,9 @@ _VAE: Final = FirstStage(
 )
 _SMALL, _LARGE = (40, 64), (72, 128)  # latent height and width: 320x512 and 576x1024 pixels
 
-PRESETS: Final[Mapping[str, Preset]] = {
-    "t2v-1024": Preset(
+_ALL: Final = (
+    Preset(
+        name="t2v-1024",
         title="VideoCrafter1 Text2Video-1024",
         config=OriginalConfig(
             unet_config={
@@ -84,7 +88,8 @@ PRESETS: Final[Mapping[str, Preset]] = {
         ),
         default_fps=16,
     ),
-    "t2v-512": Preset(
+    Preset(
+        name="t2v-512",
         title="VideoCrafter1 Text2Video-512",
         config=OriginalConfig(
             unet_config={
@@ -98,7 +103,8 @@ PRESETS: Final[Mapping[str, Preset]] = {
         ),
         default_fps=8,
     ),
-    "i2v-512": Preset(
+    Preset(
+        name="i2v-512",
         title="VideoCrafter1 Image2Video-512",
         config=OriginalConfig(
             unet_config={
@@ -117,7 +123,8 @@ PRESETS: Final[Mapping[str, Preset]] = {
         ),
         default_fps=8,
     ),
-    "t2v-512-v2": Preset(
+    Preset(
+        name="t2v-512-v2",
         title="VideoCrafter2 Text2Video-512",
         config=OriginalConfig(
             unet_config={
@@ -130,25 +137,41 @@ PRESETS: Final[Mapping[str, Preset]] = {
             rescale=Rescale(use_scale=True, scale_b=0.7),
             image_size=_SMALL,
         ),
-        default_fps=16,
+        default_fps=28,
     ),
-}
+)
+
+PRESETS: Final[Mapping[str, Preset]] = MappingProxyType({preset.name: preset for preset in _ALL})
+"""By name."""
 
 
-def parse_config(config: str | Mapping[str, Any]) -> OriginalConfig:
-    """The architecture that a preset's name or a mapping in the words of the yaml files states.
+def find_preset(config: str | Mapping[str, Any] | Preset) -> Preset | None:
+    """The published model that is meant, or None where an architecture is spelt out.
+
+    Raises:
+        OriginalConfigError: no such preset.
+    """
+    if not isinstance(config, str):
+        return config if isinstance(config, Preset) else None
+    try:
+        return PRESETS[config]
+    except KeyError:
+        raise OriginalConfigError(
+            f"There is no preset {config!r}; there are {', '.join(PRESETS)}."
+        ) from None
+
+
+def parse_config(config: str | Mapping[str, Any] | Preset) -> OriginalConfig:
+    """The architecture that a preset or a mapping in the words of the yaml files states.
 
     Raises:
         OriginalConfigError: no such preset, or a value that is unknown, missing or out of range;
             the text names the key.
     """
-    if isinstance(config, str):
-        try:
-            return PRESETS[config].config
-        except KeyError:
-            raise OriginalConfigError(
-                f"There is no preset {config!r}; there are {', '.join(PRESETS)}."
-            ) from None
+    if isinstance(config, str | Preset):
+        preset = find_preset(config)
+        assert preset is not None  # a name that is none has been refused
+        return preset.config
     try:
         return OriginalConfig.model_validate(dict(config))
     except ValidationError as error:

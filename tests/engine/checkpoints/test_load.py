@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.checkpoints import Catalog, ModelCard, ModelLoadError, load_pipeline
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
+from engine.schedulers import SCHEDULER_NAMES, make_scheduler
 
 UNET_WEIGHTS = Path("unet") / "diffusion_pytorch_model.safetensors"
 
@@ -56,6 +57,21 @@ def test_the_facts_choose_the_sampler_and_the_folder_the_noise_schedule(copy: Pa
     scheduler = load_pipeline(card_of(copy)).scheduler
     assert scheduler.config["solver"] == "euler"
     assert scheduler.config["prediction_type"] == "v_prediction"
+
+
+@pytest.mark.parametrize("name", SCHEDULER_NAMES)
+@pytest.mark.parametrize("stored", ["ddim-original", "dpm++2m"])
+def test_a_folder_that_one_sampler_wrote_is_served_by_any(
+    copy: Path, stored: str, name: str
+) -> None:
+    written = make_scheduler(stored, 0.3, rescale_steps=100, beta_end=0.01)
+    written.save_pretrained(copy / "scheduler")
+    edit_json(copy / "floor33.json", scheduler=name)
+    scheduler = load_pipeline(card_of(copy)).scheduler
+    assert type(scheduler) is type(make_scheduler(name))
+    assert scheduler.config.get("solver", "ddim-original") == name
+    assert torch.equal(scheduler.schedule.alphas_cumprod, written.schedule.alphas_cumprod)
+    assert torch.equal(scheduler.schedule.scale, written.schedule.scale)
 
 
 def test_nothing_is_printed(tiny_t2v: Path, capfd: pytest.CaptureFixture[str]) -> None:

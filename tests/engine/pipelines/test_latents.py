@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DecoderOutput
 
 from engine.pipelines import (
     decode_latents,
@@ -51,6 +52,25 @@ def test_frames_are_decoded_one_by_one_whatever_the_slices(vae: AutoencoderKL) -
         torch.testing.assert_close(decode_latents(vae, latents, chunk_size), frames)
     alone = vae.decode(latents[1, :, 2][None] / 0.2).sample[0]
     torch.testing.assert_close(frames[1, 2], (alone / 2 + 0.5).clamp(0, 1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("latent", "sizes"),
+    [((128, 128), [1, 1, 1]), ((96, 160), [1, 1, 1]), ((64, 64), [3]), ((64, 128), [2, 1])],
+)
+def test_large_frames_are_decoded_one_at_a_time_and_small_ones_together(
+    vae: AutoencoderKL, latent: tuple[int, int], sizes: list[int]
+) -> None:
+    """The autoencoder here has 4 x 4 pixels for each latent one, so 128 x 128 is 512 x 512."""
+    decoded: list[int] = []
+
+    def decode(z: torch.Tensor) -> DecoderOutput:
+        decoded.append(len(z))
+        return DecoderOutput(sample=torch.zeros(len(z), 3, 4, 4))
+
+    vae.decode = decode  # type: ignore[method-assign,assignment]
+    decode_latents(vae, torch.zeros(1, 4, 3, *latent))
+    assert decoded == sizes
 
 
 def test_encoding_gives_the_posterior_of_each_frame(vae: AutoencoderKL) -> None:

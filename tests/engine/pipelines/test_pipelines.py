@@ -397,9 +397,14 @@ def test_offloaded_weights_are_fetched_before_every_use(t2v: TextToVideoPipeline
         ({"num_inference_steps": 9}, "num_inference_steps: the original sampler cannot run 9"),
         ({"guidance_scale": -1.0}, "guidance_scale: a finite number of at least 0"),
         ({"guidance_scale": float("inf")}, "guidance_scale: a finite number"),
+        ({"guidance_scale": "12"}, "guidance_scale: a finite number"),
         ({"eta": 2.0}, "eta: 0 to 1"),
+        ({"eta": "much"}, "eta: 0 to 1"),
+        ({"eta": float("nan")}, "eta: 0 to 1"),
         ({"fps": -1}, "fps: whole numbers from 0 to 240"),
         ({"fps": 7.5}, "fps: whole numbers"),
+        ({"fps": True}, "fps: whole numbers"),
+        ({"fps": "8"}, "fps: whole numbers"),
         ({"fps": [8, 16]}, "fps: one, or one for each of 1 prompts"),
         ({"num_videos_per_prompt": 0}, "num_videos_per_prompt: a whole number of at least 1"),
         ({"decode_chunk_size": 0}, "decode_chunk_size: a whole number of at least 1"),
@@ -407,7 +412,10 @@ def test_offloaded_weights_are_fetched_before_every_use(t2v: TextToVideoPipeline
         ({"generator": 7}, "generator: a torch.Generator"),
         ({"latents": torch.zeros(1, 4, 3, 4, 5)}, r"latents: shape \[1, 4, 3, 4, 6\]"),
         ({"latents": torch.zeros(4, 3, 4, 6)}, "latents: a float tensor"),
+        ({"latents": np.zeros(LATENTS)}, "latents: a float tensor .* got ndarray"),
         ({"variance_noise": torch.zeros(LATENTS)}, r"variance_noise: shape \[4, 1, 4, 3, 4, 6\]"),
+        ({"variance_noise": torch.zeros(3, *LATENTS)}, r"variance_noise: shape \[4, 1, 4, 3, 4"),
+        ({"variance_noise": [torch.zeros(LATENTS)] * 4}, "variance_noise: a tensor .* got list"),
         ({"output_type": "mp4"}, "output_type: one of pt, latent, pil, np"),
         ({"callback_on_step_end_tensor_inputs": ["noise"]}, "callback_on_step_end_tensor_inputs"),
         ({"image": torch.zeros(3, 8, 8)}, "image: None, for this model"),
@@ -438,6 +446,27 @@ def test_a_wrong_picture_is_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         i2v(**{"prompt": "a cat", "image": picture(1), **CALL, **changes})
+
+
+def test_numbers_may_come_out_of_numpy(t2v: TextToVideoPipeline) -> None:
+    numbers = {
+        key: value if key == "guidance_scale" else np.array(value)[()]
+        for key, value in CALL.items()
+    }
+    expected = t2v("a cat", generator=seeds(1), **CALL).frames
+    assert torch.equal(t2v("a cat", generator=seeds(1), **numbers).frames, expected)
+
+
+def test_a_step_count_that_does_not_divide_the_schedule_has_its_own_number_of_steps(
+    t2v: TextToVideoPipeline,
+) -> None:
+    """Seven steps are eight with the original sampler, and its noise must be eight entries."""
+    call = CALL | {"num_inference_steps": 7}
+    with pytest.raises(ValueError, match=r"variance_noise: shape \[8, 1, 4, 3, 4, 6\]"):
+        t2v("a cat", variance_noise=torch.zeros(7, *LATENTS), **call)
+    steps: list[int] = []
+    t2v("a cat", callback_on_step_end=lambda _, __, t, ___: steps.append(t), **call)
+    assert steps == [995, 853, 711, 569, 427, 285, 143, 1]
 
 
 def test_a_foreign_scheduler_is_refused(t2v: TextToVideoPipeline) -> None:

@@ -30,14 +30,17 @@ def test_training_schedule_equals_the_reference(golden: Path, case: str) -> None
         assert torch.equal(schedule.scale, torch.ones(1000, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("eta", [0.0, 1.0])
 @pytest.mark.parametrize("steps", STEP_COUNTS)
 @pytest.mark.parametrize("case", RESCALES)
-def test_steps_have_the_recorded_coefficients(golden: Path, case: str, steps: int) -> None:
+def test_steps_have_the_recorded_coefficients(
+    golden: Path, case: str, steps: int, eta: float
+) -> None:
     recorded = load_file(golden / "ddim" / f"schedule_{case}.safetensors")
     scheduler = make_scheduler("ddim-original", RESCALES[case])
     scheduler.set_timesteps(steps)
     values = {
-        name: recorded.get(f"S{steps}.eta1.0.{name}")
+        name: recorded.get(f"S{steps}.eta{eta}.{name}")
         for name in ("timesteps", "alphas", "alphas_prev", "sigmas", "scale", "scale_prev")
     }
     timesteps = values["timesteps"]
@@ -45,7 +48,7 @@ def test_steps_have_the_recorded_coefficients(golden: Path, case: str, steps: in
     assert scheduler.timesteps.tolist() == timesteps.flip(0).tolist()
     for index, t in enumerate(timesteps.tolist()):
         # Three probes isolate the noise, the clean and the direction term of the step.
-        sigma = scheduler.step(0 * one(), t, 0 * one(), eta=1.0, variance_noise=one()).prev_sample
+        sigma = scheduler.step(0 * one(), t, 0 * one(), eta=eta, variance_noise=one()).prev_sample
         from_sample = scheduler.step(0 * one(), t, one()).prev_sample
         alpha, previous = values["alphas"][index].double(), values["alphas_prev"][index]
         ratio = (previous / alpha).sqrt()
@@ -63,6 +66,20 @@ def test_add_noise_equals_the_reference(golden: Path, case: str) -> None:
     scheduler = make_scheduler("ddim-original", RESCALES[case])
     noisy = scheduler.add_noise(recorded["x_start"], recorded["noise"], recorded["timesteps"])
     torch.testing.assert_close(noisy, recorded["output"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", RESCALES)
+def test_the_clean_latent_is_that_of_the_reference(golden: Path, case: str) -> None:
+    """The recorded function leaves the rescale out, so it gives the clean latent times that."""
+    recorded = load_file(golden / "ddim" / f"q_sample_{case}.safetensors")
+    scheduler = make_scheduler("ddim-original", RESCALES[case])
+    for index, t in enumerate(recorded["timesteps"].tolist()):
+        noise, noisy = recorded["noise"][index], recorded["output"][index]
+        original = scheduler.predict_original(noise, t, noisy)
+        scaled = original * float(scheduler.schedule.scale[t])
+        theirs = recorded["predict_start_from_noise"][index]
+        torch.testing.assert_close(scaled, theirs, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(original, recorded["x_start"][index], rtol=1e-3, atol=1e-3)
 
 
 def test_refuses_exactly_the_step_counts_that_the_original_cannot_run() -> None:

@@ -1,5 +1,6 @@
 """What holds for every scheduler, and the solvers of diffusers behind the common interface."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from engine.schedulers import (
     SolverScheduler,
     VideoScheduler,
     make_scheduler,
+    scheduler_from_config,
 )
 
 SHAPE = (2, 4, 3, 4, 6)
@@ -128,6 +130,35 @@ def test_without_rescale_a_solver_is_that_of_diffusers(name: str) -> None:
     torch.testing.assert_close(x, y, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@hypothesis_settings(max_examples=20, deadline=None)
+@given(steps=st.integers(2, 120), eta=st.sampled_from([0.0, 0.4, 1.0]))
+def test_ddim_stays_on_the_path_with_any_number_of_steps(
+    spacing: Any, steps: int, eta: float
+) -> None:
+    """With a perfect network every latent is what the forward process makes of the clean one.
+
+    Without added noise its noise is that of the start; with it, noise of the same strength.
+    """
+    scheduler = make_scheduler("ddim", 0.5, timestep_spacing=spacing)
+    scheduler.set_timesteps(steps)
+    timesteps = scheduler.timesteps.tolist()
+    assert timesteps[0] >= 999 - 1000 / steps
+    x0, eps = noise(0), noise(1)
+    x = scheduler.add_noise(x0, eps, timesteps[0])
+    for t, following in pairwise(timesteps):
+        draw = {"variance_noise": noise(t)} if eta else {}
+        prediction = perfect_prediction(scheduler, x0, x, t)
+        x = scheduler.step(prediction, t, x, eta=eta, **draw).prev_sample
+        expected = scheduler.add_noise(x0, eps, following)
+        if eta == 0:
+            torch.testing.assert_close(x, expected, rtol=1e-3, atol=2e-3)
+        else:
+            clean = scheduler.add_noise(x0, 0 * eps, following)
+            ratio = float((x - clean).std() / (expected - clean).std())
+            assert ratio == pytest.approx(1, abs=0.15)
+
+
 @pytest.mark.parametrize("name", ["dpm++2m", "unipc", "euler"])
 def test_solvers_agree_with_the_original_sampler_in_the_limit(name: str) -> None:
     """All solve one equation: a rescaled process seen through the translation must stay the same.
@@ -170,6 +201,30 @@ def test_saving_and_loading_keeps_the_configuration(name: str, tmp_path: Path) -
     x0 = noise(6)
     first = sample(scheduler, noise(7), x0, 5, **draws)
     assert torch.equal(first, sample(loaded, noise(7), x0, 5, **again))
+
+
+@pytest.mark.parametrize("other", SCHEDULER_NAMES)
+@pytest.mark.parametrize("name", SCHEDULER_NAMES)
+def test_any_solver_samples_the_schedule_of_any_other(name: str, other: str) -> None:
+    process = PROCESSES["zero snr, rescaled"]
+    config = make_scheduler(name, beta_start=0.001, rescale_steps=300, **process).config
+    taken = scheduler_from_config(other, config)
+    expected = make_scheduler(other, beta_start=0.001, rescale_steps=300, **process)
+    x0 = noise(0)
+    draws = {"generator": torch.Generator().manual_seed(1)} if other in STOCHASTIC else {}
+    again = {"generator": torch.Generator().manual_seed(1)} if other in STOCHASTIC else {}
+    result = sample(taken, noise(1), x0, 5, **draws)
+    assert torch.equal(result, sample(expected, noise(1), x0, 5, **again))
+
+
+def test_the_placing_of_timesteps_is_kept_where_there_is_a_choice() -> None:
+    config = make_scheduler("ddim", timestep_spacing="trailing").config
+    kept = scheduler_from_config("euler", config)
+    assert kept.config["timestep_spacing"] == "trailing"
+    for name in ("ddim-original", "lcm"):
+        scheduler_from_config(name, config).set_timesteps(10)
+    with pytest.raises(ValueError, match="name: one of ddim-original"):
+        scheduler_from_config("magic", config)
 
 
 @pytest.mark.parametrize("name", SCHEDULER_NAMES)

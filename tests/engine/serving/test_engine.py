@@ -157,6 +157,7 @@ async def test_file_and_sidecar_say_how_to_make_the_clip_again(
         "steps": 2,
         "guidance": 3.0,
         "fps": 24,
+        "playback_fps": 24,
         "width": 32,
         "height": 32,
         "num_frames": 4,
@@ -184,6 +185,18 @@ async def test_sizes_and_lengths_are_obeyed(engine: Engine, request_for: MakeReq
     assert decoded.shape == (3, 320, 480, 3)
     assert facts["fps"] == 4
     assert (result.width, result.height, result.num_frames) == (48, 32, 3)
+
+
+async def test_a_model_may_play_at_another_rate_than_it_is_told(
+    make_engine: MakeEngine, request_for: MakeRequest, tiny_t2v: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_t2v, tmp_path / "model"))
+    facts = json.loads((folder / "floor33.json").read_text())
+    (folder / "floor33.json").write_text(json.dumps(facts | {"playback_fps": 10}))
+    engine = make_engine(model_dirs={"tiny-t2v": folder})
+    result = await engine.submit(request_for(fps=24)).result()
+    assert decode(result.path)[0]["fps"] == 10
+    assert (result.fps, result.duration_s) == (24, pytest.approx(0.4))
 
 
 async def test_a_picture_steers_the_clip(engine: Engine, request_for: MakeRequest) -> None:

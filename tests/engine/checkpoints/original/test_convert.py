@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from engine.checkpoints import (
     load_original,
     load_pipeline,
 )
+from engine.checkpoints.load import load_scheduler
 from engine.checkpoints.original.facts import folder_facts
 from engine.checkpoints.original.presets import PRESETS, parse_config
+from engine.schedulers import OriginalDDIMScheduler
 from tests.engine.checkpoints.original.recorded import Recorded
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -67,17 +70,42 @@ def test_the_command_makes_a_folder_with_the_same_frames(
     direct = load_original(either.checkpoint, either.config)
     served = load_pipeline(card)
     assert type(served) is type(direct)
+    served.scheduler = load_scheduler(replace(card, scheduler="ddim-original"))
     frames = [pipe(**either.arguments("run0")).frames for pipe in (served, direct)]
     assert torch.equal(*frames)
 
 
+def test_a_folder_is_served_by_a_fast_solver_unless_its_facts_say_otherwise(
+    either: Recorded, tmp_path: Path
+) -> None:
+    output = convert_original(either.checkpoint, either.config, tmp_path / "out")
+    direct = load_original(either.checkpoint, either.config).scheduler
+    assert isinstance(direct, OriginalDDIMScheduler)
+    card = card_of(output)
+    assert (card.scheduler, card.default_steps) == ("dpm++2m", 25)
+    fast = load_pipeline(card).scheduler
+    assert fast.config["solver"] == "dpm++2m"
+    assert fast.usual_eta == 0
+    assert torch.equal(fast.schedule.alphas_cumprod, direct.schedule.alphas_cumprod)
+    assert torch.equal(fast.schedule.scale, direct.schedule.scale)
+    fast.set_timesteps(27)
+
+    facts = output / "floor33.json"
+    facts.write_text(facts.read_text().replace('"dpm++2m"', '"ddim-original"'))
+    published = load_pipeline(card_of(output)).scheduler
+    assert published.config == direct.config
+    assert published.usual_eta == 1
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_published_models_state_their_facts(preset: str) -> None:
-    facts = folder_facts(PRESETS[preset].config, preset=preset, folder="any", size_divisor=64)
+    facts = folder_facts(
+        PRESETS[preset].config, preset=PRESETS[preset], folder="any", size_divisor=64
+    )
     assert (facts.name, facts.num_frames) == (preset, 16)
     assert (facts.width, facts.height) == ((1024, 576) if "1024" in preset else (512, 320))
     assert facts.task == ("image-to-video" if preset == "i2v-512" else "text-to-video")
-    assert (facts.default_guidance, facts.default_steps) == (12.0, 50)
+    assert (facts.default_guidance, facts.default_steps) == (12.0, 25)
     assert "non-commercial" in facts.licence
 
 
@@ -119,6 +147,27 @@ def test_half_precision_stays_and_large_networks_are_split(i2v: Recorded, tmp_pa
         ours, theirs = getattr(served, name).state_dict(), getattr(direct, name).state_dict()
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_nothing_of_the_source_stays_mapped_from_one_shard_to_the_next(
+    i2v: Recorded, tmp_path: Path
+) -> None:
+    """Resident pages of a mapping count as this program's memory, so a large file must not grow."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("this system does not tell what is mapped")
+    source = tmp_path / "model.ckpt"
+    torch.save(i2v.state(), source)
+    mapped: list[bool] = []
+    convert_original(
+        source,
+        i2v.config,
+        tmp_path / "out",
+        on_progress=lambda *_: mapped.append(str(source) in maps.read_text()),
+        shard_bytes=100_000,
+    )
+    assert len(mapped) > 10
+    assert not any(mapped)
 
 
 def test_double_precision_becomes_single(t2v: Recorded, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.checkpoints import ModelLoadError, OriginalCheckpointError, load_original
-from engine.checkpoints.original.files import read_checkpoint
+from engine.checkpoints.original.files import checkpoint_opener, read_checkpoint
 from tests.engine.checkpoints.original.recorded import Recorded
 
 State = dict[str, Tensor]
@@ -203,3 +203,52 @@ def test_another_schedule_is_refused(t2v: Recorded, save: Save) -> None:
     state = t2v.state()
     state["betas"] = state["betas"] * 1.01
     assert "noise schedule" in refusal(t2v, state, save)
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_every_opening_maps_the_file_anew_and_lets_go_of_the_one_before(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    large = {"a": torch.ones(2**23), "b": torch.ones(3)}  # 32 MiB
+    if suffix == ".ckpt":
+        torch.save(large, path)
+    else:
+        save_file(large, path)
+    opened = checkpoint_opener(path)
+    tensors = opened()
+    again = opened()
+    assert torch.equal(tensors["b"], again["b"])
+    assert tensors["a"].data_ptr() != again["a"].data_ptr()
+    assert mappings_of(path) == 2
+    del again
+    assert mappings_of(path) == 1
+    del tensors
+    assert mappings_of(path) == 0
+
+
+def mappings_of(path: Path) -> int:
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("this system does not tell what is mapped")
+    return sum(line.endswith(str(path)) for line in maps.read_text().splitlines())
+
+
+def test_what_cannot_be_mapped_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    opened = checkpoint_opener(path)
+    path.unlink()
+    assert opened()["a"].data_ptr() == opened()["a"].data_ptr()
+
+
+def test_a_file_that_is_gone_at_the_second_opening_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    torch.save({"a": torch.ones(3)}, path)
+    opened = checkpoint_opener(path)
+    opened()
+    path.unlink()
+    with pytest.raises(OriginalCheckpointError, match="There is no file"):
+        opened()
+    with pytest.raises(OriginalCheckpointError, match="There is no file"):
+        checkpoint_opener(path)

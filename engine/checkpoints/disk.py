@@ -1,0 +1,48 @@
+"""Whether there is room for what is going to be written."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine.checkpoints.errors import DiskSpaceError
+
+
+def check_space(needed: Mapping[Path, int]) -> None:
+    """Refuse to begin what would not fit.
+
+    Args:
+        needed: bytes to be written below each folder, which need not exist yet. Folders on the
+            same disk share its space.
+
+    Raises:
+        DiskSpaceError: names the folder, what it needs and what is free.
+    """
+    disks: defaultdict[int, list[Path]] = defaultdict(list)
+    for folder in needed:
+        disks[_existing(folder).stat().st_dev].append(folder)
+    for folders in disks.values():
+        wanted = sum(needed[folder] for folder in folders)
+        free = shutil.disk_usage(_existing(folders[0])).free
+        if wanted > free:
+            raise DiskSpaceError(
+                f"{gigabytes(wanted)} are needed in {' and '.join(map(str, folders))}, but only "
+                f"{gigabytes(free)} are free."
+            )
+
+
+def gigabytes(count: int) -> str:
+    """A number of bytes for people."""
+    if count >= 10**8:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.1f} MB" if count >= 10**5 else f"{count} bytes"
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    path = folder.absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

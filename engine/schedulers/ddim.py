@@ -1,0 +1,48 @@
+"""DDIM (arXiv 2010.02502) between any two noise levels of a variance-preserving process.
+
+That of diffusers goes down by one stride whatever the timesteps are. Where the steps do not divide
+the schedule, its latent is soon at another noise level than the network is told.
+"""
+
+from math import sqrt
+
+from torch import Tensor
+
+
+def even_timesteps(total: int, steps: int, *, trailing: bool) -> list[int]:
+    """Timesteps as even as whole numbers allow, noisiest first.
+
+    Args:
+        total: timesteps of the schedule.
+        steps: how many are wanted.
+        trailing: begin at the very last timestep; else end at timestep 1, which with ``steps``
+            that divide ``total`` gives the timesteps of the public VideoCrafter code.
+    """
+    if trailing:
+        return [round(total * left / steps) - 1 for left in range(steps, 0, -1)]
+    return [total * index // steps + 1 for index in reversed(range(steps))]
+
+
+def ddim_step(
+    original: Tensor,
+    direction: Tensor,
+    *,
+    alpha: float,
+    alpha_next: float,
+    eta: float,
+    noise: Tensor | None,
+) -> Tensor:
+    """Mix anew what is said to be clean and what is said to be noise.
+
+    Args:
+        original: predicted clean latent.
+        direction: predicted unit noise, of the same shape.
+        alpha: ``abar'`` that the step starts from.
+        alpha_next: ``abar'`` that it leads to, larger.
+        eta: 0 for a deterministic step, 1 for the full variance of the reverse process.
+        noise: unit noise; None is none.
+    """
+    sigma = eta * sqrt((1 - alpha_next) / (1 - alpha) * (1 - alpha / alpha_next))
+    towards = sqrt(max(1 - alpha_next - sigma**2, 0.0))
+    mixed = sqrt(alpha_next) * original + towards * direction
+    return mixed if noise is None else mixed + sigma * noise
