@@ -35,13 +35,13 @@ def random_unet(preset: str, device: torch.device, dtype: torch.dtype) -> VideoU
     """The architecture of a published model with small random weights, made where they stay."""
     config = unet_config_from_original(PRESETS[preset].config.unet_config)
     with torch.device("meta"):
-        unet = VideoUNet(**config).to(dtype)
-    unet = unet.to_empty(device=device).to(memory_format=torch.channels_last)
+        unet: Any = VideoUNet(**config).to(dtype)  # Any: diffusers wraps to() without types
+    unet.to_empty(device=device).to(memory_format=torch.channels_last)
     torch.manual_seed(0)
     for parameter in unet.parameters():
         fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
         parameter.data.uniform_(-1, 1).mul_(fan_in**-0.5)
-    return unet.eval().requires_grad_(False)
+    return unet.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
 
 def inputs(
@@ -69,7 +69,7 @@ def count_flops(preset: str, frames: int, latent: tuple[int, int]) -> int:
     unet.use_attention("math")  # the counter sees into this one on every device
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         unet(**inputs(unet, frames, latent, meta, torch.float32))
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.inside:
         json.dump(measure(options), sys.stdout)
         return 0
-    rows = []
+    rows: list[dict[str, Any]] = []
     for width, height in options.size:
         command = [sys.executable, "-m", "benchmarks.unet", *_child_arguments(options)]
         command += ["--size", f"{width}x{height}", "--inside"]
