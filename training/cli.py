@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
-from training.loop import TrainingError
-from training.recipe import Recipe, RecipeError, load_recipe
+from training.data.command import add_data_parser, run_data
+from training.errors import TrainingError
+from training.evaluation.command import add_evaluate_parser, run_evaluate
+from training.plan import add_plan_parser, run_plan
+from training.recipe import RecipeError, load_recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,11 +20,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         match options.command:
             case "run":
-                _run(options)
+                return _run(options)
             case "export":
                 _export(options)
+            case "plan":
+                return run_plan(options)
+            case "data":
+                return run_data(options)
             case "evaluate":
-                return _evaluate(options)
+                return run_evaluate(options)
     except RecipeError as error:
         print(f"training: {error}", file=sys.stderr)
         return 2
@@ -45,22 +48,19 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--output", type=Path, help="run folder (default: runs/<recipe>)")
     run.add_argument("--processes", type=_positive, default=1, help="processes sharing each batch")
     run.add_argument("--threads", type=_positive, help="torch threads of each process")
+    run.add_argument("--cpu", action="store_true", help="leave accelerators alone")
+    run.add_argument(
+        "--measure-peak", action="store_true", help="measure the machine, show the share reached"
+    )
 
     export = commands.add_parser("export", help="turn a trained run into a model folder")
     export.add_argument("recipe", help=recipe_help)
     export.add_argument("--run", type=Path, help="run folder (default: runs/<recipe>)")
     export.add_argument("--output", type=Path, required=True, help="model folder to write")
 
-    evaluate = commands.add_parser(
-        "evaluate", help="let the vision judge look at clips of the small world"
-    )
-    evaluate.add_argument("model", help="name of a known model, or path of a model folder")
-    evaluate.add_argument("--prompts", type=_positive, default=60)
-    evaluate.add_argument("--seed", type=int, default=0, help="draws prompts and noise")
-    evaluate.add_argument("--steps", type=_positive, help="default: the model's")
-    evaluate.add_argument("--guidance", type=float, help="default: the model's")
-    evaluate.add_argument("--fps", type=_positive, help="default: the model's")
-    evaluate.add_argument("--output", type=Path, required=True, help="folder for the report")
+    add_plan_parser(commands)
+    add_data_parser(commands)
+    add_evaluate_parser(commands)
     return parser
 
 
@@ -71,60 +71,24 @@ def _positive(text: str) -> int:
     return value
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
+    from training.launch import RunOptions, train
+
     recipe = load_recipe(options.recipe)
-    folder = options.output or Path("runs") / recipe.name
-    if options.processes == 1:
-        _worker(0, recipe, folder, 1, options.threads)
-        return
-    from torch.multiprocessing.spawn import spawn
-
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", str(_free_port()))
-    workers = spawn(
-        _worker,
-        args=(recipe, folder, options.processes, options.threads or 1),
-        nprocs=options.processes,
-        join=False,
+    outcome = train(
+        recipe,
+        RunOptions(
+            folder=options.output or Path("runs") / recipe.name,
+            processes=options.processes,
+            threads=options.threads,
+            cpu=options.cpu,
+            measure=options.measure_peak,
+        ),
     )
-    assert workers is not None
-
-    def pass_on(_signal: int, _frame: FrameType | None) -> None:
-        for process in workers.processes:
-            process.terminate()
-
-    # Each worker saves and ends at SIGTERM; without this they would train on without us.
-    previous = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        while not workers.join():
-            pass
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _worker(rank: int, recipe: Recipe, folder: Path, world: int, threads: int | None) -> None:
-    import torch
-
-    from training.loop import run
-    from training.stages import make_task
-
-    if threads:
-        torch.set_num_threads(threads)
-    if world > 1:
-        torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
-    try:
-        torch.manual_seed(recipe.seed)  # the same first weights on every process
-        run(make_task(recipe), recipe, folder)
-    finally:
-        if world > 1:
-            # Before the interpreter ends: gloo's threads abort a process that leaves them running.
-            torch.distributed.destroy_process_group()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    if outcome.message:
+        prefix = "training: " if outcome.foreseen else ""
+        print(f"{prefix}{outcome.message}", file=sys.stderr)
+    return outcome.code
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -132,24 +96,3 @@ def _export(options: argparse.Namespace) -> None:
 
     recipe = load_recipe(options.recipe)
     export_model(recipe, options.run or Path("runs") / recipe.name, options.output)
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from engine.checkpoints import ModelLoadError
-    from training.evaluation.command import evaluate_model
-
-    try:
-        report = evaluate_model(
-            options.model,
-            prompts=options.prompts,
-            seed=options.seed,
-            steps=options.steps,
-            guidance=options.guidance,
-            fps=options.fps,
-            output=options.output,
-        )
-    except ModelLoadError as error:
-        print(f"training: {error}", file=sys.stderr)
-        return 2
-    print(report.summary())
-    return 0

@@ -1,12 +1,11 @@
-"""Data parallelism over processes: each computes on its share, gradients are averaged."""
+"""What a stage may know of the processes that train together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 import torch.distributed as dist
-from torch import nn
+
+from training.recipe import RecipeError
 
 
 def rank() -> int:
@@ -19,37 +18,38 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def share_of(batch_size: int) -> int:
-    """This process's part of a batch.
+def share_of(batch_size: int, accumulate: int = 1) -> int:
+    """What one process takes of a batch in one pass.
+
+    Args:
+        batch_size: samples of all processes and passes together.
+        accumulate: passes whose gradients are added up before the weights move.
 
     Raises:
-        ValueError: the batch does not divide by the processes.
+        RecipeError: the batch does not divide.
     """
-    if batch_size % world_size():
-        raise ValueError(f"a batch of {batch_size} does not divide by {world_size()} processes")
-    return batch_size // world_size()
+    return divided(batch_size, world_size(), accumulate)
 
 
-def any_process(flag: bool) -> bool:
-    """Whether the flag is set on any process; all must ask at the same point."""
-    if world_size() == 1:
-        return flag
-    votes = torch.tensor([float(flag)])
-    dist.all_reduce(votes)
-    return bool(votes.item())
+def divided(batch_size: int, processes: int, accumulate: int) -> int:
+    """A batch's part for each process and pass.
 
-
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace every gradient by its mean over the processes.
-
-    A parameter without a gradient here (temporal layers on a picture step) has none on any
-    process, because all draw the same kind of step.
+    Raises:
+        RecipeError: the batch does not divide.
     """
+    if batch_size % (processes * accumulate):
+        passes = f" x {accumulate} passes (optimisation.accumulate)" if accumulate > 1 else ""
+        raise RecipeError(
+            f"a batch of {batch_size} does not divide by {processes} processes{passes}"
+        )
+    return batch_size // (processes * accumulate)
+
+
+def mean_over_processes(figures: list[float], device: torch.device) -> list[float]:
+    """Means over the processes; all must ask at the same point."""
     if world_size() == 1:
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    flat /= world_size()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+        return figures
+    kind = torch.float32 if device.type == "mps" else torch.float64
+    together = torch.tensor(figures, dtype=kind, device=device)
+    dist.all_reduce(together)
+    return [float(figure) for figure in together / world_size()]

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
+from transformers import CLIPTextModel
 
+from engine.checkpoints.facts import FACTS_FILE, ModelFacts
 from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
+from training.data.buckets import Buckets
 from training.data.clips import CLIP_FRAMES
-from training.data.world import CANVAS, FPS_LABELS
+from training.data.world import FPS_LABELS
 from training.recipe import ImageToVideoStage, Recipe, RecipeError, TextToVideoStage
-from training.stages.diffusion import TEXT_LAYER, demo_scheduler
+from training.sections import Publication
+from training.shapes import trained_on
+from training.stages.diffusion import make_stage_scheduler
+from training.stages.parts import load_tokenizer, load_vae, load_vision
 
 SOLVER = "dpm++2m"
-DEFAULT_STEPS = 16
-DEFAULT_GUIDANCE = 3.0
+_DEMO = Publication(
+    title="Demo (small shapes world)",
+    licence="Apache-2.0",
+    fps=FPS_LABELS,
+    default_fps=FPS_LABELS[0],
+    steps=16,
+    guidance=3.0,
+)
+_DEMO_TITLES = {
+    "text-to-video": "Demo text-to-video (small shapes world)",
+    "image-to-video": "Demo image-to-video (small shapes world)",
+}
+_DEMO_MAX_GUIDANCE = 12.0
+_MAX_GUIDANCE = 20.0
+
+Task = Literal["text-to-video", "image-to-video"]
 
 
 def export_model(recipe: Recipe, run_folder: Path, output: Path) -> None:
@@ -34,57 +51,90 @@ def export_model(recipe: Recipe, run_folder: Path, output: Path) -> None:
         output: the model folder; its name becomes the model's name.
 
     Raises:
-        RecipeError: the recipe's stage makes no video model, or a part of the run is missing.
+        RecipeError: the recipe's stage makes no video model or says nothing of its licence, or a
+            part of the run is missing.
     """
+    if recipe.lora is not None:
+        from training.lora import export_lora
+
+        export_lora(run_folder, output)
+        return
     stage = recipe.stage
     if not isinstance(stage, TextToVideoStage | ImageToVideoStage):
         raise RecipeError(f"recipe {recipe.name!r} trains no video model, but a {stage.kind}")
+    facts = _facts(recipe, stage, output.name)
     weights = run_folder / "model"
     for part in (weights, stage.vae, stage.towers):
         if not part.is_dir():
             raise RecipeError(f"{part} does not exist; run the stages before first")
+    # A frozen text tower that is the towers' own was not written with the run.
+    text = weights / "text_encoder"
     parts: dict[str, Any] = {
-        "vae": AutoencoderKL.from_pretrained(stage.vae),
-        "text_encoder": CLIPTextModel.from_pretrained(weights / "text_encoder"),
-        "tokenizer": CLIPTokenizer.from_pretrained(stage.towers / "tokenizer"),
+        "vae": load_vae(stage),
+        "text_encoder": CLIPTextModel.from_pretrained(
+            text if text.is_dir() else stage.towers / "text_encoder"
+        ),
+        "tokenizer": load_tokenizer(stage),
         "unet": VideoUNet.from_pretrained(weights / "unet"),
-        "scheduler": demo_scheduler(SOLVER),
-        "text_layer": TEXT_LAYER,
+        "scheduler": make_stage_scheduler(stage.schedule, SOLVER),
+        "text_layer": stage.text_layer,
         "shared_noise": stage.shared_noise,
     }
     pipeline: TextToVideoPipeline | ImageToVideoPipeline
     if isinstance(stage, ImageToVideoStage):
         pipeline = ImageToVideoPipeline(
             **parts,
-            image_encoder=CLIPVisionModel.from_pretrained(stage.towers / "image_encoder"),
+            image_encoder=load_vision(stage),
             image_projection=ImageProjection.from_pretrained(weights / "image_projection"),
         )
-        task, title = "image-to-video", "Demo image-to-video (small shapes world)"
     else:
         pipeline = TextToVideoPipeline(**parts)
-        task, title = "text-to-video", "Demo text-to-video (small shapes world)"
     partial = output.with_name(f".{output.name}.partial")  # hidden: no model to list
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.to(torch.float16).save_pretrained(partial)
-    facts = {
-        "name": output.name,
-        "title": title,
-        "task": task,
-        "width": CANVAS,
-        "height": CANVAS,
-        "num_frames": CLIP_FRAMES,
-        "fps": list(FPS_LABELS),
-        "default_fps": FPS_LABELS[0],
-        "default_steps": DEFAULT_STEPS,
-        "max_steps": 100,
-        "default_guidance": DEFAULT_GUIDANCE,
-        "max_guidance": 12.0,
-        "scheduler": SOLVER,
-        "licence": "Apache-2.0",
-    }
-    (partial / "floor33.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    text_of_facts = facts.model_dump_json(indent=2, exclude_unset=True)
+    (partial / FACTS_FILE).write_text(text_of_facts + "\n", encoding="utf-8")
     card = output / "README.md"
     if card.exists():
         shutil.copy2(card, partial / card.name)
     shutil.rmtree(output, ignore_errors=True)
     partial.rename(output)
+
+
+def _facts(recipe: Recipe, stage: TextToVideoStage | ImageToVideoStage, name: str) -> ModelFacts:
+    """The contents of ``floor33.json``."""
+    told = recipe.publication
+    if told is None and stage.data is not None:
+        raise RecipeError(
+            f"recipe {recipe.name!r}: a model of your own data needs [publication] with a title "
+            "and the licence of its weights"
+        )
+    told = told or _DEMO.model_copy(update={"title": _DEMO_TITLES[stage.kind]})
+    resolution, frames = trained_on(stage)
+    if stage.data is None:
+        frames = CLIP_FRAMES  # a demo stage may see a part of its clips only
+    sizes: dict[str, Any] = {}
+    if resolution.buckets:
+        native = (resolution.width, resolution.height)
+        trained = [(size.width, size.height) for size in Buckets(resolution).sizes]
+        sizes["sizes"] = tuple(size for size in trained if size != native)
+    try:
+        return ModelFacts(
+            name=name,
+            title=told.title,
+            task=stage.kind,
+            width=resolution.width,
+            height=resolution.height,
+            **sizes,
+            num_frames=frames,
+            fps=told.fps,
+            default_fps=told.default_fps,
+            default_steps=told.steps,
+            max_steps=100,
+            default_guidance=told.guidance,
+            max_guidance=_DEMO_MAX_GUIDANCE if stage.data is None else _MAX_GUIDANCE,
+            scheduler=SOLVER,
+            licence=told.licence,
+        )
+    except ValueError as error:
+        raise RecipeError(f"--output: {name!r} cannot name a model: {error}") from error

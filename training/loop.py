@@ -1,92 +1,46 @@
-"""The training loop. It knows optimisation and bookkeeping, and nothing of any model."""
+"""The training loop. It knows optimisation and bookkeeping, and nothing of any model.
+
+Everything that computes with the model runs inside one module's ``forward``, see :class:`_Inside`:
+that is where DDP, FSDP and mixed precision of accelerate take effect, so a task may call any
+part of its model in any order. A picture step leaves the temporal layers without gradients; DDP
+then looks for unused parameters, which costs a walk through the graph and is right in every case.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-import signal
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from training import distributed
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.recipe import Recipe
+from training import distributed, sharding
+from training.board import Board
+from training.checkpoint import Checkpoint, load_checkpoint, remove_partial, save_checkpoint
+from training.ema import ExponentialAverage
+from training.errors import TrainingError
+from training.hardware import measure_peak
+from training.log import Log
+from training.memory import advice, is_out_of_memory
+from training.progress import Progress, Speed, Stopwatch
+from training.recipe import Recipe, RecipeError
+from training.run_folder import locked, replace_model
+from training.stopping import Stop, stop_when_told
+from training.task import ParameterGroup, Task
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
-class TrainingError(RuntimeError):
-    """Training cannot go on; the text says why and what to do."""
+__all__ = ["ParameterGroup", "Task", "TrainingError", "learning_rate", "run"]
 
-
-@dataclass(frozen=True, slots=True)
-class ParameterGroup:
-    """Parameters that share a learning rate, ``rate`` times the recipe's."""
-
-    parameters: list[nn.Parameter]
-    rate: float = 1.0
-
-
-class Task(Protocol):
-    """What a stage brings to the loop."""
-
-    @property
-    def model(self) -> nn.Module:
-        """Everything that is saved; its trained part is named by the groups."""
-        ...
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """The parameters that this stage trains; may freeze the others."""
-        ...
-
-    def loss(self, rng: np.random.Generator, step: int) -> Tensor:
-        """Loss of one batch; draws everything random from ``rng`` and torch's generator."""
-        ...
-
-    def evaluate(self) -> dict[str, float]:
-        """Figures of the current weights, at fixed seeds."""
-        ...
-
-    def export(self, folder: Path) -> None:
-        """Write the current weights in the layout that other parts load."""
-        ...
-
-
-class ExponentialAverage:
-    """Running mean of the weights; its warm-up forgets the random start."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.weights = {
-            name: tensor.detach().clone() for name, tensor in model.state_dict().items()
-        }
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move the mean towards the weights after a step."""
-        decay = min(self.decay, (step + 1) / (step + 10))
-        for name, tensor in model.state_dict().items():
-            if tensor.is_floating_point():
-                self.weights[name].lerp_(tensor, 1 - decay)
-            else:
-                self.weights[name].copy_(tensor)
-
-    @contextmanager
-    def swapped_in(self, model: nn.Module) -> Iterator[None]:
-        """Give the model the averaged weights for the length of the block."""
-        live = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        model.load_state_dict(self.weights)
-        try:
-            yield
-        finally:
-            model.load_state_dict(live)
+T = TypeVar("T")
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -101,114 +55,245 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return plan.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along)))
 
 
-def run(task: Task, recipe: Recipe, folder: Path) -> None:
+def run(
+    task: Task,
+    recipe: Recipe,
+    folder: Path,
+    accelerator: Accelerator | None = None,
+    *,
+    measure: bool = False,
+) -> None:
     """Train to the recipe's last step, going on from ``folder`` where it holds a checkpoint.
 
-    Randomness is a function of (seed, step, rank), so a resumed run equals an uninterrupted one.
-    SIGTERM saves and returns.
+    Randomness is a function of (seed, step, share of the batch), so a resumed run equals an
+    uninterrupted one. SIGTERM and Ctrl-C save and return after the step that is under way.
+
+    Args:
+        task: what to train.
+        recipe: how.
+        folder: of the run; made if missing.
+        accelerator: see :func:`training.launch.open_accelerator`; None for this process alone.
+        measure: measure the machine's peak first, and show the share of it that is reached.
 
     Raises:
-        TrainingError: the loss is not finite, or the folder belongs to another recipe.
+        RecipeError: the folder belongs to another recipe, or the batch does not divide.
+        TrainingError: another run has the folder, the loss is not finite, the memory or the disk
+            is full. The checkpoints before stay.
     """
-    plan, books = recipe.optimisation, recipe.bookkeeping
-    groups = task.parameter_groups()
-    optimizer = torch.optim.AdamW(
-        [{"params": group.parameters, "rate": group.rate} for group in groups],
-        lr=plan.learning_rate,
-        betas=plan.betas,
-        weight_decay=plan.weight_decay,
-    )
-    trained = [p for group in groups for p in group.parameters]
-    average = ExponentialAverage(task.model, plan.ema)
-    start = load_checkpoint(folder, recipe, task.model, optimizer, average.weights)
-    log = _Log(folder / "log.jsonl")
-    with _stop_on_sigterm() as stop:
-        for step in range(start, plan.steps):
-            rng = np.random.default_rng([recipe.seed, step, distributed.rank()])
+    if accelerator is None:
+        from training.launch import open_accelerator
+
+        with open_accelerator(recipe.optimisation.precision) as own:
+            run(task, recipe, folder, own, measure=measure)
+            return
+    with locked(folder) if accelerator.is_main_process else nullcontext():
+        checkpoint = load_checkpoint(folder, recipe)
+        trainer = _Trainer(task, recipe, folder, accelerator)
+        if checkpoint is not None:
+            trainer.restore(checkpoint)
+        if trainer.done < recipe.optimisation.steps:
+            if measure:
+                trainer.measure_peak()
+            trainer.train()
+        # None may read the folder again, or tell that it ended, while the main one still writes.
+        accelerator.wait_for_everyone()
+
+
+class _Inside(nn.Module):
+    """A module whose forward runs a function that uses the model.
+
+    DDP and FSDP act when the forward of what they wrap runs. A task calls parts of its model
+    (text tower, UNet, keys and values ahead of the UNet) rather than one forward; inside this one
+    it may.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: Callable[[], T]) -> T:
+        return function()
+
+
+class _Trainer:
+    """The state of a run: weights, their mean, optimiser, and how many steps are done."""
+
+    def __init__(self, task: Task, recipe: Recipe, folder: Path, accelerator: Accelerator) -> None:
+        plan = recipe.optimisation
+        self.task, self.recipe, self.folder, self.accelerator = task, recipe, folder, accelerator
+        distributed.share_of(plan.batch_size, plan.accumulate)  # refuses what does not divide
+        self.main = accelerator.is_main_process
+        self.done = 0
+        self._peak: float | None = None
+        if plan.gradient_checkpointing:
+            _enable_gradient_checkpointing(task.model)
+        groups = task.parameter_groups()
+        optimizer = torch.optim.AdamW(
+            [{"params": group.parameters, "rate": group.rate} for group in groups],
+            lr=plan.learning_rate,
+            betas=plan.betas,
+            weight_decay=plan.weight_decay,
+        )
+        self.wrapped, self.optimizer = accelerator.prepare(_Inside(task.model), optimizer)
+        # Whole models are looked at by one process alone; shards need all of them together.
+        self.sharded = sharding.is_sharded(task.model)
+        self.inside = (
+            self.wrapped
+            if self.sharded
+            else accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=True)
+        )
+        task.prepare(accelerator.device)
+        if self.sharded and plan.ema_device == "cpu":
+            raise RecipeError(
+                'optimisation.ema_device: with FSDP only "model", where it is sharded'
+            )
+        # From the optimizer: sharding puts other parameters in the place of the groups'.
+        self.trained = [p for group in optimizer.param_groups for p in group["params"]]
+        self.average = ExponentialAverage(task.model, plan.ema, plan.ema_device)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        sharding.load_model(self.task.model, checkpoint.model)
+        sharding.load_optimizer(self.optimizer, checkpoint.optimizer)
+        for name, tensor in self.average.weights.items():
+            tensor.copy_(sharding.scatter(checkpoint.average[name], tensor))
+        self.done = checkpoint.step
+
+    def measure_peak(self) -> None:
+        precision = self.recipe.optimisation.precision
+        own = measure_peak(self.accelerator.device, precision)
+        mean = distributed.mean_over_processes([own], self.accelerator.device)[0]
+        self._peak = mean * self.accelerator.num_processes
+
+    def train(self) -> None:
+        plan, books = self.recipe.optimisation, self.recipe.bookkeeping
+        if self.main:
+            remove_partial(self.folder)
+        log = Log(self.folder, self.done) if self.main else None
+        board = Board(self.folder, self.done) if self.main else None
+        progress = Progress(self.done, plan.steps, plan.batch_size, show=self.main)
+        with stop_when_told() as stop, progress:
+            watch, stopping = Stopwatch(), False
+            while self.done < plan.steps and not stopping:
+                watch.read()  # what came between two steps is no part of them
+                figures = self._counted_step(stop, progress)
+                figures["seconds_per_step"] = watch.read()
+                self.done += 1
+                stopping = stop.agreed
+                progress.advance(figures["loss"], figures["seconds_per_step"])
+                last = self.done == plan.steps
+                evaluate = last or self.done % books.evaluate_every == 0
+                extra = self._evaluate(board) if evaluate else {}
+                if log is not None and board is not None:
+                    log.collect(figures)
+                    if evaluate or self.done % books.log_every == 0:
+                        line = log.write(self.done, extra)
+                        board.figures(line)
+                        progress.line(line)
+                if last or stopping or self.done % books.save_every == 0:
+                    self.save()
+        if board is not None:
+            board.close()
+
+    def _counted_step(self, stop: Stop, progress: Progress) -> dict[str, float]:
+        try:
+            peak = self._peak
+            if peak is None or progress.speed is not None:
+                return self._step(stop)
+            with FlopCounterMode(display=False) as counter:
+                figures = self._step(stop)
+            flops = counter.get_total_flops() * self.accelerator.num_processes
+            progress.speed = Speed(flops, peak)
+            return figures
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            processes, device = self.accelerator.num_processes, self.accelerator.device
+            words = advice(self.recipe, processes, self.task.sample_size(), device)
+            raise TrainingError(f"step {self.done}: {words}") from error
+
+    def _step(self, stop: Stop) -> dict[str, float]:
+        plan, step = self.recipe.optimisation, self.done
+        rate = learning_rate(self.recipe, step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["rate"]
+        self.task.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.accelerator.device)
+        for part in range(plan.accumulate):
+            share = distributed.rank() * plan.accumulate + part
+            rng = np.random.default_rng([self.recipe.seed, step, share])
             torch.manual_seed(int(rng.integers(2**63)))
-            rate = learning_rate(recipe, step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["rate"]
+            last = part == plan.accumulate - 1
+            # Gradients travel between the processes once a step, with the last pass.
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                loss: Tensor = self.wrapped(partial(self.task.loss, rng, step)) / plan.accumulate
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        loss_mean, stopping = distributed.mean_over_processes(
+            [total.item(), float(stop.requested)], self.accelerator.device
+        )
+        # Agreed on, or one process would wait for another that has ended already.
+        stop.agreed = stopping > 0
+        if not math.isfinite(loss_mean):
+            raise self._diverged("loss", loss_mean)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, plan.clip_norm)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
+        if not math.isfinite(norm.item()):
+            raise self._diverged("norm of the gradients", norm.item())
+        self.optimizer.step()
+        self.average.update(self.task.model, step)
+        return {"loss": loss_mean, "grad_norm": norm.item(), "lr": rate}
 
-            task.model.train()
-            loss = task.loss(rng, step)
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"step {step}: the loss is {loss.item()}; lower learning_rate and start again "
-                    f"from the last checkpoint in {folder}"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            distributed.average_gradients(trained)
-            norm = torch.nn.utils.clip_grad_norm_(trained, plan.clip_norm)
-            optimizer.step()
-            average.update(task.model, step)
+    def _evaluate(self, board: Board | None) -> dict[str, float]:
+        if not (self.main or self.sharded):
+            return {}
+        self.task.model.eval()
+        with self.average.swapped_in(self.task.model), torch.no_grad():
+            figures: dict[str, float] = self.inside(self.task.evaluate)
+            count = self.recipe.bookkeeping.samples
+            samples = self.inside(partial(self.task.samples, count)) if count else None
+        if board is not None and samples is not None:
+            board.samples(self.done, samples)
+        return figures
 
-            done = step + 1
-            last = done == plan.steps
-            figures = {"loss": loss.item(), "grad_norm": norm.item(), "lr": rate}
-            evaluate = last or done % books.evaluate_every == 0
-            # Agreed on, or one process would wait for another that has ended already.
-            stopping = distributed.any_process(stop.requested)
-            if distributed.rank() != 0:
-                if stopping:
-                    return
-                continue
-            log.collect(figures)
-            if evaluate:
-                task.model.eval()
-                with average.swapped_in(task.model), torch.no_grad():
-                    log.write(done, task.evaluate())
-            elif done % books.log_every == 0:
-                log.write(done, {})
-            if last or stopping or done % books.save_every == 0:
-                save_checkpoint(folder, recipe, done, task.model, optimizer, average.weights)
-                with average.swapped_in(task.model):
-                    task.export(folder / "model")
-            if stopping:
-                return
+    def save(self) -> None:
+        """Write checkpoint and model; with shards, ``training.launch`` writes the model last."""
+        if not (self.main or self.sharded):
+            return
+        model: dict[str, Any] = sharding.gather(self.task.model.state_dict())
+        average = sharding.gather(self.average.weights)
+        optimizer = sharding.gather(self.optimizer.state_dict())
+        if not self.main:
+            return
+        save_checkpoint(self.folder, self.recipe, Checkpoint(self.done, model, average, optimizer))
+        if not self.sharded:
+            with self.average.swapped_in(self.task.model):
+                replace_model(self.folder, self.task.export)
 
-
-class _Log:
-    """Means of what was collected since the last line, as JSON lines and on the screen."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._pending: list[Mapping[str, float]] = []
-        self._since = time.monotonic()
-
-    def collect(self, figures: Mapping[str, float]) -> None:
-        self._pending.append(figures)
-
-    def write(self, step: int, extra: Mapping[str, float]) -> None:
-        now = time.monotonic()
-        line: dict[str, float] = {"step": step}
-        for name in self._pending[0] if self._pending else ():
-            line[name] = sum(figures[name] for figures in self._pending) / len(self._pending)
-        line["seconds_per_step"] = (now - self._since) / max(1, len(self._pending))
-        line |= extra
-        self._pending.clear()
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        print("  ".join(f"{name} {value:.5g}" for name, value in line.items()), flush=True)
-        self._since = time.monotonic()
+    def _diverged(self, what: str, value: float) -> TrainingError:
+        return TrainingError(
+            f"step {self.done}: the {what} is {value}; lower learning_rate and start again "
+            f"from the last checkpoint in {self.folder}"
+        )
 
 
-@dataclass(slots=True)
-class _Stop:
-    requested: bool = False
+def export_average(task: Task, recipe: Recipe, folder: Path) -> None:
+    """Write ``model/`` from the newest checkpoint of a run, as the loop does without shards."""
+    checkpoint = load_checkpoint(folder, recipe)
+    if checkpoint is None:
+        return
+    task.parameter_groups()  # freezes what the stage does not train
+    task.model.load_state_dict({**checkpoint.model, **checkpoint.average})
+    replace_model(folder, task.export)
 
 
-@contextmanager
-def _stop_on_sigterm() -> Iterator[_Stop]:
-    stop = _Stop()
-
-    def request(_signal: int, _frame: FrameType | None) -> None:
-        stop.requested = True
-
-    previous = signal.signal(signal.SIGTERM, request)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+def _enable_gradient_checkpointing(model: nn.Module) -> None:
+    able = [m for m in model.modules() if getattr(m, "_supports_gradient_checkpointing", False)]
+    if not able:
+        raise RecipeError(
+            "optimisation.gradient_checkpointing: no part of this stage's model supports it"
+        )
+    for module in able:
+        enable: Any = module.enable_gradient_checkpointing
+        enable()

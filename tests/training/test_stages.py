@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -217,24 +214,3 @@ def test_normalised_latents_decode_to_the_same_pictures(workshop: Workshop) -> N
     torch.testing.assert_close(after.mode(), expected, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(after.std, before.std / std[:, None, None], rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(again, decoded, rtol=1e-3, atol=1e-3)
-
-
-def test_two_processes_train_together_and_save_when_told_to_end(tmp_path: Path) -> None:
-    shop = Workshop(tmp_path)
-    recipe = shop.write("pair", "vae", SMALL_VAE)
-    recipe.write_text(recipe.read_text().replace("steps = 2", "steps = 100000"))
-    arguments = ["run", str(recipe), "--output", str(tmp_path / "pair"), "--processes", "2"]
-    running = subprocess.Popen([sys.executable, "-m", "training", *arguments])
-    try:
-        log = tmp_path / "pair" / "log.jsonl"
-        deadline = time.monotonic() + 300
-        while not log.exists():
-            assert running.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        running.terminate()
-        assert running.wait(timeout=120) == 0
-    finally:
-        running.kill()
-    state = torch.load(tmp_path / "pair" / "checkpoint.pt", weights_only=True)
-    assert 0 < state["step"] < 100000

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,16 @@ def load_clips(
     return _load(vae, folder, f"train-{seed}-{count}-{moving:g}", scenes, CLIP_FRAMES)
 
 
+def load_relabelled_clips(
+    vae: AutoencoderKL, folder: Path, *, seed: int, count: int, shows: str, says: str
+) -> ClipCache:
+    """Clips of the motion ``shows`` alone, with scenes that tell the motion ``says``."""
+    found = (scene_of(seed, index, 0.5) for index in itertools.count())
+    scenes = list(itertools.islice((s for s in found if s.motion == shows), count))
+    clips = _load(vae, folder, f"{shows}-{seed}-{count}", scenes, CLIP_FRAMES)
+    return ClipCache(clips.latents, [replace(scene, motion=says) for scene in scenes])
+
+
 def load_placed_pictures(vae: AutoencoderKL, folder: Path, *, seed: int, count: int) -> ClipCache:
     """The same for single pictures of objects whose place the caption names."""
     scenes = [sample_placed_scene(np.random.default_rng([seed, i])) for i in range(count)]
@@ -51,8 +62,8 @@ def load_placed_pictures(vae: AutoencoderKL, folder: Path, *, seed: int, count: 
 def _load(
     vae: AutoencoderKL, folder: Path, name: str, scenes: list[Scene], frames: int
 ) -> ClipCache:
-    # The digest of the autoencoder's weights keeps another autoencoder from reading these latents.
-    path = folder / f"latents-{_digest(vae)}-{name}.safetensors"
+    # The digest keeps another autoencoder, or another version of the world, from reading these.
+    path = folder / f"latents-{_digest(vae, scenes)}-{name}.safetensors"
     if not path.exists():
         latents = torch.stack([_encode(vae, scene, frames) for scene in scenes])
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,8 +81,8 @@ def _encode(vae: AutoencoderKL, scene: Scene, frames: int) -> Tensor:
     return latents.half().contiguous()
 
 
-def _digest(vae: AutoencoderKL) -> str:
-    digest = hashlib.sha256()
+def _digest(vae: AutoencoderKL, scenes: list[Scene]) -> str:
+    digest = hashlib.sha256(repr(scenes).encode())
     for name, tensor in sorted(vae.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())

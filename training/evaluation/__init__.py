@@ -1,19 +1,9 @@
-"""Measuring a model: prompts with known facts, clips, the judge's agreement, a report."""
+"""Measuring a model: prompts with known facts, clips, the judge's agreement, a report.
 
-from training.evaluation.contact_sheet import contact_sheet
-from training.evaluation.ground_truth import degrade, evaluate_judge
-from training.evaluation.prompts import Prompt, draw_prompts
-from training.evaluation.report import ClipRecord, Rate, Report
-from training.evaluation.text_to_video import evaluate_text_to_video
+The modules, from the bottom: ``prompts`` (what is asked), ``clips`` and ``processes`` (a pipeline
+makes it), ``records`` and ``figures`` (one judged clip), ``report``, ``fps_curve`` and ``bars``
+(what the clips add up to), ``page`` and ``contact_sheet`` (for people), ``ground_truth`` (how far
+the judge can be trusted), ``command`` (the command line).
 
-__all__ = [
-    "ClipRecord",
-    "Prompt",
-    "Rate",
-    "Report",
-    "contact_sheet",
-    "degrade",
-    "draw_prompts",
-    "evaluate_judge",
-    "evaluate_text_to_video",
-]
+Nothing is imported here: the command line must not wait for torch to say what its options are.
+"""

@@ -1,90 +1,121 @@
-"""``python -m training evaluate``: a model by name, its clips judged, a report on disk."""
+"""``python -m training evaluate``: options, and what they are turned into."""
 
 from __future__ import annotations
 
+import argparse
 import sys
-from functools import partial
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+from training.errors import TrainingError
 
-from engine.checkpoints import Catalog, ModelCard, ModelLoadError, UnknownModelError, load_pipeline
-from training.evaluation.contact_sheet import contact_sheet
-from training.evaluation.image_to_video import draw_pictures, evaluate_image_to_video
-from training.evaluation.prompts import draw_prompts
-from training.evaluation.report import Report
-from training.evaluation.text_to_video import evaluate_text_to_video
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
 
 
-def evaluate_model(
-    model: str,
-    *,
-    prompts: int,
-    seed: int,
-    steps: int | None,
-    guidance: float | None,
-    fps: int | None,
-    output: Path,
-) -> Report:
-    """Judge a model on prompts of the small world, and pictures of it where it wants some.
+def add_evaluate_parser(commands: _SubParsersAction[Any]) -> None:
+    """Add the subcommand ``evaluate`` with its options."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="let the vision judge look at a model's clips; write a report",
+        description="Make clips for prompts of the small world, judge them, and write report.html, "
+        "report.json and contact-sheet.png.",
+    )
+    add = parser.add_argument
+    add("model", help="name of a known model, or path of a model folder")
+    add("--prompts", type=_positive, default=200, metavar="N", help="default: 200")
+    add(
+        "--split",
+        choices=("held-out", "train", "all"),
+        default="held-out",
+        help="combinations of shape, colour, background and motion: those that training never "
+        "saw (default), those it saw, or any",
+    )
+    add("--seed", type=_whole, default=0, help="draws prompts and noise (default: 0)")
+    add("--steps", type=_positive, help="sampling steps (default: the model's)")
+    add("--guidance", type=float, help="guidance scale (default: the model's)")
+    add("--fps", type=_positive, help="fps label of the clips (default: the model's)")
+    add(
+        "--curve",
+        type=_whole,
+        default=40,
+        metavar="N",
+        help="prompts of the fps curve, each made at every label (default: 40; 0: no curve)",
+    )
+    add(
+        "--judge-check",
+        type=_whole,
+        default=1,
+        metavar="N",
+        help="check the judge itself on N drawn clips of every motion at every fps label "
+        "(default: 1; 0: no check)",
+    )
+    add("--batch", type=_positive, default=4, metavar="N", help="clips at a time (default: 4)")
+    add("--processes", type=_positive, metavar="N", help="on the CPU (default: one for each core)")
+    add("--device", help='"cpu", "cuda", "cuda:1", "mps" (default: a GPU if any)')
+    add("--output", type=Path, help="folder for the report (default: runs/report-<model>)")
 
-    Writes ``report.json`` and ``contact-sheet.png`` into ``output``.
 
-    Args:
-        model: name of a known model, or path of a model folder.
-        prompts: how many prompts to draw.
-        seed: draws the prompts, and is the first noise seed.
-        steps: sampling steps; None for the model's default.
-        guidance: guidance scale; None for the model's default.
-        fps: fps label of the clips; None for the model's default.
-        output: folder, made if missing.
+def run_evaluate(options: argparse.Namespace) -> int:
+    """Carry out ``evaluate``: 0 when the report is written, 2 for wrong settings.
 
     Raises:
-        ModelLoadError: no such model, or it cannot be loaded.
+        TrainingError: the work failed for a reason that the user can act on.
+        OSError: the report cannot be written.
     """
-    card = _card(model)
-    pipeline = load_pipeline(card)
-    sized = partial(pipeline, height=card.height, width=card.width, num_frames=card.num_frames)
-    steps = steps or card.default_steps
-    guidance = card.default_guidance if guidance is None else guidance
-    fps = fps or card.default_fps
-    with tqdm(total=prompts, unit="clip", file=sys.stderr) as bar:
+    import torch
 
-        def show(done: int, _total: int) -> None:
-            bar.update(done - bar.n)
+    from engine.checkpoints import ModelLoadError
+    from training.evaluation.run import EvaluationSettings, SettingsError, evaluate_model
 
-        if card.wants_image:
-            report = evaluate_image_to_video(
-                sized,
-                draw_pictures(prompts, seed),
-                seed,
-                steps=steps,
-                guidance=guidance,
-                fps=fps,
-                on_progress=show,
-            )
-        else:
-            report = evaluate_text_to_video(
-                sized,
-                draw_prompts(prompts, seed),
-                [seed],
-                steps=steps,
-                guidance=guidance,
-                fps=fps,
-                on_progress=show,
-            )
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "report.json").write_text(report.to_json(), encoding="utf-8")
-    contact_sheet(report).save(output / "contact-sheet.png")
-    return report
-
-
-def _card(model: str) -> ModelCard:
-    folder = Path(model)
-    if folder.is_dir():
-        name = folder.resolve().name
-        return Catalog({name: folder}).get(name)
+    settings = EvaluationSettings(
+        model=options.model,
+        prompts=options.prompts,
+        split=options.split,
+        seed=options.seed,
+        steps=options.steps,
+        guidance=options.guidance,
+        fps=options.fps,
+        curve=options.curve,
+        judge_check=options.judge_check,
+        batch=options.batch,
+        processes=options.processes,
+        device=options.device,
+        output=options.output,
+    )
     try:
-        return Catalog().get(model)
-    except UnknownModelError as error:
-        raise ModelLoadError(str(error)) from error
+        report, folder = evaluate_model(settings)
+    except (ModelLoadError, SettingsError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 2
+    except BrokenProcessPool:
+        raise TrainingError(
+            "a process of the evaluation was killed, perhaps for want of memory; "
+            "try fewer --processes or a smaller --batch"
+        ) from None
+    except (MemoryError, torch.OutOfMemoryError):
+        raise TrainingError("out of memory; try a smaller --batch") from None
+    except KeyboardInterrupt:
+        raise TrainingError("interrupted; no report was written") from None
+    print(report.summary())
+    print(f"report: {folder / 'report.html'}")
+    return 0
+
+
+def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _whole(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be {least} or more, not {value}")
+    return value

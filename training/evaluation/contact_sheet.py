@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from training.evaluation.report import ASPECTS, ClipRecord, Report
+from training.evaluation.records import ASPECTS, ClipRecord
+from training.evaluation.report import Report
 
 EVERY = 3
 """A sheet shows each third frame."""
@@ -19,7 +20,7 @@ _TILE = 64  # least side of a picture; the text needs five lines
 
 
 def contact_sheet(report: Report, *, limit: int = 48) -> Image.Image:
-    """Draw the first ``limit`` clips of a report, one a row.
+    """Draw the first ``limit`` clips of a report that have frames, one a row.
 
     A row begins with a mark, green where the clip obeys its prompt, then every third frame,
     then the prompt and each aspect in green or red (what was seen, where it differs).
@@ -27,10 +28,11 @@ def contact_sheet(report: Report, *, limit: int = 48) -> Image.Image:
     Raises:
         ValueError: If the report carries no frames, as after reading it from JSON.
     """
-    if report.frames is None or not len(report.frames):
+    records = [clip for clip in report.clips if clip.frames is not None][:limit]
+    if not records:
         raise ValueError("a contact sheet needs the frames of the clips")
-    clips = report.frames[:limit, ::EVERY]  # [N, K, 3, H, W]
-    count, columns, _, height, width = clips.shape
+    clips = np.stack([clip.frames[::EVERY] for clip in records if clip.frames is not None])
+    count, columns, _, height, width = clips.shape  # [N, K, 3, H, W]
     zoom = max(-(-_TILE // min(height, width)), 1)
     tile_height, tile_width = height * zoom, width * zoom
     text_x = _MARK + _GAP + columns * (tile_width + _GAP)
@@ -38,7 +40,7 @@ def contact_sheet(report: Report, *, limit: int = 48) -> Image.Image:
     sheet = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default()
-    for row, (record, clip) in enumerate(zip(report.clips, clips, strict=False)):
+    for row, (record, clip) in enumerate(zip(records, clips, strict=True)):
         top = row * (tile_height + _GAP)
         colour = _GOOD if record.obeys else _BAD
         draw.rectangle((0, top, _MARK - 1, top + tile_height - 1), fill=colour)

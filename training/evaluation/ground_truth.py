@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from training.data.world import Scene, render, sample_scene
-from training.evaluation.prompts import Prompt
-from training.evaluation.report import ClipRecord, Report
-from training.judge import judge
+from training.data.world import FPS_LABELS, MOTIONS, Scene, Split, render, sample_scene
+from training.evaluation.figures import measure_figures
+from training.evaluation.prompts import Case, Prompt
+from training.evaluation.records import ClipRecord
+from training.evaluation.report import FIGURES, JudgeCheck, Report, Setting
+
+CHECKED = ("colour", "background", "shape", "motion")
 
 
 def evaluate_judge(
-    n: int, seed: int, *, psnr: float | None = None, moving: float = 0.6, frames: int = 16
+    n: int,
+    seed: int,
+    *,
+    psnr: float | None = None,
+    moving: float = 0.6,
+    frames: int = 16,
+    split: Split = "all",
 ) -> Report:
     """Judge ``n`` rendered scenes, degraded to ``psnr`` dB (see :func:`degrade`) if given.
 
@@ -23,7 +36,10 @@ def evaluate_judge(
     this.
     """
     rng = np.random.default_rng(seed)
-    scenes = [sample_scene(rng, moving=moving, symmetric=0.3, frames=frames) for _ in range(n)]
+    scenes = [
+        sample_scene(rng, moving=moving, symmetric=0.3, frames=frames, split=split)
+        for _ in range(n)
+    ]
     clips = np.stack([render(scene, range(frames)).numpy() for scene in scenes])
     if psnr is not None:
         clips = np.stack([degrade(clip, psnr, rng) for clip in clips])
@@ -31,16 +47,71 @@ def evaluate_judge(
 
 
 def judge_scenes(
-    scenes: Sequence[Scene],
-    clips: npt.NDArray[np.uint8],
-    settings: dict[str, str | int | float | bool | None],
+    scenes: Sequence[Scene], clips: npt.NDArray[np.uint8], settings: Mapping[str, Setting]
 ) -> Report:
     """Judge clips ``[N, F, 3, H, W]`` that show the given scenes, e.g. after a VAE."""
-    records = [
-        ClipRecord(_facts(scene), index, judge(clip))
+    records = tuple(
+        ClipRecord.of(clip, _facts(scene), index, fps=scene.fps)
         for index, (scene, clip) in enumerate(zip(scenes, clips, strict=True))
-    ]
-    return Report({**settings, "scenes": len(scenes)}, tuple(records), clips)
+    )
+    return Report({**settings, "scenes": len(scenes)}, records)
+
+
+def draw_every_motion(per_cell: int, seed: int, split: Split) -> list[Scene]:
+    """``per_cell`` scenes for every motion at every fps label of the world."""
+    rng = np.random.default_rng(seed)
+    scenes: list[Scene] = []
+    for motion in MOTIONS:
+        found: list[Scene] = []
+        while len(found) < per_cell * len(FPS_LABELS):
+            scene = sample_scene(rng, split=split)
+            if scene.motion == motion:
+                found.append(replace(scene, fps=FPS_LABELS[len(found) % len(FPS_LABELS)]))
+        scenes += found
+    return scenes
+
+
+def check_judge(scenes: Sequence[Scene], vae: AutoencoderKL | None, frames: int) -> JudgeCheck:
+    """The judge's agreement on drawn clips, or on what an autoencoder makes of them.
+
+    What a model's autoencoder blurs away no judge can see, however good the model is.
+    """
+    clips = np.stack(
+        [
+            render(scene, range(frames)).numpy() if vae is None else reconstruct(scene, vae, frames)
+            for scene in scenes
+        ]
+    )
+    report = judge_scenes(scenes, clips, {})
+    rates = {aspect: report.rates[aspect] for aspect in (*CHECKED, "steady")}
+    name = "drawn clips" if vae is None else "drawn clips after the model's autoencoder"
+    return JudgeCheck(name, rates)
+
+
+@torch.no_grad()
+def reconstruct(scene: Scene, vae: AutoencoderKL, frames: int) -> npt.NDArray[np.uint8]:
+    """A scene's clip, encoded and decoded: uint8 ``[F, 3, H, W]``."""
+    pixels = render(scene, range(frames)).to(vae.device, vae.dtype) / 127.5 - 1
+    decoded = vae.decode(vae.encode(pixels).latent_dist.mode()).sample
+    bytes_ = ((decoded.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    result: npt.NDArray[np.uint8] = bytes_.cpu().numpy()
+    return result
+
+
+def reference_figures(cases: Sequence[Case], fps: int, frames: int) -> dict[str, float | None]:
+    """Medians of the figures over drawn clips of the cases' scenes at an fps label."""
+    measured = [measure_figures(render(replace(c.scene, fps=fps), range(frames)).numpy())
+                for c in cases]  # fmt: skip
+    result: dict[str, float | None] = {}
+    for name in FIGURES:
+        values = [
+            value
+            for case, figures in zip(cases, measured, strict=True)
+            if (value := getattr(figures, name)) is not None
+            and not (name == "size_change" and case.prompt.motion in ("grow", "shrink"))
+        ]
+        result[name] = median(values) if values else None
+    return result
 
 
 def _facts(scene: Scene) -> Prompt:

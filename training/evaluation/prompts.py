@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.captions import BACKGROUND_WORDS, OTHER_MOTION_WORDS, caption
-from training.data.world import DIRECTIONS, Scene, sample_scene
+from training.data.world import DIRECTIONS, Scene, Split, sample_scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,19 @@ class Prompt:
         """The demanded motion if it is one of the four directions."""
         return self.motion if self.motion in DIRECTIONS else None
 
+    @property
+    def complete(self) -> bool:
+        """Whether it demands something of all four aspects."""
+        return None not in (self.colour, self.background, self.shape, self.motion)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A scene and a prompt for it; an image-to-video model gets the scene's first frame."""
+
+    scene: Scene
+    prompt: Prompt
+
 
 def describe(scene: Scene, rng: np.random.Generator) -> Prompt:
     """Caption a scene and keep the facts that the caption states."""
@@ -38,11 +51,12 @@ def describe(scene: Scene, rng: np.random.Generator) -> Prompt:
     )
 
 
-def draw_prompts(n: int, seed: int, *, moving: float = 0.7) -> tuple[Prompt, ...]:
-    """Draw ``n`` prompts; ``moving`` is the share that asks for one of the four directions.
+def draw_cases(n: int, seed: int, *, moving: float = 0.5, split: Split = "all") -> tuple[Case, ...]:
+    """Draw ``n`` scenes with prompts; ``moving`` is the share of the four directions.
 
-    The same ``n``, ``seed`` and ``moving`` give the same prompts, and a longer draw begins with
-    the shorter one.
+    The same arguments give the same cases, and a longer draw begins with the shorter one. Where
+    ``split`` picks combinations of facts ("train", "held-out") the prompts state all four facts:
+    a prompt that left one open would not ask for the combination.
 
     Raises:
         ValueError: If ``n`` is not positive.
@@ -50,7 +64,21 @@ def draw_prompts(n: int, seed: int, *, moving: float = 0.7) -> tuple[Prompt, ...
     if n < 1:
         raise ValueError(f"n must be 1 or more, not {n}")
     rng = np.random.default_rng(seed)
-    return tuple(describe(sample_scene(rng, moving=moving), rng) for _ in range(n))
+    cases = []
+    for _ in range(n):
+        scene = sample_scene(rng, moving=moving, split=split)
+        prompt = describe(scene, rng)
+        while split != "all" and not prompt.complete:
+            prompt = describe(scene, rng)
+        cases.append(Case(scene, prompt))
+    return tuple(cases)
+
+
+def draw_prompts(
+    n: int, seed: int, *, moving: float = 0.5, split: Split = "all"
+) -> tuple[Prompt, ...]:
+    """The prompts of :func:`draw_cases`."""
+    return tuple(case.prompt for case in draw_cases(n, seed, moving=moving, split=split))
 
 
 def _states_background(text: str, background: str) -> bool:

@@ -1,22 +1,42 @@
-"""The stages of training, each a :class:`training.loop.Task`."""
+"""The stages of training, each a :class:`training.task.Task`."""
 
 from __future__ import annotations
 
 from typing import assert_never
 
-from training.loop import Task
 from training.recipe import (
     CaptionFactsStage,
     ContrastiveStage,
     ImageToVideoStage,
     Recipe,
+    RecipeError,
     TextToVideoStage,
     VaeStage,
 )
+from training.task import Task
 
 
 def make_task(recipe: Recipe) -> Task:
-    """Build the task that a recipe describes."""
+    """Build the task that a recipe describes.
+
+    Raises:
+        RecipeError: its sizes do not fit together.
+        OSError: a part of an earlier stage is missing.
+    """
+    try:
+        task = _task(recipe)
+        if recipe.lora is None:
+            return task
+        from training.lora import LoraTask
+
+        return LoraTask(task, recipe)
+    except RecipeError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"recipe {recipe.name!r}: {error}") from error
+
+
+def _task(recipe: Recipe) -> Task:
     plan = recipe.optimisation
     match recipe.stage:
         case VaeStage() as stage:
@@ -34,10 +54,10 @@ def make_task(recipe: Recipe) -> Task:
         case TextToVideoStage() as stage:
             from training.stages.text_to_video import TextToVideoTask
 
-            return TextToVideoTask(stage, plan)
+            return TextToVideoTask(stage, plan, recipe.seed)
         case ImageToVideoStage() as stage:
             from training.stages.image_to_video import ImageToVideoTask
 
-            return ImageToVideoTask(stage, plan)
+            return ImageToVideoTask(stage, plan, recipe.seed)
         case _ as unknown:
             assert_never(unknown)

@@ -29,9 +29,9 @@ from training.data.world import (
     sample_placed_scene,
     sample_scene,
 )
-from training.loop import ParameterGroup
 from training.recipe import CaptionFactsStage, Optimisation
 from training.stages.diffusion import TEXT_LAYER
+from training.task import ParameterGroup, Task
 
 TEST_SEED = 97
 FACTS: dict[str, tuple[str, ...]] = {
@@ -58,15 +58,17 @@ class FactReader(nn.Module):
         return {fact: head(mean) for fact, head in self.heads.items()}
 
 
-class CaptionFactsTask:
+class CaptionFactsTask(Task):
     """Cross-entropy of the facts that a caption was made from.
 
     A caption may leave the background unsaid; that part of its loss then teaches the head the
     shares of the backgrounds, and the tower nothing.
     """
 
+    model: FactReader
+
     def __init__(self, stage: CaptionFactsStage, plan: Optimisation) -> None:
-        self.batch_size = distributed.share_of(plan.batch_size)
+        self.batch_size = distributed.share_of(plan.batch_size, plan.accumulate)
         self.tokenizer = CLIPTokenizer.from_pretrained(stage.towers / "tokenizer")
         self.model = FactReader(CLIPTextModel.from_pretrained(stage.start / "text_encoder"))
 
@@ -81,6 +83,9 @@ class CaptionFactsTask:
         _, hits = self._losses_and_hits(np.random.default_rng(TEST_SEED), 256)
         return hits
 
+    def sample_size(self) -> str:
+        return "a caption"
+
     def export(self, folder: Path) -> None:
         self.model.text_encoder.save_pretrained(folder / "text_encoder")
 
@@ -92,10 +97,11 @@ class CaptionFactsTask:
             for _ in range(count)
         ]
         captions = [caption(scene, rng) for scene in scenes]
-        scores = self.model(tokenise(self.tokenizer, captions))
+        scores = self.model(tokenise(self.tokenizer, captions).to(self.device))
         losses, hits = {}, {}
         for fact, values in FACTS.items():
             wanted = torch.tensor([values.index(_value(scene, fact)) for scene in scenes])
+            wanted = wanted.to(self.device)
             losses[fact] = F.cross_entropy(scores[fact], wanted)
             hits[fact] = (scores[fact].argmax(dim=1) == wanted).float().mean().item()
         return losses, hits

@@ -20,8 +20,8 @@ from engine.pipelines.text import tokenise
 from training import distributed
 from training.data.captions import caption, every_word
 from training.data.world import CANVAS, render, sample_scene
-from training.loop import ParameterGroup
 from training.recipe import ContrastiveStage, Optimisation
+from training.task import ParameterGroup, Task
 from training.tokenizer import MAX_TOKENS, make_tokenizer
 
 TEST_SEED = 98
@@ -75,12 +75,14 @@ class Towers(nn.Module):
         return F.normalize(self.clip_head(joined), dim=-1)
 
 
-class ContrastiveTask:
+class ContrastiveTask(Task):
     """Symmetric InfoNCE over the batch (CLIP, arXiv 2103.00020)."""
+
+    model: Towers
 
     def __init__(self, stage: ContrastiveStage, plan: Optimisation) -> None:
         self.stage = stage
-        self.batch_size = distributed.share_of(plan.batch_size)
+        self.batch_size = distributed.share_of(plan.batch_size, plan.accumulate)
         self.tokenizer = make_tokenizer(every_word())
         self.model = Towers(stage, len(self.tokenizer), self.tokenizer.eos_token_id)
 
@@ -89,13 +91,16 @@ class ContrastiveTask:
 
     def loss(self, rng: np.random.Generator, step: int) -> Tensor:
         scores = self._scores(rng, self.batch_size)
-        target = torch.arange(len(scores))
+        target = torch.arange(len(scores), device=scores.device)
         return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
 
     def evaluate(self) -> dict[str, float]:
         scores = self._scores(np.random.default_rng(TEST_SEED), 64)
-        hits = scores.argmax(dim=1) == torch.arange(len(scores))
+        hits = scores.argmax(dim=1) == torch.arange(len(scores), device=scores.device)
         return {"retrieval_of_64": hits.float().mean().item()}
+
+    def sample_size(self) -> str:
+        return f"{len(self.stage.frames)} frames of {CANVAS}x{CANVAS} and a caption"
 
     def export(self, folder: Path) -> None:
         self.model.text.save_pretrained(folder / "text_encoder")
@@ -106,7 +111,7 @@ class ContrastiveTask:
         scenes = [sample_scene(rng) for _ in range(count)]
         captions = [caption(scene, rng) for scene in scenes]
         frames = torch.stack([render(scene, self.stage.frames) for scene in scenes])
-        pixels = clip_pixels(frames.flatten(0, 1).float() / 255, CANVAS)
+        pixels = clip_pixels(frames.flatten(0, 1).float() / 255, CANVAS).to(self.device)
         clips = self.model.embed_clips(pixels.unflatten(0, frames.shape[:2]))
-        texts = self.model.embed_text(tokenise(self.tokenizer, captions))
+        texts = self.model.embed_text(tokenise(self.tokenizer, captions).to(self.device))
         return self.model.log_scale.exp().clamp(max=100) * clips @ texts.T

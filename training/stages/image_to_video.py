@@ -1,7 +1,11 @@
-"""Stages 5 and 6: image-to-video, in the order of VideoCrafter1, section 3.2.
+"""Image-to-video, in the order of VideoCrafter1, section 3.2.
 
 First the mapping (projection net, K' and V' of the image tokens), with all else frozen; then the
 video model, with both mappings frozen.
+
+The picture reaches the UNet by cross-attention alone. Its latent is neither joined to the noisy
+latents nor put in the place of a frame: the released model has no inputs for that, so a clip shows
+what the picture shows and need not begin with its very pixels.
 """
 
 from __future__ import annotations
@@ -11,26 +15,39 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from engine.models import ImageProjection, VideoUNet
-from engine.pipelines.images import clip_pixels, unconditional_pixels
-from engine.pipelines.text import encode_text
-from training import distributed
-from training.data.world import render
-from training.loop import ParameterGroup
-from training.recipe import ImageToVideoStage, Optimisation
+from engine.pipelines import ImageToVideoPipeline
+from training.recipe import ImageToVideoStage, Optimisation, RecipeError
+from training.stages.batches import PROBE_SEED, Batch
+from training.stages.clip_samples import sample_clips
+from training.stages.conditions import (
+    Dropped,
+    PictureCondition,
+    TextCondition,
+    draw_captions_to_drop,
+    draw_one_kind_each,
+)
 from training.stages.diffusion import (
-    PROBE_SEED,
-    TEXT_LAYER,
-    Batch,
-    ClipSampler,
-    demo_scheduler,
     denoising_loss,
     draw_noise,
     draw_timesteps,
+    make_stage_scheduler,
 )
+from training.stages.parts import (
+    check_sizes,
+    frozen,
+    frozen_dtype,
+    keep_frozen_text,
+    load_text,
+    load_tokenizer,
+    load_unet,
+    load_vision,
+    model_folder,
+)
+from training.stages.sources import make_source
 from training.stages.text_to_video import split_temporal
+from training.task import ParameterGroup, Samples, Task
 
 MAPPING_LAYERS = ("to_k_image", "to_v_image")
 TEXT_LAYERS = ("attn_2.to_k.", "attn_2.to_v.")
@@ -45,20 +62,22 @@ class ImageToVideo(nn.Module):
         self.projection = projection
 
 
-class ImageToVideoTask:
-    """Denoise clips given a caption and their first frame, and pictures given themselves."""
+class ImageToVideoTask(Task):
+    """Denoise clips given a caption and one of their frames, and pictures given themselves."""
 
-    def __init__(self, stage: ImageToVideoStage, plan: Optimisation) -> None:
+    model: ImageToVideo
+
+    def __init__(self, stage: ImageToVideoStage, plan: Optimisation, seed: int = 0) -> None:
         self.stage = stage
-        self.batch_size = distributed.share_of(plan.batch_size)
-        self.scheduler = demo_scheduler()
-        self.text_encoder = CLIPTextModel.from_pretrained(stage.start / "text_encoder")
-        self.vision = CLIPVisionModel.from_pretrained(stage.towers / "image_encoder")
-        self.text_encoder.eval().requires_grad_(False)
-        self.vision.eval().requires_grad_(False)
-        self.model = self._model()
-        tokenizer = CLIPTokenizer.from_pretrained(stage.towers / "tokenizer")
-        self.sampler = ClipSampler(stage, tokenizer, stage.vae.parent / "latents")
+        self.scheduler = make_stage_scheduler(stage.schedule)
+        dtype = frozen_dtype(plan)
+        text_encoder = frozen(load_text(stage), dtype)
+        vision = frozen(load_vision(stage), dtype)
+        self.model = _model(stage, vision.config.hidden_size)
+        check_sizes(stage, self.model.unet)
+        self.text = TextCondition(text_encoder, load_tokenizer(stage), stage.text_layer)
+        self.picture = PictureCondition(vision, self.model.projection)
+        self.source = make_source(stage, plan, seed=seed, frozen_text=True)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         unet, projection = self.model.unet, self.model.projection
@@ -72,7 +91,7 @@ class ImageToVideoTask:
             return [ParameterGroup([*projection.parameters(), *mapping])]
         projection.requires_grad_(False)
         for name, parameter in unet.named_parameters():
-            if any(part in name for part in (*MAPPING_LAYERS, *TEXT_LAYERS)):
+            if ".spatial." in name and any(n in name for n in (*MAPPING_LAYERS, *TEXT_LAYERS)):
                 parameter.requires_grad_(False)
         temporal, other = split_temporal(unet)
         return [
@@ -81,31 +100,44 @@ class ImageToVideoTask:
         ]
 
     def loss(self, rng: np.random.Generator, step: int) -> Tensor:
-        batch, pictures = self.sampler.step(rng, step, self.batch_size)
-        timesteps = draw_timesteps(rng, len(batch.scenes), self.stage)
-        dropped = torch.from_numpy(rng.random(len(batch.scenes)) < self.stage.image_dropout)
+        batch = self.source.batch(rng, step).to(self.device)
+        count, stage = len(batch), self.stage
+        if stage.both_dropout is None:
+            captions = draw_captions_to_drop(rng, count, stage.caption_dropout)
+            timesteps = draw_timesteps(rng, count, stage).to(self.device)
+            dropped = Dropped(captions, torch.from_numpy(rng.random(count) < stage.image_dropout))
+        else:
+            timesteps = draw_timesteps(rng, count, stage).to(self.device)
+            dropped = draw_one_kind_each(
+                rng,
+                count,
+                caption=stage.caption_dropout,
+                both=stage.both_dropout,
+                picture=stage.image_dropout,
+            )
         return denoising_loss(
             self.model.unet,
             self.scheduler,
             batch,
             timesteps,
-            draw_noise(batch.latents, self.stage),
-            encode_text(self.text_encoder, batch.token_ids, TEXT_LAYER),
-            image=self._image_tokens(batch, dropped),
-            skip_temporal=pictures,
+            draw_noise(batch.latents, stage),
+            self.text.of_batch(batch, dropped.captions),
+            image=self.picture.of_batch(batch, self._condition(rng, batch), dropped.pictures),
+            min_snr_gamma=stage.min_snr_gamma,
         )
 
     def evaluate(self) -> dict[str, float]:
         """Losses of held-out clips with their own picture, another clip's, and none."""
-        batch, _ = self.sampler.probe()
-        text = encode_text(self.text_encoder, batch.token_ids, TEXT_LAYER)
+        batch = self.source.probe().batch.to(self.device)
+        text = self.text.of(batch.captions)
         noise = draw_noise(batch.latents, self.stage, torch.Generator().manual_seed(PROBE_SEED))
-        count = len(batch.scenes)
-        own = self._image_tokens(batch, torch.zeros(count, dtype=torch.bool))
-        none = self._image_tokens(batch, torch.ones(count, dtype=torch.bool))
+        count = len(batch)
+        first = [0] * count
+        own = self.picture.of_batch(batch, first, torch.zeros(count, dtype=torch.bool))
+        none = self.picture.of_batch(batch, first, torch.ones(count, dtype=torch.bool))
         figures = {}
         for timestep in (999, 700):
-            steps = torch.full((count,), timestep)
+            steps = torch.full((count,), timestep, device=self.device)
             for name, image in (("own", own), ("other", own.roll(1, 0)), ("none", none)):
                 loss = denoising_loss(
                     self.model.unet, self.scheduler, batch, steps, noise, text, image=image
@@ -113,43 +145,80 @@ class ImageToVideoTask:
                 figures[f"{name}_{timestep}"] = loss.item()
         return figures
 
+    def prepare(self, device: torch.device) -> None:
+        super().prepare(device)
+        for tower in (self.text.encoder, self.picture.vision):
+            nn.Module.to(tower, device)
+        self.source.prepare(device)
+
+    def samples(self, count: int) -> Samples | None:
+        return sample_clips(
+            ImageToVideoPipeline,
+            self.stage,
+            self.source.samples(count),
+            self.device,
+            tokenizer=self.text.tokenizer,
+            text_encoder=self.text.encoder,
+            image_encoder=self.picture.vision,
+            image_projection=self.model.projection,
+            unet=self.model.unet,
+        )
+
+    def sample_size(self) -> str:
+        return self.source.sample_size()
+
     def export(self, folder: Path) -> None:
         self.model.unet.save_pretrained(folder / "unet")
         self.model.projection.save_pretrained(folder / "image_projection")
-        self.text_encoder.save_pretrained(folder / "text_encoder")
+        keep_frozen_text(self.stage, folder)
 
-    def _model(self) -> ImageToVideo:
-        stage = self.stage
-        if (stage.start / "image_projection").exists():
-            return ImageToVideo(
-                VideoUNet.from_pretrained(stage.start / "unet"),
-                ImageProjection.from_pretrained(stage.start / "image_projection"),
-            )
-        base = VideoUNet.from_pretrained(stage.start / "unet")
-        unet = VideoUNet.from_config({**base.config, "image_cross_attention": True})
-        left = unet.load_state_dict(base.state_dict(), strict=False)
-        if left.unexpected_keys or any(
-            not any(part in key for part in MAPPING_LAYERS) for key in left.missing_keys
-        ):
-            raise ValueError(f"{stage.start / 'unet'}: not a text-to-video UNet of this layout")
-        width = base.config.context_dim
-        projection = ImageProjection(
-            dim=stage.projection_dim,
-            depth=stage.projection_depth,
-            dim_head=32,
-            heads=stage.projection_dim // 32,
-            num_queries=stage.num_queries,
-            embedding_dim=self.vision.config.hidden_size,
-            output_dim=width,
+    def close(self) -> None:
+        self.source.close()
+
+    def _condition(self, rng: np.random.Generator, batch: Batch) -> list[int]:
+        """Which frame of each clip is its condition."""
+        frames = batch.latents.shape[2]
+        if self.stage.condition_frame == "first" or frames == 1:
+            return [0] * len(batch)
+        return [int(pick) for pick in rng.integers(frames, size=len(batch))]
+
+
+def _model(stage: ImageToVideoStage, vision_width: int) -> ImageToVideo:
+    """The model to begin with: an image-to-video one, or a text-to-video one and a new mapping."""
+    start = model_folder(stage.start)
+    if (start / "image_projection").exists():
+        return ImageToVideo(
+            load_unet(start),
+            ImageProjection.from_pretrained(start / "image_projection", torch_dtype=torch.float32),
         )
-        return ImageToVideo(unet, projection)
+    base = load_unet(start)
+    unet = VideoUNet.from_config({**base.config, "image_cross_attention": True})
+    left = unet.load_state_dict(base.state_dict(), strict=False)
+    if left.unexpected_keys or any(
+        not any(part in key for part in MAPPING_LAYERS) for key in left.missing_keys
+    ):
+        raise RecipeError(f"{start / 'unet'}: not a text-to-video UNet of this layout")
+    return ImageToVideo(unet, image_projection(stage, vision_width, base.config["context_dim"]))
 
-    def _image_tokens(self, batch: Batch, dropped: Tensor) -> Tensor:
-        """Tokens of each batch entry's first frame, or of mid grey where it is dropped."""
-        size = int(self.vision.config.image_size)  # type: ignore[arg-type]  # square here
-        pictures = torch.cat([render(scene, [batch.first_frame]) for scene in batch.scenes])
-        pixels = clip_pixels(pictures.float() / 255, size)
-        pixels = torch.where(dropped[:, None, None, None], unconditional_pixels(size), pixels)
-        with torch.no_grad():
-            features = self.vision(pixels).last_hidden_state
-        return self.model.projection(features)  # type: ignore[no-any-return]
+
+def image_projection(stage: ImageToVideoStage, vision_width: int, width: int) -> ImageProjection:
+    """A new projection net, from the vision tower's width to the UNet's.
+
+    Raises:
+        RecipeError: heads that are none.
+    """
+    heads = stage.projection_heads or stage.projection_dim // stage.projection_head_dim
+    if heads == 0:
+        raise RecipeError(
+            f"stage.projection_head_dim: {stage.projection_head_dim} is more than projection_dim"
+        )
+    projection: ImageProjection = ImageProjection(
+        dim=stage.projection_dim,
+        depth=stage.projection_depth,
+        dim_head=stage.projection_head_dim,
+        heads=heads,
+        num_queries=stage.num_queries,
+        embedding_dim=vision_width,
+        output_dim=width,
+    )
+    return projection

@@ -15,19 +15,21 @@ from torch import Tensor, nn
 
 from training import distributed
 from training.data.world import CANVAS, Scene, render, sample_scene
-from training.loop import ParameterGroup
 from training.recipe import Optimisation, VaeStage
+from training.task import ParameterGroup, Samples, Task
 
 TEST_SEED = 99
 TEST_PICTURES = 128
 
 
-class VaeTask:
+class VaeTask(Task):
     """Reconstruction: L1 + edges + L2 + a little KL."""
+
+    model: AutoencoderKL
 
     def __init__(self, stage: VaeStage, plan: Optimisation) -> None:
         self.stage = stage
-        self.batch_size = distributed.share_of(plan.batch_size)
+        self.batch_size = distributed.share_of(plan.batch_size, plan.accumulate)
         levels = len(stage.block_channels)
         self.model = AutoencoderKL(
             latent_channels=stage.latent_channels,
@@ -45,7 +47,7 @@ class VaeTask:
         return [ParameterGroup(list(self.model.parameters()))]
 
     def loss(self, rng: np.random.Generator, step: int) -> Tensor:
-        pictures = random_pictures(rng, self.batch_size)
+        pictures = random_pictures(rng, self.batch_size).to(self.device)
         posterior = self.model.encode(pictures).latent_dist
         decoded = self.model.decode(posterior.sample()).sample
         edges = sum(F.l1_loss(a, b) for a, b in zip(_edges(decoded), _edges(pictures), strict=True))
@@ -63,10 +65,25 @@ class VaeTask:
         mse = ((decoded - self._test) / 2).square().mean(dim=(1, 2, 3))
         return {"psnr_db": (-10 * mse.log10()).mean().item()}
 
+    def prepare(self, device: torch.device) -> None:
+        super().prepare(device)
+        self._test = self._test.to(device)
+
+    def samples(self, count: int) -> Samples | None:
+        pictures = self._test[:count]
+        latents = self.model.encode(pictures).latent_dist.mode()
+        decoded = self.model.decode(latents).sample.clamp(-1, 1)
+        pairs = torch.stack([pictures, decoded], dim=1)  # [N, 2, 3, H, W]
+        return Samples((pairs + 1) / 2, ["picture, and what is left of it"] * len(pictures))
+
+    def sample_size(self) -> str:
+        return f"a picture of {CANVAS}x{CANVAS}"
+
     def export(self, folder: Path) -> None:
         """Save with unit-variance, zero-mean latents: the affine map is folded into the weights."""
         scaled = AutoencoderKL.from_config(self.model.config)
         scaled.load_state_dict(self.model.state_dict())
+        scaled.to(self._test.device)
         with torch.no_grad():
             latents = scaled.eval().encode(self._test).latent_dist.mode()
         normalise_latents(scaled, latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3)))

@@ -10,8 +10,8 @@ from training.data.captions import (
     OTHER_MOTION_WORDS,
     SHAPE_WORDS,
 )
-from training.data.world import BACKGROUNDS, DIRECTIONS, MOTIONS
-from training.evaluation import draw_prompts
+from training.data.world import BACKGROUNDS, DIRECTIONS, MOTIONS, held_out
+from training.evaluation.prompts import draw_cases, draw_prompts
 
 
 def test_a_draw_is_repeatable_and_extends():
@@ -60,3 +60,20 @@ def test_moving_is_the_share_of_directions():
 def test_no_prompts_is_an_error():
     with pytest.raises(ValueError, match="n must be 1 or more, not 0"):
         draw_prompts(0, 0)
+
+
+@pytest.mark.parametrize("split", ["held-out", "train"])
+def test_a_split_is_asked_for_in_full(split):
+    cases = draw_cases(60, 5, split=split)
+    for case in cases:
+        assert held_out(case.scene) == (split == "held-out")
+        facts = case.scene.colour, case.scene.background, case.scene.shape, case.scene.motion
+        asked = case.prompt
+        # What a prompt leaves open is no combination that training could have missed.
+        assert (asked.colour, asked.background, asked.shape, asked.motion) == facts
+    assert {case.prompt.motion for case in cases} == set(MOTIONS)
+
+
+def test_prompts_are_those_of_the_cases():
+    cases = draw_cases(10, 4, split="held-out")
+    assert draw_prompts(10, 4, split="held-out") == tuple(case.prompt for case in cases)

@@ -1,0 +1,172 @@
+"""The report for people: one HTML file that needs nothing but a browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from training.evaluation.bars import FIRST_FRAME_PSNR, PROMPTS, Bar, bars
+from training.evaluation.chart import draw_curve
+from training.evaluation.estimates import Rate, Spread
+from training.evaluation.flow import flow_is_available
+from training.evaluation.records import ASPECTS, ClipRecord
+from training.evaluation.report import VALUES, Report
+
+CLIPS = 48
+"""Most clips that a page shows."""
+
+RATES: Mapping[str, str] = {
+    "colour": "colour as asked",
+    "background": "background as asked",
+    "shape": "shape as asked",
+    "motion": "motion as asked",
+    "direction": "direction, where one is asked",
+    "obeyed": "everything as asked, and steady",
+    "found": "one object found",
+    "steady": "steady: no jitter, flicker or pulsing",
+    "steady_colour": "colour of the object changes by less than 10 %",
+    "steady_size": "its size changes by less than 10 %, where it should not",
+}
+FIGURES: Mapping[str, tuple[str, str, float]] = {  # name: (title, unit, factor)
+    "colour_change": ("change of the object's colour", "%", 100),
+    "size_change": ("change of its size (area), where it should not", "%", 100),
+    "flicker": ("flicker of the background", "levels of 255", 1),
+    "flow": ("mean flow (Farneback)", "px a frame", 1),
+    "warped_difference": ("difference after undoing that flow", "levels of 255", 1),
+    "sharpness": ("sharpness (variance of the Laplacian)", "", 1),
+    "colourfulness": ("colourfulness (Hasler and Suesstrunk)", "", 1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownClip:
+    """A clip of the grid: animation and first frame as data URIs, and a line for each aspect."""
+
+    record: ClipRecord
+    moving: str
+    still: str
+    aspects: tuple[tuple[str, str, str, bool | None], ...]  # aspect, asked, seen, agrees
+
+
+def to_html(report: Report, *, clips: int = CLIPS) -> str:
+    """Write a report as HTML.
+
+    The page shows at most ``clips`` of the clips that have frames: those that fail first, and
+    among them in the order of the prompts. It loads nothing, runs nothing, and holds every figure
+    of the JSON's totals.
+    """
+    environment = Environment(
+        loader=PackageLoader("training.evaluation", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=_percent, interval=_percent_interval, number=_number, bar_value=_bar_value
+    )
+    return environment.get_template("report.html.j2").render(_context(report, clips))
+
+
+def _context(report: Report, limit: int) -> dict[str, Any]:
+    held = bars(report)
+    curve = report.curve
+    shown = _shown(report, limit)
+    return {
+        "settings": report.settings,
+        "bars": held,
+        "bars_passed": sum(bar.passed is True for bar in held),
+        "prompts_for_bars": PROMPTS,
+        "rates": [(RATES[name], rate) for name, rate in report.rates.items()],
+        "confusions": [report.confusion(aspect) for aspect in VALUES],
+        "figures": _figure_rows(report),
+        "flow_is_missing": not flow_is_available(),
+        "jerk": report.median_jerk,
+        "misfit": report.misfit.scaled(100) if report.misfit else None,
+        "psnr": report.first_frame_psnr,
+        "psnr_reached": Rate.of(
+            None if clip.first_frame_psnr is None else clip.first_frame_psnr >= FIRST_FRAME_PSNR
+            for clip in report.clips
+        ),
+        "curve": curve,
+        "chart": draw_curve(curve) if curve else None,
+        "judge_checks": report.judge_checks,
+        "shown": shown,
+        "clips_in_all": len(report.clips),
+        "failures": sum(not clip.obeys for clip in report.clips),
+    }
+
+
+def _figure_rows(report: Report) -> list[tuple[str, str, Spread | None, float | None]]:
+    """Title, unit, spread and drawn clips' median, in the unit of the row."""
+    rows = []
+    for name, spread in report.spreads.items():
+        title, unit, factor = FIGURES[name]
+        drawn = report.reference.get(name)
+        ours = spread.scaled(factor) if spread else None
+        rows.append((title, unit, ours, None if drawn is None else factor * drawn))
+    return rows
+
+
+def _shown(report: Report, limit: int) -> list[ShownClip]:
+    with_frames = [clip for clip in report.clips if clip.frames is not None]
+    chosen = sorted(with_frames, key=lambda clip: clip.obeys)[:limit]
+    return [_shown_clip(clip, clip.frames) for clip in chosen if clip.frames is not None]
+
+
+def _shown_clip(record: ClipRecord, frames: npt.NDArray[np.uint8]) -> ShownClip:
+    aspects = tuple(
+        (
+            aspect,
+            getattr(record.prompt, aspect) or "",
+            getattr(record.verdict, aspect) or "none",
+            record.agrees(aspect),
+        )
+        for aspect in ASPECTS
+        if aspect != "direction"
+    )
+    return ShownClip(record, _webp(frames, record.fps or 8), _webp(frames[:1], 1), aspects)
+
+
+def _webp(frames: npt.NDArray[np.uint8], fps: int) -> str:
+    """Frames ``[F, 3, H, W]`` as a data URI; more than one make an endless animation."""
+    pictures = [Image.fromarray(np.ascontiguousarray(f.transpose(1, 2, 0))) for f in frames]
+    buffer = io.BytesIO()
+    pictures[0].save(
+        buffer, "WEBP", save_all=len(pictures) > 1, append_images=pictures[1:],
+        duration=round(1000 / fps), loop=0, quality=88, method=4,
+    )  # fmt: skip
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _percent_interval(interval: tuple[float, float]) -> str:
+    return f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _bar_value(bar: Bar, which: str) -> str:
+    """The ``value``, ``interval`` or ``limit`` of a bar, in its unit."""
+    if which == "limit":
+        limit = f"{100 * bar.limit:g} %" if bar.unit == "share" else f"{bar.limit:g} {bar.unit}"
+        return f"{'at least' if bar.at_least else 'below'} {limit}"
+    if bar.value is None or bar.interval is None:
+        return "–"
+    if bar.unit == "share":
+        return _percent(bar.value) if which == "value" else _percent_interval(bar.interval)
+    low, high = bar.interval
+    return f"{bar.value:.1f} {bar.unit}" if which == "value" else f"{low:.1f}–{high:.1f} {bar.unit}"
