@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -143,31 +142,6 @@ def test_export_keeps_the_model_card_and_replaces_the_rest(workshop: Workshop) -
     workshop.export("video")
     assert (folder / "README.md").read_text() == "my words"
     assert not (folder / "stale.txt").exists()
-
-
-@pytest.mark.parametrize("name", ["video", "animate"])
-def test_evaluate_writes_a_report(
-    workshop: Workshop, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = workshop.export(name)
-    output = workshop.folder / "report"
-    arguments = ["evaluate", str(folder), "--prompts", "2", "--steps", "1", "--output", str(output)]
-    assert main(arguments) == 0
-    report = json.loads((output / "report.json").read_text())
-    assert report["rates"]["found"]["total"] == 2
-    assert (output / "contact-sheet.png").read_bytes().startswith(b"\x89PNG")
-    summary = capsys.readouterr().out
-    assert "colour" in summary
-    assert ("dB (first frame, mean)" in summary) == (name == "animate")
-
-
-@pytest.mark.parametrize("arguments", [["nonesuch"], ["demo-i2v-that-is-not-there"]])
-def test_evaluate_refuses_an_unknown_model(
-    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["evaluate", *arguments, "--output", str(tmp_path / "r")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert not (tmp_path / "r").exists()
 
 
 def test_export_of_a_run_that_is_not_there(
