@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -125,11 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for width, height in options.size:
         command = [sys.executable, "-m", "benchmarks.unet", *_child_arguments(options)]
         command += ["--size", f"{width}x{height}", "--inside"]
-        # Freed blocks go back to the system at once, so that the peak is what was in use.
-        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1048576"}
-        child = subprocess.run(
-            command, stdout=subprocess.PIPE, check=True, text=True, env=environment
-        )
+        child = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
         row = json.loads(child.stdout)
         if not rows:
             print(

@@ -16,6 +16,10 @@ _TOKENS_AT_ONCE_CPU = 2048
 _TOKENS_AT_ONCE = 2**15
 
 
+def _tokens_at_once(device: torch.device) -> int:
+    return _TOKENS_AT_ONCE_CPU if device.type == "cpu" else _TOKENS_AT_ONCE
+
+
 class FeedForward(nn.Module):
     """GEGLU feed-forward: value times the exact GELU of a gate.
 
@@ -31,8 +35,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., C] -> [..., C]``"""
-        tokens_at_once = _TOKENS_AT_ONCE_CPU if x.device.type == "cpu" else _TOKENS_AT_ONCE
-        parts = x.flatten(0, -2).split(tokens_at_once)
+        parts = x.flatten(0, -2).split(_tokens_at_once(x.device))
         return torch.cat([self._gated(part) for part in parts]).view(x.shape)
 
     def _gated(self, tokens: Tensor) -> Tensor:
@@ -148,10 +151,17 @@ class TemporalTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x [B, F, H, W, C]``"""
-        batch, _, height, width, _ = x.shape
+        batch, frames, height, width, _ = x.shape
         h = norm_clip(self.norm, x).flatten(2, 3).transpose(1, 2)  # [B, L, F, C]
-        h = self.proj_in(h.flatten(0, 1))  # [B*L, F, C]
+        # Positions do not meet here, so they too go through in parts.
+        parts = h.flatten(0, 1).split(max(1, _tokens_at_once(x.device) // frames))
+        h = torch.cat([self._over_time(part) for part in parts])
+        h = h.unflatten(0, (batch, height, width))  # [B, H, W, F, C]
+        return x + h.movedim(3, 1)  # type: ignore[no-any-return]
+
+    def _over_time(self, positions: Tensor) -> Tensor:
+        """``[N, F, C] -> [N, F, C]``"""
+        h = self.proj_in(positions)
         for block in self.blocks:
             h = block(h)
-        h = self.proj_out(h).unflatten(0, (batch, height, width))  # [B, H, W, F, C]
-        return x + h.movedim(3, 1)  # type: ignore[no-any-return]
+        return self.proj_out(h)  # type: ignore[no-any-return]

@@ -67,7 +67,7 @@ def test_what_is_wrong_is_named(change: dict[str, Any], key: str, words: str) ->
 
 def test_bot_toml_documents_the_table() -> None:
     lines = BOT_TOML.splitlines()
-    start = lines.index("# [models.loras.demo-spin]")
+    start = lines.index("# [models.loras.demo-drift]")
     for name, field in LoraSettings.model_fields.items():
         place = next(i for i in range(start, len(lines)) if lines[i].startswith(f"# {name} = "))
         assert lines[place - 1] == f"# Allowed: {allowed_words(field)}"

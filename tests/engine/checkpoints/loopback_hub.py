@@ -185,9 +185,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._write(rest[half:], transfer)
 
     def _write(self, content: bytes, transfer: Transfer) -> None:
+        transfer.sent += len(content)  # before: the client may have it all and look here at once
         try:
             self.wfile.write(content)
             self.wfile.flush()
-            transfer.sent += len(content)
         except OSError:  # the client has gone, which some tests want
+            transfer.sent -= len(content)
             self.close_connection = True

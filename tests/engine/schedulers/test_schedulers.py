@@ -130,7 +130,7 @@ def test_without_rescale_a_solver_is_that_of_diffusers(name: str) -> None:
     torch.testing.assert_close(x, y, rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "log-snr"])
 @hypothesis_settings(max_examples=20, deadline=None)
 @given(steps=st.integers(2, 120), eta=st.sampled_from([0.0, 0.4, 1.0]))
 def test_ddim_stays_on_the_path_with_any_number_of_steps(
@@ -317,13 +317,50 @@ def test_a_timestep_outside_the_run_is_refused(name: str) -> None:
 @given(steps=st.one_of(st.integers(1, 998), st.sampled_from([61, 103, 121])))
 def test_timesteps_descend_within_the_schedule(name: str, steps: int) -> None:
     """61 and others make diffusers append a timestep of -1 when spacing is trailing."""
-    for spacing in ("leading", "trailing"):
+    for spacing in ("leading", "trailing", "log-snr"):
         scheduler = make_scheduler(name, timestep_spacing=spacing)
         scheduler.set_timesteps(steps)
         timesteps = scheduler.timesteps.tolist()
         assert len(timesteps) == steps
         assert timesteps == sorted(set(timesteps), reverse=True)
         assert 0 <= timesteps[-1] <= timesteps[0] <= 999
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("name", ["dpm++2m", "dpm++sde", "unipc", "euler", "ddim"])
+def test_even_steps_of_the_log_snr_cover_the_schedule(name: str, process: str) -> None:
+    scheduler = make_scheduler(name, timestep_spacing="log-snr", **PROCESSES[process])
+    x0 = noise(1)
+    torch.testing.assert_close(sample(scheduler, noise(2), x0, 12), x0, rtol=0, atol=1e-3)
+    timesteps = scheduler.timesteps
+    assert (timesteps[0], timesteps[-1]) == (999, 0)
+    alphas = scheduler.schedule.alphas_cumprod_vp[timesteps].clamp(min=2**-24)
+    widths = (alphas / (1 - alphas)).log().diff()
+    assert float(widths.min()) > 0.6 * float(widths.max())
+    before = scheduler.timesteps.tolist()
+    scheduler.set_timesteps(1000)
+    assert scheduler.timesteps.tolist() == list(range(999, -1, -1))
+    scheduler.set_timesteps(12)
+    assert scheduler.timesteps.tolist() == before
+
+
+def test_log_snr_steps_of_a_second_order_solver_are_those_of_diffusers() -> None:
+    ours = make_scheduler("dpm++2m", timestep_spacing="log-snr")
+    theirs = DPMSolverMultistepScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        use_lu_lambdas=True,
+        timestep_spacing="trailing",
+    )
+    ours.set_timesteps(12)
+    theirs.set_timesteps(12)
+    assert ours.timesteps.tolist() == pytest.approx(theirs.timesteps.tolist(), abs=1)
+    x = y = noise(4)
+    for t, their_t in zip(ours.timesteps.tolist(), theirs.timesteps, strict=True):
+        x = ours.step(torch.sin(x), t, x).prev_sample
+        y = theirs.step(torch.sin(y), their_t, y).prev_sample
+    torch.testing.assert_close(x, y, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("name", ["dpm++2m", "unipc", "euler", "ddim"])

@@ -12,9 +12,14 @@ from engine.serving import FailureReason
 from engine.serving.encode import EncodeError, EncoderMissingError
 from engine.serving.failures import DiskFullError, NonFiniteError, failure_of
 from engine.serving.models import PipelineCache
+from engine.serving.options import ModelOptions
 from engine.serving.preview import COST_SHARE, PreviewMaker
 
 CPU_ALLOCATOR = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
+
+
+def plainly(name: str) -> ModelOptions:
+    return ModelOptions()
 
 
 @pytest.mark.parametrize(
@@ -54,7 +59,7 @@ def test_memory_that_cannot_be_had_is_recognised() -> None:
 
 
 def test_loaded_models_are_kept(tiny_t2v: Path) -> None:
-    models, card = PipelineCache("cpu", "auto"), Catalog({"a": tiny_t2v}).get("a")
+    models, card = PipelineCache("cpu", plainly), Catalog({"a": tiny_t2v}).get("a")
     assert models.get(card) is models.get(card)
 
 
@@ -62,7 +67,7 @@ def test_other_models_make_room_when_memory_runs_out(
     tiny_t2v: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog = Catalog({"a": tiny_t2v, "b": tiny_t2v})
-    models = PipelineCache("cpu", "float32")
+    models = PipelineCache("cpu", plainly)
     first = models.get(catalog.get("a"))
     attempts = 0
 
