@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ from engine.checkpoints import Catalog, load_original, load_pipeline
 from engine.checkpoints.load import Pipeline
 from engine.pipelines import decode_latents
 from engine.schedulers import clip_noise, scheduler_from_config
+from engine.schedulers.solvers import Spacing
 from training.evaluation.prompts import draw_prompts
 
 SOLVERS: Final = ("ddim", "dpm++2m", "unipc", "euler", "lcm")
@@ -231,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--solvers", nargs="+", default=SOLVERS, choices=SOLVERS)
     parser.add_argument("--steps", nargs="+", type=int, default=(10, 20, 50))
     parser.add_argument("--reference-steps", type=int, default=200)
-    parser.add_argument("--spacing", choices=("leading", "trailing"), help="default: the model's")
+    parser.add_argument("--spacing", choices=get_args(Spacing), help="default: the model's")
     parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
     parser.add_argument("--output", type=Path, help="JSON file")
     return parser

@@ -9,20 +9,6 @@ from math import sqrt
 from torch import Tensor
 
 
-def even_timesteps(total: int, steps: int, *, trailing: bool) -> list[int]:
-    """Timesteps as even as whole numbers allow, noisiest first.
-
-    Args:
-        total: timesteps of the schedule.
-        steps: how many are wanted.
-        trailing: begin at the very last timestep; else end at timestep 1, which with ``steps``
-            that divide ``total`` gives the timesteps of the public VideoCrafter code.
-    """
-    if trailing:
-        return [round(total * left / steps) - 1 for left in range(steps, 0, -1)]
-    return [total * index // steps + 1 for index in reversed(range(steps))]
-
-
 def ddim_step(
     original: Tensor,
     direction: Tensor,

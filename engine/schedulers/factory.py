@@ -40,8 +40,8 @@ def make_scheduler(
         trained_betas: explicit betas instead, each in (0, 1].
         rescale_steps: timesteps over which the rescale falls, at least 2.
         prediction_type: "epsilon" or "v_prediction", see `NoiseScheduleConfig`.
-        timestep_spacing: "leading", "trailing" or None, see `SolverScheduler`; not with
-            "ddim-original".
+        timestep_spacing: "leading", "trailing", "log-snr" or None, see `SolverScheduler`; not with
+            "ddim-original" and "lcm".
         rescale_betas_zero_snr: make the last timestep pure noise; with v-prediction only.
 
     Raises:

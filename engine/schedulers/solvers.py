@@ -21,12 +21,13 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 from torch import Tensor
 
 from engine.schedulers.base import SchedulerStep, VideoScheduler, check_eta
-from engine.schedulers.ddim import ddim_step, even_timesteps
+from engine.schedulers.ddim import ddim_step
 from engine.schedulers.noise import Generators, step_noise
 from engine.schedulers.noise_schedule import NoiseScheduleConfig, PredictionType
+from engine.schedulers.spacing import even_timesteps, log_snr_timesteps
 
 SolverName = Literal["ddim", "dpm++2m", "dpm++sde", "unipc", "euler", "lcm"]
-Spacing = Literal["leading", "trailing"]
+Spacing = Literal["leading", "trailing", "log-snr"]
 
 # Number of steps of the schedule a latent consistency model is distilled on (arXiv 2310.04378).
 _LCM_ORIGIN_STEPS = 50
@@ -80,9 +81,11 @@ class SolverScheduler(VideoScheduler):
         timestep_spacing: "leading" begins below the last timestep and counts 1, 1 + c, …, ending
             at ``abar_0`` with ddim, as the original does; where ``c`` is no whole number, ddim
             spreads the timesteps evenly, and the others may begin far below the last one.
-            "trailing" begins at the very last timestep and ends at the clean latent. None:
-            "trailing" if that timestep is pure noise, which a run must not skip, else what suits
-            the solver. Not for lcm, which has its own.
+            "trailing" begins at the very last timestep and ends at the clean latent. "log-snr" does
+            so, too, in even steps of the signal-to-noise ratio's logarithm: many at the ends, which
+            a schedule needs that begins with pure noise. None: "trailing" if the last timestep is
+            pure noise, which a run must not skip, else what suits the solver. Not for lcm, which
+            has its own.
 
     The other arguments are those of `NoiseScheduleConfig`.
 
@@ -137,14 +140,7 @@ class SolverScheduler(VideoScheduler):
         """Begin a run of exactly that many steps."""
         most = _LCM_ORIGIN_STEPS if self._solver.build is LCMScheduler else len(self)
         self._check_steps(num_inference_steps, most)
-        if self._inner is None:
-            timesteps = even_timesteps(
-                len(self), num_inference_steps, trailing=self._spacing == "trailing"
-            )
-        else:
-            self._inner.set_timesteps(num_inference_steps)
-            _drop_rounding_step(self._inner, num_inference_steps)
-            timesteps = [int(t) for t in self._inner.timesteps]
+        timesteps = self._place(num_inference_steps)
         descending = all(a > b for a, b in pairwise(timesteps))
         if not descending or timesteps[0] >= len(self) or len(timesteps) != num_inference_steps:
             raise ValueError(
@@ -152,6 +148,20 @@ class SolverScheduler(VideoScheduler):
                 f"{len(self)} timesteps with this solver and spacing; ask for fewer"
             )
         self._begin(timesteps, device)
+
+    def _place(self, steps: int) -> list[int]:
+        """The timesteps of a run; tells them to the solver of diffusers."""
+        if self._inner is not None:
+            self._inner.set_timesteps(steps)
+            _drop_rounding_step(self._inner, steps)
+        if self._spacing == "log-snr":
+            timesteps = log_snr_timesteps(self.schedule.alphas_cumprod_vp, steps)
+            if self._inner is not None:
+                _move(self._inner, timesteps)
+            return timesteps
+        if self._inner is None:
+            return even_timesteps(len(self), steps, trailing=self._spacing == "trailing")
+        return [int(t) for t in self._inner.timesteps]
 
     def is_stochastic(self, eta: float) -> bool:
         """Whether the solver draws noise; only ddim takes an ``eta`` above 0."""
@@ -197,7 +207,7 @@ class SolverScheduler(VideoScheduler):
         alphas = self.schedule.alphas_cumprod_vp
         if position + 1 < len(self.timesteps):
             return float(alphas[int(self.timesteps[position + 1])])
-        return 1.0 if self._spacing == "trailing" else float(alphas[0])
+        return float(alphas[0]) if self._spacing == "leading" else 1.0
 
     def _solve(
         self, model_output: Tensor, position: int, normed: Tensor, noise: Tensor | None
@@ -250,8 +260,9 @@ class SolverScheduler(VideoScheduler):
         assert self._solver.build is not None
         options: dict[str, Any] = dict(self._solver.options)
         if self._spacing is not None:
-            options["timestep_spacing"] = self._spacing
-            options["steps_offset"] = 1 if self._spacing == "leading" else 0
+            leading = self._spacing == "leading"
+            options["timestep_spacing"] = "leading" if leading else "trailing"
+            options["steps_offset"] = 1 if leading else 0
         return self._solver.build(
             num_train_timesteps=config.num_train_timesteps,
             trained_betas=self.schedule.betas_vp.tolist(),
@@ -268,3 +279,11 @@ def _drop_rounding_step(inner: Any, num_inference_steps: int) -> None:
         inner.num_inference_steps = num_inference_steps
         if hasattr(inner, "sigmas"):
             inner.sigmas = torch.cat([inner.sigmas[:-2], inner.sigmas[-1:]])
+
+
+def _move(inner: Any, timesteps: Sequence[int]) -> None:
+    """Give a solver of diffusers, which has begun a run, other timesteps of the same number."""
+    alphas = inner.alphas_cumprod[list(timesteps)].double()
+    sigmas = ((1 - alphas) / alphas).sqrt()
+    inner.timesteps = torch.tensor(timesteps, dtype=inner.timesteps.dtype)
+    inner.sigmas = torch.cat([sigmas, sigmas.new_zeros(1)]).to(inner.sigmas.dtype)

@@ -52,7 +52,7 @@ def folder_facts(
         default_fps=preset.default_fps if preset else _FPS[0],
         playback_fps=_PLAYBACK_FPS,
         # The published scripts take 50 steps of their own DDIM with full noise. Second-order
-        # DPM-Solver++ on the same schedule is as near to the converged clip in half of them
+        # DPM-Solver++ on the same schedule comes nearer to the converged clip in half of them
         # (benchmarks/README.md) and can run any number of steps. The published sampling stays one
         # word away: "ddim-original" is served with the eta of those scripts.
         default_steps=25,
