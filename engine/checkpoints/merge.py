@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from engine.checkpoints.catalog import ModelCard
-from engine.checkpoints.disk import check_space
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.facts import FACTS_FILE, AddedLora, MadeFrom, read_facts
 from engine.checkpoints.fuse import fuse_loras
 from engine.checkpoints.load import load_unet
 from engine.checkpoints.lora import LoraSource, lora_file, read_lora
-from engine.checkpoints.original.errors import OutputFolderError
+from engine.checkpoints.new_folder import new_folder, refuse_used
 from engine.checkpoints.weights import WeightInspector
 
 _NUMBERS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -45,7 +42,7 @@ def merge_loras(card: ModelCard, loras: Sequence[LoraSource], output: Path) -> P
             written.
     """
     target = Path(os.path.abspath(output))
-    _refuse_used(target)
+    refuse_used(target)
     if not card.ready:
         raise ModelLoadError(f"The model {card.name} is not ready: {card.problem}")
     if card.loras or not loras:
@@ -76,7 +73,7 @@ def merge_loras(card: ModelCard, loras: Sequence[LoraSource], output: Path) -> P
     }
     merged = facts.model_validate(facts.model_dump() | changed)
     size = sum(file.stat().st_size for file in card.path.rglob("*") if file.is_file())
-    with _appearing(target, size) as folder:
+    with new_folder(target, size) as folder:
         # The base model's README tells of the base model.
         shutil.copytree(
             card.path, folder, ignore=_all_but_unet_and_readme(card.path), dirs_exist_ok=True
@@ -110,30 +107,3 @@ def _all_but_unet_and_readme(top: Path) -> Callable[[str, list[str]], set[str]]:
         return {"unet", "README.md", FACTS_FILE} & set(names) if Path(folder) == top else set()
 
     return ignored
-
-
-def _refuse_used(target: Path) -> None:
-    if target.is_dir():
-        if any(target.iterdir()):
-            raise OutputFolderError(f"The folder {target} exists and is not empty.")
-    elif target.exists() or target.is_symlink():
-        raise OutputFolderError(f"{target} exists and is no folder.")
-
-
-@contextmanager
-def _appearing(target: Path, needed: int) -> Iterator[Path]:
-    """A hidden folder beside the target, which takes its place unless the block fails."""
-    hidden = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        check_space({target.parent: needed})
-        hidden.mkdir()
-        yield hidden
-        if target.is_dir():
-            target.rmdir()  # an empty one; not everywhere can a folder be renamed onto another
-        hidden.rename(target)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ModelLoadError(f"{target} cannot be written: {reason}.") from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)

@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from engine.checkpoints.facts import FACTS_FILE, Origin
-from engine.checkpoints.original.errors import OriginalCheckpointError, OutputFolderError
+from engine.checkpoints.new_folder import new_folder, refuse_used
+from engine.checkpoints.original.errors import OriginalCheckpointError
 from engine.checkpoints.original.facts import folder_facts
 from engine.checkpoints.original.files import checkpoint_opener
 from engine.checkpoints.original.load import assemble
@@ -70,7 +67,7 @@ def convert_original(
         OriginalCheckpointError: as `load_original`, or the folder cannot be written.
     """
     target = Path(os.path.abspath(output))
-    _refuse_used(target)
+    refuse_used(target)
     plan = make_plan(parse_config(config))
     checkpoint = checkpoint_opener(Path(source))
 
@@ -94,7 +91,7 @@ def convert_original(
         size_divisor=pipeline.size_divisor,
         origin=origin,
     )
-    with _appearing(target, total + _SPARE_BYTES) as folder:
+    with new_folder(target, total + _SPARE_BYTES, fault=OriginalCheckpointError) as folder:
         done = 0
         for name, component in plan.components.items():
             shards = _shards(parts[name], shard_bytes)
@@ -110,37 +107,6 @@ def convert_original(
         text = facts.model_dump_json(indent=2, exclude_none=True)
         (folder / FACTS_FILE).write_text(text + "\n", encoding="utf-8")
     return target
-
-
-def _refuse_used(target: Path) -> None:
-    if target.is_dir():
-        if any(target.iterdir()):
-            raise OutputFolderError(f"The folder {target} exists and is not empty.")
-    elif target.exists() or target.is_symlink():
-        raise OutputFolderError(f"{target} exists and is no folder.")
-
-
-@contextmanager
-def _appearing(target: Path, needed: int) -> Iterator[Path]:
-    """A hidden folder beside the target, which takes its place unless the block fails."""
-    hidden = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(target.parent).free
-        if free < needed:
-            raise OriginalCheckpointError(
-                f"{target} needs {needed / 1e9:.1f} GB, of which {free / 1e9:.1f} GB are free."
-            )
-        hidden.mkdir()
-        yield hidden
-        if target.is_dir():
-            target.rmdir()  # an empty one; not everywhere can a folder be renamed onto another
-        hidden.rename(target)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OriginalCheckpointError(f"{target} cannot be written: {reason}.") from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _write_component(

@@ -1,0 +1,60 @@
+"""Model folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from engine.checkpoints.disk import gigabytes
+from engine.checkpoints.errors import ModelLoadError
+from engine.checkpoints.original.errors import OutputFolderError
+
+
+def refuse_used(target: Path) -> None:
+    """Refuse to write where something is.
+
+    Raises:
+        OutputFolderError: the target exists and is not an empty folder.
+    """
+    if target.is_dir():
+        if any(target.iterdir()):
+            raise OutputFolderError(f"The folder {target} exists and is not empty.")
+    elif target.exists() or target.is_symlink():
+        raise OutputFolderError(f"{target} exists and is no folder.")
+
+
+@contextmanager
+def new_folder(
+    target: Path, needed: int, *, fault: type[ModelLoadError] = ModelLoadError
+) -> Iterator[Path]:
+    """A hidden folder beside the target, which takes its place unless the block fails.
+
+    Args:
+        target: does not exist, or is an empty folder.
+        needed: bytes that will be written; they must be free.
+        fault: what is raised.
+
+    Raises:
+        ModelLoadError: there is too little space, or something cannot be written.
+    """
+    hidden = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(target.parent).free
+        if free < needed:
+            raise fault(f"{target} needs {gigabytes(needed)}, of which {gigabytes(free)} are free.")
+        hidden.mkdir()
+        yield hidden
+        if target.is_dir():
+            target.rmdir()  # an empty one; not everywhere can a folder be renamed onto another
+        hidden.rename(target)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise fault(f"{target} cannot be written: {reason}.") from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
