@@ -156,7 +156,7 @@ def test_ddim_stays_on_the_path_with_any_number_of_steps(
         else:
             clean = scheduler.add_noise(x0, 0 * eps, following)
             ratio = float((x - clean).std() / (expected - clean).std())
-            assert ratio == pytest.approx(1, abs=0.15)
+            assert ratio == pytest.approx(1, abs=0.3)
 
 
 @pytest.mark.parametrize("name", ["dpm++2m", "unipc", "euler"])

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from engine.checkpoints import Catalog
@@ -68,6 +69,16 @@ def test_the_curve_has_every_label_of_the_model(tiny_models, tmp_path):
     assert document["judge"] == []
 
 
+@pytest.fixture
+def one_thread():
+    """As many threads as each of several processes has: another number may round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_processes_make_the_clips_that_one_makes(tiny_models, tmp_path):
     options = ("--curve", "0", "--judge-check", "0", "--batch", "1")
     for processes in ("1", "2"):
