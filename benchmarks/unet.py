@@ -18,12 +18,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.hardware import device_name, matmul_peak, peak_memory_bytes, synchronise
+from benchmarks.hardware import device_name, peak_memory_bytes
 from engine.checkpoints.original.presets import PRESETS
 from engine.models import VideoUNet
 from engine.models.original import unet_config_from_original
+from training.counting import forward_operations
+from training.hardware import matmul_peak, wait_for
 
 LATENT_FACTOR = 8
 TEXT_TOKENS = 77
@@ -65,10 +66,8 @@ def count_flops(preset: str, frames: int, latent: tuple[int, int]) -> int:
     meta = torch.device("meta")
     with meta:
         unet = VideoUNet(**unet_config_from_original(PRESETS[preset].config.unet_config)).eval()
-    unet.use_attention("math")  # the counter sees into this one on every device
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        unet(**inputs(unet, frames, latent, meta, torch.float32))
-    return int(counter.get_total_flops())
+    clip = inputs(unet, frames, latent, meta, torch.float32)
+    return forward_operations(lambda _: unet(**clip).sample)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -79,7 +78,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     width, height = options.size[0]
     latent = (height // LATENT_FACTOR, width // LATENT_FACTOR)
     flops = count_flops(options.preset, options.frames, latent)
-    peak = matmul_peak(device, dtype)
+    side = 8192 if device.type == "cuda" else 2048
+    peak = matmul_peak(device, dtype, side=side, seconds=2.0)
     unet = random_unet(options.preset, device, dtype)
     unet.use_attention(options.attention)
     forward: Any = torch.compile(unet, mode=options.compile) if options.compile else unet
@@ -87,13 +87,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     durations = []
     with torch.inference_mode():
         for _ in range(options.repeats + 1):
-            synchronise(device)
+            wait_for(device)
             start = time.perf_counter()
             forward(**arguments)
-            synchronise(device)
+            wait_for(device)
             durations.append(time.perf_counter() - start)
     seconds = min(durations[1:]) if options.repeats else durations[0]
-    peak = max(peak, matmul_peak(device, dtype))
+    peak = max(peak, matmul_peak(device, dtype, side=side, seconds=2.0))
     return {
         "preset": options.preset,
         "size": f"{width}x{height}",

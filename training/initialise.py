@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from engine.models import VideoUNet
 from engine.models.layers import Downsample, Upsample
+from engine.models.original import transformer_modules
 from training.hub import fetch_folder, is_hub_name
 from training.recipe import RecipeError
 
@@ -35,14 +36,6 @@ _RESIDUAL: Final = {
     "conv_2": "conv2",
     "shortcut": "conv_shortcut",
 }
-_BLOCK: Final = {
-    "norm_1": "norm1",
-    "norm_2": "norm2",
-    "norm_3": "norm3",
-    "feed_forward.proj_in": "ff.net.0.proj",
-    "feed_forward.proj_out": "ff.net.2",
-}
-_ATTENTION: Final = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
 
 _ONLY: Final[Mapping[str, tuple[Any, ...]]] = {
     "act_fn": ("silu",),
@@ -175,7 +168,7 @@ def _modules(unet: VideoUNet) -> Iterator[tuple[str, str]]:
     yield "conv_in", "conv_in"
     yield from _level_modules(unet, unet.down, "down")
     yield from _residual_modules("mid_in.residual", "mid_block.resnets.0")
-    yield from _transformer_modules(unet, "mid_in.spatial", "mid_block.attentions.0")
+    yield from transformer_modules(unet, "mid_in.spatial", "mid_block.attentions.0")
     yield from _residual_modules("mid_out", "mid_block.resnets.1")
     yield from _level_modules(unet, unet.up, "up")
     yield "norm_out", "conv_norm_out"
@@ -192,25 +185,13 @@ def _level_modules(unet: VideoUNet, blocks: nn.ModuleList, way: str) -> Iterator
             level, place = level + 1, 0
         else:
             yield from _residual_modules(f"{ours}.residual", f"{theirs}.resnets.{place}")
-            yield from _transformer_modules(unet, f"{ours}.spatial", f"{theirs}.attentions.{place}")
+            yield from transformer_modules(unet, f"{ours}.spatial", f"{theirs}.attentions.{place}")
             place += 1
 
 
 def _residual_modules(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
     for part, their_part in _RESIDUAL.items():
         yield f"{ours}.{part}", f"{theirs}.{their_part}"
-
-
-def _transformer_modules(unet: VideoUNet, ours: str, theirs: str) -> Iterator[tuple[str, str]]:
-    for part in ("norm", "proj_in", "proj_out"):
-        yield f"{ours}.{part}", f"{theirs}.{part}"
-    for number in range(unet.config["transformer_depth"]):
-        block, their_block = f"{ours}.blocks.{number}", f"{theirs}.transformer_blocks.{number}"
-        for part, their_part in _BLOCK.items():
-            yield f"{block}.{part}", f"{their_block}.{their_part}"
-        for layer in ("1", "2"):
-            for part, their_part in _ATTENTION.items():
-                yield f"{block}.attn_{layer}.{part}", f"{their_block}.attn{layer}.{their_part}"
 
 
 def _different_options(unet: VideoUNet, config: Mapping[str, Any]) -> Iterator[str]:

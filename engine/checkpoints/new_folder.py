@@ -10,8 +10,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from engine.checkpoints.disk import gigabytes
-from engine.checkpoints.errors import ModelLoadError
+from engine.checkpoints.disk import check_space
+from engine.checkpoints.errors import DiskSpaceError, ModelLoadError
 from engine.checkpoints.original.errors import OutputFolderError
 
 
@@ -45,14 +45,14 @@ def new_folder(
     hidden = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(target.parent).free
-        if free < needed:
-            raise fault(f"{target} needs {gigabytes(needed)}, of which {gigabytes(free)} are free.")
+        check_space({target.parent: needed})
         hidden.mkdir()
         yield hidden
         if target.is_dir():
             target.rmdir()  # an empty one; not everywhere can a folder be renamed onto another
         hidden.rename(target)
+    except DiskSpaceError as error:
+        raise fault(f"{target} cannot be written: {error}") from error
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise fault(f"{target} cannot be written: {reason}.") from error

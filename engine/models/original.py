@@ -178,7 +178,7 @@ def _unet_modules(unet: VideoUNet) -> Iterator[tuple[str, str]]:
         for ours, theirs in _SCALAR_EMBEDDING.items():
             yield f"{embedding}.{ours}", f"{original}.{theirs}"
     yield "conv_in", "input_blocks.0.0"
-    yield from _transformer_modules(unet, "initial_temporal", "init_attn.0")
+    yield from transformer_modules(unet, "initial_temporal", "init_attn.0")
     for index, block in enumerate(unet.down):
         if isinstance(block, Downsample):
             yield f"down.{index}.conv", f"input_blocks.{index + 1}.0.op"
@@ -201,8 +201,8 @@ def _unet_modules(unet: VideoUNet) -> Iterator[tuple[str, str]]:
 
 def _stage_modules(unet: VideoUNet, ours: str, theirs: str) -> Iterator[tuple[str, str]]:
     yield from _residual_modules(f"{ours}.residual", f"{theirs}.0")
-    yield from _transformer_modules(unet, f"{ours}.spatial", f"{theirs}.1")
-    yield from _transformer_modules(unet, f"{ours}.temporal", f"{theirs}.2")
+    yield from transformer_modules(unet, f"{ours}.spatial", f"{theirs}.1")
+    yield from transformer_modules(unet, f"{ours}.temporal", f"{theirs}.2")
 
 
 def _residual_modules(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
@@ -210,7 +210,8 @@ def _residual_modules(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
         yield f"{ours}.{part}", f"{theirs}.{original}"
 
 
-def _transformer_modules(unet: VideoUNet, ours: str, theirs: str) -> Iterator[tuple[str, str]]:
+def transformer_modules(unet: VideoUNet, ours: str, theirs: str) -> Iterator[tuple[str, str]]:
+    """Pairs of our module name and the released one; Stable Diffusion has the same inside."""
     for part in ("norm", "proj_in", "proj_out"):
         yield f"{ours}.{part}", f"{theirs}.{part}"
     for index in range(unet.config["transformer_depth"]):

@@ -87,20 +87,12 @@ def _fill(
     dtype: torch.dtype,
 ) -> None:
     """Give a network its weights in place of those on the meta device."""
-    module = component.module
+    module: Any = component.module  # Any: to() takes a memory format, which torch's types miss
     copies = {
-        name: _as_features_lie(tensor.to(device, dtype, copy=True))
+        name: tensor.to(device, dtype, copy=True).contiguous()
         for name, tensor in component.tensors(released).items()
     }
     module.load_state_dict(copies, assign=True)
     restore_positions(module)
-    module.to(device).eval().requires_grad_(False)
-
-
-def _as_features_lie(tensor: Tensor) -> Tensor:
-    """Channels last where that means something: convolutions else copy it at every call."""
-    if tensor.ndim != 4:
-        return tensor.contiguous()
-    # Not contiguous(): it leaves 1x1 kernels the strides they have, and `load_pipeline`, which goes
-    # through Module.to, would round otherwise in the last bit.
-    return tensor.to(memory_format=torch.channels_last)
+    # As the features lie, like `load_pipeline`: convolutions else copy their weights at every call.
+    module.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -14,26 +14,9 @@ import pytest
 from PIL import Image
 
 from engine.__main__ import main
+from tests.engine.cli.runner import Cli
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-class Cli:
-    """Runs commands in this process with the tiny models known."""
-
-    def __init__(self, capfd: pytest.CaptureFixture[str], models: dict[str, Path]) -> None:
-        self._capfd = capfd
-        self._models = [f"--model-dir={name}={path}" for name, path in models.items()]
-
-    def __call__(self, command: str, *arguments: object) -> tuple[int, str, str]:
-        """(exit code, stdout, stderr)"""
-        self._capfd.readouterr()
-        try:
-            code = main([command, *self._models, *map(str, arguments)])
-        except SystemExit as end:  # how argparse refuses
-            code = int(end.code or 0)
-        out, err = self._capfd.readouterr()
-        return code, out, err
 
 
 @pytest.fixture

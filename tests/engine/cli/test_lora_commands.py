@@ -8,31 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.__main__ import main
+from tests.engine.cli.runner import Cli
 from tests.engine.loras import change, write_lora
-
-
-class Cli:
-    """Runs commands in this process; the tiny models are known."""
-
-    def __init__(self, capfd: pytest.CaptureFixture[str], models: list[Path]) -> None:
-        self._capfd = capfd
-        self._models = [f"--model-dir={path.name}={path}" for path in models]
-
-    def __call__(self, command: str, *arguments: object) -> tuple[int, str, str]:
-        """(exit code, stdout, stderr)"""
-        self._capfd.readouterr()
-        try:
-            code = main([command, *self._models, *map(str, arguments)])
-        except SystemExit as end:  # how argparse refuses
-            code = int(end.code or 0)
-        out, err = self._capfd.readouterr()
-        return code, out, err
 
 
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str], tiny_t2v: Path, tiny_i2v: Path) -> Cli:
-    return Cli(capfd, [tiny_t2v, tiny_i2v])
+    return Cli(capfd, {path.name: path for path in (tiny_t2v, tiny_i2v)})
 
 
 @pytest.fixture
