@@ -45,6 +45,14 @@ def divided(batch_size: int, processes: int, accumulate: int) -> int:
     return batch_size // (processes * accumulate)
 
 
+def summed_over_processes(figures: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Sums over the processes; all must ask at the same point, for the same names."""
+    if not figures:
+        return {}
+    means = mean_over_processes(list(figures.values()), device)
+    return {name: mean * world_size() for name, mean in zip(figures, means, strict=True)}
+
+
 def mean_over_processes(figures: list[float], device: torch.device) -> list[float]:
     """Means over the processes; all must ask at the same point."""
     if world_size() == 1:

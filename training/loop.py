@@ -183,9 +183,13 @@ class _Trainer:
                 last = self.done == plan.steps
                 evaluate = last or self.done % books.evaluate_every == 0
                 extra = self._evaluate(board) if evaluate else {}
+                tell = evaluate or self.done % books.log_every == 0
+                if tell:
+                    counts = self.task.counts()
+                    extra |= distributed.summed_over_processes(counts, self.accelerator.device)
                 if log is not None and board is not None:
                     log.collect(figures)
-                    if evaluate or self.done % books.log_every == 0:
+                    if tell:
                         line = log.write(self.done, extra)
                         board.figures(line)
                         progress.line(line)

@@ -115,6 +115,10 @@ class LoraTask(Task):
         """As the stage's."""
         return self._inner.sample_size()
 
+    def counts(self) -> dict[str, float]:
+        """As the stage's."""
+        return self._inner.counts()
+
     def close(self) -> None:
         """As the stage's."""
         self._inner.close()

@@ -76,5 +76,9 @@ class Task(ABC):
         """What one sample of a batch is, for messages: "16 frames of 8x8 latents"."""
         return "one sample"
 
+    def counts(self) -> dict[str, float]:
+        """What this process has counted since it started; the log shows sums over processes."""
+        return {}
+
     def close(self) -> None:  # noqa: B027  # most stages have nothing to end
         """End what works beside the training, such as decoding threads."""

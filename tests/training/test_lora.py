@@ -185,8 +185,9 @@ def test_the_file_has_the_layout_of_diffusers_pipelines(
     assert str(tmp_path) not in json.dumps(settings)
 
 
-def test_resumed_equals_uninterrupted(recipe: WriteRecipe, tmp_path: Path) -> None:
-    path = recipe(lora="dropout = 0.2", steps=4)
+@pytest.mark.parametrize("name", ["demo-t2v", "demo-i2v"])
+def test_resumed_equals_uninterrupted(recipe: WriteRecipe, tmp_path: Path, name: str) -> None:
+    path = recipe(name, lora="dropout = 0.2", steps=4)
     trained(path, tmp_path / "whole")
     loaded = load_recipe(str(path))
     stopped = task_of(loaded)

@@ -109,6 +109,10 @@ class BatchSource(Protocol):
         """What one clip of a batch is, in words."""
         ...
 
+    def counts(self) -> dict[str, float]:
+        """What this process has counted since it started, by name."""
+        ...
+
     def prepare(self, device: torch.device) -> None:
         """Encode on this device from now on."""
         ...

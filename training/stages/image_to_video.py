@@ -172,6 +172,9 @@ class ImageToVideoTask(Task):
         self.model.projection.save_pretrained(folder / "image_projection")
         keep_frozen_text(self.stage, folder)
 
+    def counts(self) -> dict[str, float]:
+        return self.source.counts()
+
     def close(self) -> None:
         self.source.close()
 

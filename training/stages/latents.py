@@ -142,6 +142,11 @@ class LatentSource:
         """See :class:`training.stages.batches.BatchSource`."""
         return f"latents of {self._frames} frames"
 
+    def counts(self) -> dict[str, float]:
+        """Draws of this process that were left out: ``skipped``."""
+        loaders = [self._clips] if self._pictures is None else [self._clips, self._pictures]
+        return {"skipped": sum(sum(loader.skipped.values()) for loader in loaders)}
+
     def prepare(self, device: torch.device) -> None:
         """Nothing is encoded any more."""
 

@@ -120,10 +120,9 @@ class MediaSource:
         """End the decoding threads."""
         self._loader.close()
 
-    @property
-    def skipped(self) -> dict[str, int]:
-        """Draws of this process that were left out, by set and reason."""
-        return self._loader.skipped
+    def counts(self) -> dict[str, float]:
+        """Draws of this process that were left out: ``skipped``, for whatever reason."""
+        return {"skipped": sum(self._loader.skipped.values())}
 
     def _encoded(self, media: MediaBatch, *, sample: bool = True) -> Batch:
         frames = media.frames / 2 + 0.5  # [B, F, 3, H, W] in [0, 1]

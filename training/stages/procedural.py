@@ -101,6 +101,10 @@ class ClipSampler:
         height, width = self._train.latents.shape[-2:]
         return f"{self.stage.frames} frames of {height}x{width} latents"
 
+    def counts(self) -> dict[str, float]:
+        """Nothing: drawn clips are never broken."""
+        return {}
+
     def prepare(self, device: torch.device) -> None:
         """Nothing is encoded any more."""
 

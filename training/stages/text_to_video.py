@@ -140,6 +140,9 @@ class TextToVideoTask(Task):
     def sample_size(self) -> str:
         return self.source.sample_size()
 
+    def counts(self) -> dict[str, float]:
+        return self.source.counts()
+
     def close(self) -> None:
         self.source.close()
 

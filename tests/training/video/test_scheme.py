@@ -76,6 +76,17 @@ def test_each_stage_goes_on_from_the_one_before(studio: Studio, recipes: dict[st
     assert any(".spatial." in name for name in moved)
 
 
+def test_clips_that_cannot_be_read_are_counted_in_the_log(studio: Studio) -> None:
+    (studio.folder / "torn.mp4").write_bytes((studio.folder / "0.mp4").read_bytes()[:600])
+    table = studio.folder / "torn.csv"
+    table.write_text("path,caption\ntorn.mp4,a torn film\n1.mp4,a circle\n0.mp4,another\n")
+    data = studio.data() | {"clips": {"path": table}}
+    run = studio.train(studio.recipe("torn", stage={"kind": "text-to-video", "data": data}))
+    skipped = [json.loads(line)["skipped"] for line in (run / "log.jsonl").open()]
+    assert skipped[0] <= skipped[1]
+    assert skipped[1] >= 1
+
+
 def test_a_frozen_text_tower_is_not_written_again(
     studio: Studio, recipes: dict[str, Recipe]
 ) -> None:
