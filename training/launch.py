@@ -11,29 +11,24 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from multiprocessing import connection, get_context
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from training.checkpoint import check_resumable
+from training.devices import open_accelerator
 from training.distributed import divided
 from training.errors import TrainingError
 from training.inputs import check_inputs
-from training.recipe import Precision, Recipe, RecipeError
+from training.recipe import Recipe, RecipeError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
-    from accelerate import Accelerator
-
 _GRACE = 5.0
 """Seconds in which a process may still say what is wrong after another has failed."""
-
-_PATIENCE = timedelta(hours=2)
-"""How long processes wait for the main one, which evaluates and saves alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,36 +74,6 @@ def train(recipe: Recipe, options: RunOptions) -> Outcome:
     if options.processes == 1:
         return _guarded(recipe, options)
     return _spawn(recipe, options)
-
-
-@contextmanager
-def open_accelerator(precision: Precision, *, cpu: bool = False) -> Iterator[Accelerator]:
-    """The devices and processes of this run, from the environment that a launcher has set.
-
-    The settings of ``accelerate launch`` choose DDP or FSDP (version 2); the recipe the precision.
-    """
-    import torch
-    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
-    from accelerate.state import AcceleratorState
-    from accelerate.utils import DistributedType
-
-    accelerator = Accelerator(
-        cpu=cpu or not torch.accelerator.is_available(),
-        mixed_precision="bf16" if precision == "bf16" else "no",
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(find_unused_parameters=True),
-            InitProcessGroupKwargs(timeout=_PATIENCE),
-        ],
-    )
-    try:
-        if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
-            raise RecipeError("FSDP: only version 2; set fsdp_version: 2 in accelerate's config")
-        yield accelerator
-    finally:
-        if torch.distributed.is_initialized():
-            # Before the interpreter ends: gloo's threads abort a process that leaves them running.
-            torch.distributed.destroy_process_group()
-        AcceleratorState._reset_state(reset_partial_state=True)  # the next run has its own
 
 
 def _run(recipe: Recipe, options: RunOptions) -> None:

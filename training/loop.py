@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training import distributed, sharding
 from training.board import Board
 from training.checkpoint import Checkpoint, load_checkpoint, remove_partial, save_checkpoint
+from training.devices import open_accelerator
 from training.ema import ExponentialAverage
 from training.errors import TrainingError
 from training.hardware import measure_peak
@@ -72,7 +73,7 @@ def run(
         task: what to train.
         recipe: how.
         folder: of the run; made if missing.
-        accelerator: see :func:`training.launch.open_accelerator`; None for this process alone.
+        accelerator: see :func:`training.devices.open_accelerator`; None for this process alone.
         measure: measure the machine's peak first, and show the share of it that is reached.
 
     Raises:
@@ -81,8 +82,6 @@ def run(
             is full. The checkpoints before stay.
     """
     if accelerator is None:
-        from training.launch import open_accelerator
-
         with open_accelerator(recipe.optimisation.precision) as own:
             run(task, recipe, folder, own, measure=measure)
             return

@@ -20,8 +20,8 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
 from training.checkpoint import checkpoint_folders
+from training.devices import open_accelerator
 from training.distributed import share_of
-from training.launch import open_accelerator
 from training.loop import run
 from training.recipe import Recipe
 from training.task import ParameterGroup, Samples, Task
