@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
-import shutil
-import subprocess
 from pathlib import Path
-from typing import Final
 
-import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
 
-TIMEOUT_S: Final = 900
-_STDERR_CHARS = 800
-_DISK_FULL = "No space left on device"
+from engine.serving.ffmpeg import EncodeError, EncoderMissingError, find_ffmpeg, run_ffmpeg
+from engine.serving.interrupts import Check, carry_on
 
-
-class EncoderMissingError(RuntimeError):
-    """There is no ffmpeg that can be run."""
-
-
-class EncodeError(RuntimeError):
-    """ffmpeg refused or broke off; the text ends with what it said."""
-
-
-def find_ffmpeg() -> str:
-    """The path of the ffmpeg that imageio-ffmpeg brings or finds.
-
-    Raises:
-        EncoderMissingError: there is none, or IMAGEIO_FFMPEG_EXE names none.
-    """
-    try:
-        executable = str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise EncoderMissingError(str(error)) from error
-    if shutil.which(executable) is None:
-        raise EncoderMissingError(f"{executable} is no program that can be run.")
-    return executable
+__all__ = ["EncodeError", "EncoderMissingError", "encode_mp4", "enlargement", "find_ffmpeg"]
 
 
 def enlargement(width: int, height: int, min_short_side: int) -> int:
@@ -62,6 +35,7 @@ def encode_mp4(
     crf: int,
     min_short_side: int,
     comment: str,
+    check: Check = carry_on,
 ) -> None:
     """Write a clip; the same arguments give the same bytes.
 
@@ -75,26 +49,25 @@ def encode_mp4(
         crf: H.264 quality, 0 to 51, less is better.
         min_short_side: pixels that the short side shall have at least.
         comment: kept in the file's ``comment`` tag.
+        check: called while ffmpeg runs; when it raises, ffmpeg is killed and nothing is left.
 
     Raises:
         EncoderMissingError: there is no ffmpeg.
         EncodeError: ffmpeg failed.
         OSError: the file cannot be written; ENOSPC when the disk is full.
     """
-    executable = find_ffmpeg()
     part = path.with_name(f".{path.stem}.part.mp4")
     try:
-        _run(
+        run_ffmpeg(
             [
-                executable,
-                *("-hide_banner", "-loglevel", "error", "-nostdin", "-y"),
                 *_input_arguments(frames, fps),
                 *_filter_arguments(frames.shape[2], frames.shape[1], min_short_side),
                 *("-an", "-c:v", "libx264", "-preset", "medium", "-crf", str(crf)),
                 *("-pix_fmt", "yuv420p", "-movflags", "+faststart"),
                 *("-metadata", f"comment={comment}", "-f", "mp4", os.fspath(part)),
             ],
-            frames,
+            data=np.ascontiguousarray(frames).reshape(-1).data,
+            check=check,
         )
         os.replace(part, path)
     finally:
@@ -117,27 +90,3 @@ def _filter_arguments(width: int, height: int, min_short_side: int) -> list[str]
         "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709",
     ]
     return ["-vf", ",".join(filters)]
-
-
-def _run(command: list[str], frames: npt.NDArray[np.uint8]) -> None:
-    try:
-        done = subprocess.run(
-            command,
-            input=np.ascontiguousarray(frames).data,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=TIMEOUT_S,
-            check=False,
-            # Ctrl-C ends the program in an orderly way, not the encoder under its feet.
-            start_new_session=True,
-        )
-    except (FileNotFoundError, PermissionError) as error:
-        raise EncoderMissingError(f"{command[0]} cannot be run: {error.strerror}.") from error
-    except subprocess.TimeoutExpired as error:
-        raise EncodeError(f"ffmpeg did not finish within {TIMEOUT_S} s") from error
-    if done.returncode == 0:
-        return
-    said = done.stderr.decode(errors="replace").strip()
-    if _DISK_FULL in said:
-        raise OSError(errno.ENOSPC, _DISK_FULL)
-    raise EncodeError(f"ffmpeg ended with code {done.returncode}: {said[-_STDERR_CHARS:]}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
+import psutil
 import pytest
 
 from engine.serving.encode import EncodeError, EncoderMissingError, encode_mp4, enlargement
@@ -155,3 +156,42 @@ def test_a_missing_encoder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "nowhere" / "ffmpeg"))
     with pytest.raises(EncoderMissingError, match="nowhere"):
         encode(moving_box(), tmp_path / "clip.mp4")
+
+
+def test_an_encoder_whose_clip_nobody_wants_any_more_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It neither reads nor ends: the input is larger than a pipe holds."""
+    script = "import os, time; open(sys.argv[-1], 'w').write(str(os.getpid())); time.sleep(300)"
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(encoder_that(tmp_path, script)))
+    out = tmp_path / "out"
+    out.mkdir()
+    pids: list[int] = []
+
+    def check() -> None:
+        written = "".join(path.read_text() for path in out.iterdir())
+        if written:
+            pids.append(int(written))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode_mp4(
+            moving_box(200),
+            out / "clip.mp4",
+            fps=8,
+            crf=8,
+            min_short_side=2,
+            comment="",
+            check=check,
+        )
+    assert not psutil.pid_exists(pids[0])
+    assert list(out.iterdir()) == []
+
+
+def test_an_encoder_that_says_much_and_reads_nothing_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "sys.stderr.write('x' * 500_000 + 'the reason'); sys.exit(1)"
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(encoder_that(tmp_path, script)))
+    with pytest.raises(EncodeError, match=r"xthe reason$"):
+        encode(moving_box(200), tmp_path / "clip.mp4")
