@@ -6,7 +6,7 @@ states, and weights are read from safetensors only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
@@ -59,6 +59,7 @@ def load_pipeline(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    before_part: Callable[[str], None] | None = None,
 ) -> Pipeline:
     """Load a ready model, in evaluation mode.
 
@@ -66,6 +67,8 @@ def load_pipeline(
         card: the model, as the catalogue describes it.
         device: where the weights go.
         dtype: number format of all weights.
+        before_part: called with the name of each network before it is loaded; what it raises ends
+            the call.
 
     Raises:
         ModelLoadError: the model is not ready, or a part of it is missing, damaged or does not fit
@@ -79,9 +82,11 @@ def load_pipeline(
     for name in (*parts, "tokenizer", "scheduler"):
         if name not in listed:
             raise ModelLoadError(f"{card.path} lacks the component {name!r}.")
-    loaded: dict[str, Any] = {
-        name: _load_part(card.path / name, kind, dtype) for name, kind in parts.items()
-    }
+    loaded: dict[str, Any] = {}
+    for name, part in parts.items():
+        if before_part is not None:
+            before_part(name)
+        loaded[name] = _load_part(card.path / name, part, dtype)
     if card.loras:
         fuse_loras(loaded["unet"], card.loras, model=card.base or card.name)
     loaded["tokenizer"] = _load_tokenizer(card.path / "tokenizer")

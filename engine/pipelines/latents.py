@@ -4,7 +4,7 @@ The latents of the UNet are ``(z - mean) / std * scaling_factor`` for the autoen
 ``latents_mean``, ``latents_std``, ``shift_factor`` and ``scaling_factor`` of its configuration.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import torch
@@ -67,7 +67,13 @@ def encode_frames(
 
 
 @torch.no_grad()
-def decode_latents(vae: AutoencoderKL, latents: Tensor, chunk_size: int | None = None) -> Tensor:
+def decode_latents(
+    vae: AutoencoderKL,
+    latents: Tensor,
+    chunk_size: int | None = None,
+    *,
+    before_chunk: Callable[[], None] | None = None,
+) -> Tensor:
     """Decode clips frame by frame.
 
     Args:
@@ -75,6 +81,7 @@ def decode_latents(vae: AutoencoderKL, latents: Tensor, chunk_size: int | None =
         latents: ``[B, C, F, h, w]``, as the UNet makes them.
         chunk_size: frames decoded at once; smaller needs less memory. None for as many as have the
             pixels of one frame of 512 x 512 together, and one at least.
+        before_chunk: called before each chunk; what it raises ends the call.
 
     Returns:
         float32 ``[B, F, 3, H, W]`` in [0, 1].
@@ -84,10 +91,12 @@ def decode_latents(vae: AutoencoderKL, latents: Tensor, chunk_size: int | None =
         factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
         chunk_size = max(1, _PIXELS_AT_ONCE // (latents[0, 0, 0].numel() * factor**2))
     z = denormalise_latents(vae, latents.float().transpose(1, 2).flatten(0, 1))
-    decoded = [
-        (vae.decode(chunk.to(vae.dtype)).sample.float() / 2 + 0.5).clamp(0, 1)
-        for chunk in z.split(chunk_size)
-    ]
+    decoded: list[Tensor] = []
+    for chunk in z.split(chunk_size):
+        if before_chunk is not None:
+            before_chunk()
+        pixels = vae.decode(chunk.to(vae.dtype)).sample.float() / 2 + 0.5
+        decoded.append(pixels.clamp(0, 1))
     frames = torch.cat(decoded)
     return frames.view(-1, count, *frames.shape[1:])
 

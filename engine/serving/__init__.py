@@ -1,6 +1,8 @@
 """Serving: requests in, events and finished clips out."""
 
 from engine.checkpoints.catalog import ModelCard
+from engine.serving.devices import device_kind
+from engine.serving.encode import EncodeError, EncoderMissingError
 from engine.serving.engine import Engine
 from engine.serving.errors import (
     EngineClosed,
@@ -10,6 +12,7 @@ from engine.serving.errors import (
     QueueFullError,
     RequestError,
 )
+from engine.serving.estimate import Estimate, Workload
 from engine.serving.events import (
     Cancelled,
     Event,
@@ -22,18 +25,27 @@ from engine.serving.events import (
     Started,
     Terminal,
 )
+from engine.serving.fit import fit_to_limit
+from engine.serving.formats import convert_clip
 from engine.serving.job import Job
+from engine.serving.ladder import CannotFitError
 from engine.serving.options import ModelOptions
 from engine.serving.pictures import PictureError, decode_picture
+from engine.serving.places import QueueView, RunningJob, WaitingJob
 from engine.serving.requests import GenerationRequest, ResolvedSettings
 from engine.serving.settings import EngineSettings
+from engine.serving.status import LoadedModel, WorkerStatus
 
 __all__ = [
     "Cancelled",
+    "CannotFitError",
+    "EncodeError",
+    "EncoderMissingError",
     "Engine",
     "EngineClosed",
     "EngineSettings",
     "EngineSettingsError",
+    "Estimate",
     "Event",
     "Failed",
     "FailureReason",
@@ -43,15 +55,24 @@ __all__ = [
     "Job",
     "JobCancelled",
     "JobFailed",
+    "LoadedModel",
     "ModelCard",
     "ModelOptions",
     "PictureError",
     "Progress",
     "QueueFullError",
+    "QueueView",
     "Queued",
     "RequestError",
     "ResolvedSettings",
+    "RunningJob",
     "Started",
     "Terminal",
+    "WaitingJob",
+    "WorkerStatus",
+    "Workload",
+    "convert_clip",
     "decode_picture",
+    "device_kind",
+    "fit_to_limit",
 ]

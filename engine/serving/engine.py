@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
-import torch
-
 from engine.checkpoints.catalog import Catalog, ModelCard
-from engine.serving.errors import EngineSettingsError
+from engine.serving.costs import Costs
+from engine.serving.crew import Crew, LocalCrew
+from engine.serving.estimate import Estimate, Workload
 from engine.serving.job import Job
 from engine.serving.jobqueue import JobQueue
-from engine.serving.memory import ignored_options
+from engine.serving.output import free_space_problem
+from engine.serving.places import QueueView
+from engine.serving.ray.crew import RayCrew
 from engine.serving.requests import GenerationRequest, ResolvedSettings, resolve
 from engine.serving.settings import EngineSettings
-from engine.serving.worker import Worker
-
-logger = logging.getLogger(__name__)
+from engine.serving.status import WorkerStatus
 
 
 class Engine:
-    """A queue of jobs and one worker thread per device.
+    """A queue of jobs and one worker per device, of this machine or of a cluster.
 
-    The threads start with the first job. Use it as an asynchronous context manager, or call
+    The workers start with the first job. Use it as an asynchronous context manager, or call
     :meth:`close`.
 
     Raises:
-        EngineSettingsError: a device of the settings does not exist on this machine.
+        EngineSettingsError: a device of the settings does not exist on this machine, or the
+            cluster's software is not installed.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -39,16 +40,21 @@ class Engine:
             models_dir=settings.models_dir,
             variants=settings.model_variants,
         )
-        self._queue = JobQueue(settings.queue_capacity)
-        self._devices = _devices(settings.devices)
-        _tell_ignored_options(settings, self._devices)
-        self._workers: tuple[Worker, ...] = ()
+        self._costs = Costs({})
+        self._queue = JobQueue(settings.queue_capacity, self._costs)
+        kind = RayCrew if settings.backend == "ray" else LocalCrew
+        self._crew: Crew = kind(settings, self._queue, self._costs)
+        self._started = False
         self._start_lock = threading.Lock()
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """The torch devices that clips are made on."""
-        return self._devices
+        """The devices that clips are made on: torch's names, of a cluster "ray:0", "ray:1", …"""
+        return self._crew.devices
+
+    def kind_of(self, device: str) -> str:
+        """What devices that are equally fast have in common, such as a GPU's model."""
+        return self._crew.kind_of(device)
 
     def models(self) -> tuple[ModelCard, ...]:
         """Every known model, ready or not, as the disk has them now.
@@ -77,6 +83,51 @@ class Engine:
         self._start_workers()
         return job
 
+    def estimate(self, settings: ResolvedSettings) -> Estimate:
+        """Device seconds that a clip of such settings takes, and how far off that may be."""
+        return self._costs.estimate(settings)
+
+    def learn(self, runs: Iterable[tuple[Workload, float]]) -> None:
+        """Teach the estimates clips of the past and their seconds, the oldest first.
+
+        The engine learns from the clips it makes, and forgets all when it ends.
+        """
+        self._costs.learn(runs)
+
+    def free_space_problem(self) -> str | None:
+        """Why no new job should be taken just now, in a sentence for whoever asks; None: it may.
+
+        A job that is submitted all the same fails when its turn comes, unless there is space then.
+
+        Raises:
+            OSError: the disk does not answer.
+        """
+        return free_space_problem(self._settings.output_dir, self._settings.min_free_mb)
+
+    def queue(self) -> QueueView:
+        """Who waits, in order and for how long, and what runs."""
+        return self._queue.view()
+
+    def status(self) -> tuple[WorkerStatus, ...]:
+        """What each worker is doing and has done."""
+        return self._crew.status()
+
+    def warm_up(self, models: Sequence[str]) -> None:
+        """Start the workers and let each load these models, before the first job or beside it.
+
+        Those that are unknown or not ready are left out. Only the first call has an effect, and
+        only before the first job.
+        """
+        cards = [card for card in self.models() if card.name in models and card.ready]
+        with self._start_lock:
+            if not self._started:
+                self._crew.warm_up(cards)
+        self._start_workers()
+
+    def hold(self) -> None:
+        """Start no more jobs, for good; those that run go on. What comes before a close()."""
+        self._queue.hold()
+
     async def close(self) -> None:
         """Cancel what waits and runs, and wait until the workers have ended. Idempotent.
 
@@ -84,9 +135,9 @@ class Engine:
         """
         self._queue.close()
         with self._start_lock:
-            workers = self._workers
-        for worker in workers:
-            await asyncio.to_thread(worker.join)
+            started = self._started
+        if started:
+            await asyncio.to_thread(self._crew.join)
 
     async def __aenter__(self) -> Self:
         return self
@@ -101,38 +152,7 @@ class Engine:
 
     def _start_workers(self) -> None:
         with self._start_lock:
-            if self._workers:
+            if self._started:
                 return
-            self._workers = tuple(
-                Worker(device, self._queue, self._settings) for device in self._devices
-            )
-            for worker in self._workers:
-                worker.start()
-        logger.info("the engine works on %s", ", ".join(self._devices))
-
-
-def _tell_ignored_options(settings: EngineSettings, devices: tuple[str, ...]) -> None:
-    """One line for each model and device that shall do what the device cannot."""
-    for device in devices:
-        for model, options in settings.model_options.items():
-            if ignored := ignored_options(options, device):
-                logger.warning(
-                    "the options of the model %s: %s needs a CUDA GPU and is ignored on %s",
-                    model,
-                    " and ".join(ignored),
-                    device,
-                )
-
-
-def _devices(wanted: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The devices to work on; None is every GPU, or else the CPU."""
-    gpus = torch.cuda.device_count()
-    if wanted is None:
-        return tuple(f"cuda:{index}" for index in range(gpus)) or ("cpu",)
-    for device in wanted:
-        kind, _, index = device.partition(":")
-        if kind == "cuda" and int(index or 0) >= gpus:
-            raise EngineSettingsError("devices", f"{device!r} does not exist; GPUs found: {gpus}")
-        if kind == "mps" and not torch.backends.mps.is_available():
-            raise EngineSettingsError("devices", "'mps' is not available on this machine")
-    return wanted
+            self._started = True
+            self._crew.start()

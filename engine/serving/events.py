@@ -14,8 +14,11 @@ class FailureReason(StrEnum):
     MODEL_UNAVAILABLE = "model_unavailable"
     OUT_OF_MEMORY = "out_of_memory"
     ENCODER_MISSING = "encoder_missing"
+    ENCODER_FAILED = "encoder_failed"
     DISK_FULL = "disk_full"
     NON_FINITE = "non_finite"
+    HUNG = "hung"
+    WORKER_LOST = "worker_lost"
     INTERNAL = "internal"
 
 
@@ -25,7 +28,7 @@ class GenerationResult:
 
     ``width`` and ``height`` are what the model drew, in pixels; the file may be enlarged by an
     integer factor. ``duration_s`` is the length of the clip and ``elapsed_s`` the time the
-    rendering took, without waiting and without loading the model.
+    rendering took, without waiting and without loading the model; of a batch, the clip's part.
     """
 
     job_id: str
@@ -48,9 +51,22 @@ class GenerationResult:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The job waits; ``position`` 1 is next. Repeated whenever the position changes."""
+    """The job waits. Repeated when its place has changed, every few seconds at most.
+
+    Also comes after ``Started`` and ``Progress``, when the machine that made the clip is gone: the
+    job waits for another.
+
+    A place may also get worse: whoever has had less than their share is let in before.
+
+    Attributes:
+        position: 1 is next.
+        wait_s: estimated seconds until it starts; None: not known.
+        wait_error: how far off that is on average, as a part of it: 0.2 is ±20 %.
+    """
 
     position: int
+    wait_s: float | None = None
+    wait_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +78,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``step`` of ``total_steps`` is done.
+    """``step`` of ``total_steps`` is done. Begins anew when memory ran out and the job goes on.
 
     ``preview`` is a small WebP picture of the clip so far, present in a few events of a job only.
     """

@@ -8,12 +8,13 @@ import logging
 import torch
 
 from engine.checkpoints.errors import ModelLoadError
-from engine.serving.encode import EncoderMissingError
 from engine.serving.events import Failed, FailureReason
+from engine.serving.ffmpeg import EncodeError, EncoderMissingError
 
 logger = logging.getLogger(__name__)
 
 _DISK_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SMALLER = "Try a smaller size or fewer frames."
 
 
 class NonFiniteError(ArithmeticError):
@@ -35,17 +36,36 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def failure_of(error: BaseException, job_id: str) -> Failed:
+def concerns_all(error: BaseException) -> bool:
+    """Whether an error is one of the machine or the model, whatever job it was met in."""
+    return isinstance(error, (ModelLoadError, EncoderMissingError, OSError))
+
+
+def hung(phase: str, seconds: float) -> Failed:
+    """The failure of a job whose worker has given no sign of life."""
+    minutes = seconds / 60
+    waited = f"{minutes:.0f} minutes" if minutes >= 2 else f"{seconds:.0f} seconds"
+    return Failed(
+        FailureReason.HUNG,
+        f"The machine stopped answering while it was {phase}, and was given up after {waited}.",
+    )
+
+
+def failure_of(error: BaseException, job_id: str, *, smaller: str = _SMALLER) -> Failed:
     """The failure event for what a job raised; logs everything an operator should see.
 
     The message is for the person who asked for the clip. Details such as paths, which belong to
     the operator, go to the log only.
+
+    Args:
+        error: what was raised.
+        job_id: for the log.
+        smaller: one sentence on what to ask for instead when there was not enough memory.
     """
     if is_out_of_memory(error):
         logger.error("job %s ran out of memory: %s", job_id, error)
         return Failed(
-            FailureReason.OUT_OF_MEMORY,
-            "There was not enough memory for this clip. Try a smaller size or fewer frames.",
+            FailureReason.OUT_OF_MEMORY, f"There was not enough memory for this clip. {smaller}"
         )
     if isinstance(error, ModelLoadError):
         logger.error("job %s: %s", job_id, error)
@@ -72,6 +92,11 @@ def failure_of(error: BaseException, job_id: str) -> Failed:
             "The model produced no valid picture. Try another seed, or less guidance.",
         )
     logger.error("job %s failed", job_id, exc_info=error)
+    if isinstance(error, EncodeError):
+        return Failed(
+            FailureReason.ENCODER_FAILED,
+            "The video encoder (ffmpeg) failed on this clip. It has been logged.",
+        )
     return Failed(
         FailureReason.INTERNAL, "Something went wrong while making this clip. It has been logged."
     )

@@ -15,11 +15,16 @@ from engine.serving.events import (
     Finished,
     GenerationResult,
     Queued,
+    Started,
     Terminal,
 )
 from engine.serving.requests import GenerationRequest, ResolvedSettings
 
 logger = logging.getLogger(__name__)
+
+_WAIT_NEWS_S = 5.0
+_WAIT_NEWS = 0.1
+"""A waiting time is news when it has changed by so many seconds and by this part of it."""
 
 Listener = Callable[[Event], None]
 
@@ -60,7 +65,9 @@ class Job:
         self._events: list[Event] = []
         self._subscriptions: list[_Subscription] = []
         self._delivering = False
-        self._position_version = -1
+        self._place_version = -1
+        self._device: str | None = None
+        self._hurry: Callable[[], None] = _nothing
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` for every event, first for those that have already happened.
@@ -128,6 +135,17 @@ class Job:
         """End the job: at once when it waits, within one step when it runs; else do nothing."""
         self._cancel_requested.set()
         self._on_cancel(self)
+        self._hurry()
+
+    def when_cancelled(self, call: Callable[[], None]) -> None:
+        """Call this as soon as the job shall be cancelled, instead of what was given before.
+
+        For workers that cannot look at ``cancel_requested`` all the time. It is called by the
+        thread that cancels, so it must be quick; perhaps twice; and at once when it is too late.
+        """
+        self._hurry = call
+        if self.cancel_requested:
+            call()
 
     @property
     def cancel_requested(self) -> bool:
@@ -140,6 +158,12 @@ class Job:
         with self._lock:
             return self._ended()
 
+    @property
+    def device(self) -> str | None:
+        """The torch device that it was started on last; None before that."""
+        # Without the lock: the queue asks while it holds its own, and a listener may hold it long.
+        return self._device
+
     def publish(self, event: Event) -> None:
         """Record an event and tell the listeners; ignored after a terminal event.
 
@@ -148,21 +172,23 @@ class Job:
         with self._lock:
             if not self._ended():
                 self._events.append(event)
+                if isinstance(event, Started):
+                    self._device = event.device
                 self._deliver()
 
-    def publish_position(self, position: int, version: int) -> None:
+    def publish_place(self, place: Queued, version: int) -> None:
         """Publish a place in the queue, unless a newer one, or more than that, is known.
 
         ``version`` grows with every change of the queue, so that two threads which report
-        positions at the same time cannot leave the older one standing.
+        places at the same time cannot leave the older one standing. A waiting time that is nearly
+        the same is not worth an event: a job keeps all it has had.
         """
         with self._lock:
             newest = self._events[-1] if self._events else None
-            waiting = newest is None or isinstance(newest, Queued)
-            if waiting and version > self._position_version:
-                self._position_version = version
-                if newest != Queued(position):
-                    self.publish(Queued(position))
+            if (newest is None or isinstance(newest, Queued)) and version > self._place_version:
+                self._place_version = version
+                if newest is None or _is_news(newest, place):
+                    self.publish(place)
 
     def _ended(self) -> bool:
         return bool(self._events) and isinstance(self._events[-1], Terminal)
@@ -186,3 +212,13 @@ class Job:
             listener(event)
         except Exception:  # a listener's fault must not end the worker
             logger.exception("job %s: a listener failed on %s", self.id, type(event).__name__)
+
+
+def _nothing() -> None:
+    """Nobody is to be called."""
+
+
+def _is_news(known: Queued, place: Queued) -> bool:
+    if known.position != place.position or known.wait_s is None or place.wait_s is None:
+        return known != place
+    return abs(place.wait_s - known.wait_s) > max(_WAIT_NEWS_S, _WAIT_NEWS * known.wait_s)

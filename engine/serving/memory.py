@@ -12,7 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
 from engine.pipelines import VideoPipeline
-from engine.serving.options import ModelOptions
+from engine.serving.options import ModelOptions, Offload
 
 TILE_PIXELS: Final = 512
 
@@ -45,11 +45,7 @@ def apply_options(pipeline: VideoPipeline, options: ModelOptions, device: torch.
         options: those that the device has a use for, see `usable_options`.
         device: where to compute.
     """
-    pipeline.unet.use_attention(options.attention)
-    if options.vae_tiling:
-        _decode_in_tiles(pipeline.vae)
-    if options.vae_slicing:
-        pipeline.vae.enable_slicing()
+    set_switches(pipeline, options)
     if options.offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     elif options.offload == "group":
@@ -58,6 +54,41 @@ def apply_options(pipeline: VideoPipeline, options: ModelOptions, device: torch.
         pipeline.to(device)
     if options.compile:
         pipeline.unet.compile()
+
+
+def set_switches(pipeline: VideoPipeline, options: ModelOptions) -> None:
+    """Turn on or off what can be changed on a pipeline that is loaded: attention and decoding."""
+    pipeline.unet.use_attention(options.attention)
+    if options.vae_tiling:
+        _decode_in_tiles(pipeline.vae)
+    else:
+        pipeline.vae.disable_tiling()
+    if options.vae_slicing:
+        pipeline.vae.enable_slicing()
+    else:
+        pipeline.vae.disable_slicing()
+
+
+def decode_frugally(vae: AutoencoderKL) -> None:
+    """Decode in the way that needs least memory, until `set_switches` is called again."""
+    _decode_in_tiles(vae)
+    vae.enable_slicing()
+
+
+def frugal_options(options: ModelOptions, device: str) -> ModelOptions:
+    """The options of the way that needs least memory, for when it has run out."""
+    offload: Offload = "model" if options.offload == "none" else "group"
+    return usable_options(
+        replace(
+            options,
+            offload=offload,
+            vae_tiling=True,
+            vae_slicing=True,
+            attention="sliced",
+            compile=False,
+        ),
+        device,
+    )
 
 
 def _decode_in_tiles(vae: AutoencoderKL) -> None:

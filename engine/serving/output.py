@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +35,30 @@ def output_paths(output_dir: Path, job_id: str) -> OutputPaths:
     return OutputPaths(folder / f"{job_id}.mp4", folder / f"{job_id}.json")
 
 
+def free_space_problem(output_dir: Path, min_free_mb: int) -> str | None:
+    """Why no new work should be begun, in one sentence for whoever asks for it; None: it may.
+
+    For those who take requests: a job that does not fit is better refused than failed.
+
+    Args:
+        output_dir: where clips go; it, or a folder above it, exists.
+        min_free_mb: MiB that have to be free.
+
+    Raises:
+        OSError: the disk does not answer.
+    """
+    folder = output_dir.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free // _MIB
+    if free >= min_free_mb:
+        return None
+    return (
+        f"The disk of the machine that runs this is nearly full ({free} MiB are free, "
+        f"{min_free_mb} are needed), so no new clip can be made until there is space again."
+    )
+
+
 def check_free_space(output_dir: Path, min_free_mb: int) -> None:
     """Make the folder, and refuse to begin a job whose clip may not fit.
 
@@ -40,9 +67,8 @@ def check_free_space(output_dir: Path, min_free_mb: int) -> None:
         OSError: the folder cannot be made.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(output_dir).free // _MIB
-    if free < min_free_mb:
-        raise DiskFullError(f"{free} MiB are free in {output_dir}, {min_free_mb} are needed")
+    if problem := free_space_problem(output_dir, min_free_mb):
+        raise DiskFullError(f"{output_dir}: {problem}")
 
 
 def clip_comment(settings: ResolvedSettings) -> str:
@@ -70,8 +96,8 @@ def clip_comment(settings: ResolvedSettings) -> str:
     return json.dumps(facts)
 
 
-def write_sidecar(result: GenerationResult, comment: str) -> None:
-    """Write ``result.sidecar``: the comment's facts and how the job went. Complete or not at all.
+def write_sidecar(path: Path, result: GenerationResult, comment: str) -> None:
+    """Write the comment's facts and how the job went, as JSON.
 
     Raises:
         OSError: the file cannot be written.
@@ -83,9 +109,38 @@ def write_sidecar(result: GenerationResult, comment: str) -> None:
         "elapsed_s": round(result.elapsed_s, 3),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    part = result.sidecar.with_name(f".{result.sidecar.stem}.part.json")
+    path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def staged(paths: OutputPaths) -> Iterator[OutputPaths]:
+    """Names to write the files under until they are complete; what is left there is removed.
+
+    They are new each time: a thread that has been given up may still write to its own.
+    """
+    token = secrets.token_hex(4)
+    hidden = OutputPaths(
+        *(
+            path.with_name(f".{path.stem}.{token}{path.suffix}")
+            for path in (paths.clip, paths.sidecar)
+        )
+    )
     try:
-        part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, result.sidecar)
+        yield hidden
     finally:
-        part.unlink(missing_ok=True)
+        hidden.clip.unlink(missing_ok=True)
+        hidden.sidecar.unlink(missing_ok=True)
+
+
+def publish_files(hidden: OutputPaths, paths: OutputPaths) -> None:
+    """Give staged files their names: the clip last, so that a clip that exists is complete.
+
+    Raises:
+        OSError: they cannot be renamed; neither is there then.
+    """
+    os.replace(hidden.sidecar, paths.sidecar)
+    try:
+        os.replace(hidden.clip, paths.clip)
+    except OSError:
+        paths.sidecar.unlink(missing_ok=True)
+        raise

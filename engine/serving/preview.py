@@ -25,15 +25,16 @@ class PreviewMaker:
     """Decodes one middle frame now and then, and never takes more than its share of the time.
 
     The first preview comes after the first step; further ones at even distances, each only when all
-    previews together, the next one included, stay below ``COST_SHARE`` of the time since the job
-    began. So sampling is slowed by a tenth at most after the first preview, which costs one decoded
-    frame where the finished clip costs all of them.
+    previews together, the next one included, stay below ``share`` of the time since the job began.
+    So sampling is slowed by a tenth at most after the first preview, which costs one decoded frame
+    where the finished clip costs all of them.
 
     Args:
         vae: the pipeline's autoencoder.
         total_steps: how many steps the job has.
         count: about how many previews there shall be; 0 for none.
         clock: seconds that never run backwards.
+        share: of the time; the clips of a batch divide the usual one among them.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class PreviewMaker:
         total_steps: int,
         count: int,
         clock: Callable[[], float] = time.monotonic,
+        share: float = COST_SHARE,
     ) -> None:
         self._vae = vae
         self._every = max(1, total_steps // count) if count else 0
         self._total = total_steps
         self._clock = clock
+        self._share = share
         self._began = clock()
         self._spent = 0.0
         self._dearest = 0.0
@@ -64,7 +67,7 @@ class PreviewMaker:
             return None
         before = self._clock()
         elapsed = before - self._began
-        if step > 1 and self._spent + self._dearest > COST_SHARE * elapsed:
+        if step > 1 and self._spent + self._dearest > self._share * elapsed:
             return None
         try:
             picture = _encode(_decode_middle_frame(self._vae, latents))

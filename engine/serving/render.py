@@ -1,50 +1,218 @@
-"""One job from its settings to the files on disk."""
+"""Jobs of one batch, from their settings to the files on disk."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.pipelines import VideoPipeline
-from engine.serving.encode import encode_mp4, find_ffmpeg
-from engine.serving.events import GenerationResult, Progress
-from engine.serving.failures import NonFiniteError
+from engine.pipelines import VideoPipeline, decode_latents
+from engine.serving.capacity import Capacity
+from engine.serving.encode import find_ffmpeg
+from engine.serving.events import Cancelled, Finished, GenerationResult, Progress
+from engine.serving.failures import NonFiniteError, concerns_all, failure_of, is_out_of_memory
+from engine.serving.interrupts import Interrupted
 from engine.serving.job import Job
-from engine.serving.models import PipelineCache
-from engine.serving.output import check_free_space, clip_comment, output_paths, write_sidecar
-from engine.serving.preview import PreviewMaker
+from engine.serving.jobqueue import batch_key
+from engine.serving.memory import decode_frugally
+from engine.serving.models import PipelineCache, release_memory
+from engine.serving.output import check_free_space
+from engine.serving.party import Commit, Party, Settle
+from engine.serving.preview import COST_SHARE, PreviewMaker
+from engine.serving.sampling import OnStep, sample
+from engine.serving.saving import save_clip
 from engine.serving.settings import EngineSettings
+from engine.serving.watchdog import Watch
+
+logger = logging.getLogger(__name__)
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: how a cancelled job leaves its worker
-    """The job was cancelled; raised between two steps and never seen outside the worker."""
+class Renderer:
+    """Makes clips with the models of one device; for one thread.
 
-
-def render(job: Job, models: PipelineCache, settings: EngineSettings) -> GenerationResult:
-    """Make the clip of a job, publishing its progress.
-
-    What can be known to fail is tried first: a missing encoder or a full disk must not show only
-    after minutes of sampling. The files appear complete or not at all.
-
-    Raises:
-        Interrupted: the job was cancelled.
-        Exception: whatever went wrong; ``failures.failure_of`` tells what to say about it.
+    Args:
+        models: of the device.
+        settings: the engine's.
+        capacity: what the device has memory for; learns.
+        watch: is told what is being done.
+        settle: ends a job.
     """
-    find_ffmpeg()
-    check_free_space(settings.output_dir, settings.min_free_mb)
-    _stop_if_cancelled(job)
-    pipeline = models.get(job.settings.model)
-    _stop_if_cancelled(job)
-    began = time.monotonic()
-    frames = _sample(job, pipeline, settings.previews_per_job)
-    _stop_if_cancelled(job)
-    return _save(job, frames, began, settings)
+
+    def __init__(
+        self,
+        models: PipelineCache,
+        settings: EngineSettings,
+        capacity: Capacity,
+        watch: Watch,
+        settle: Settle,
+    ) -> None:
+        self._models = models
+        self._settings = settings
+        self._capacity = capacity
+        self._watch = watch
+        self._settle = settle
+
+    def render(self, jobs: Sequence[Job]) -> None:
+        """Make the clips of jobs that share a batch key, publishing their progress.
+
+        What can be known to fail is tried first: a missing encoder or a full disk must not show
+        only after minutes of sampling. Each job ends by itself, exactly once, whatever happens to
+        the others; a batch that runs out of memory is halved, and a single clip tried once more in
+        the way that needs least. The files of a clip appear complete or not at all.
+
+        Raises:
+            Abandoned: the thread has been given up; the jobs that are left have been ended.
+        """
+        party = Party(jobs, self._settle)
+        try:
+            find_ffmpeg()
+            check_free_space(self._settings.output_dir, self._settings.min_free_mb)
+        except Exception as error:  # noqa: BLE001 - the jobs' boundary: logged, told to their owners
+            self._fail(party, error)
+            return
+        self._attempt(party, frugal=self._capacity.is_tight(jobs[0].settings))
+
+    def _attempt(self, party: Party, *, frugal: bool) -> None:
+        """Make the clips, or find out why not and what to do about it."""
+        count = len(party.left)
+        try:
+            self._make(party, frugal=frugal)
+            return
+        except Interrupted:
+            return
+        except Exception as error:
+            out_of_memory = is_out_of_memory(error)
+            again = not concerns_all(error) and (count > 1 or (out_of_memory and not frugal))
+            if again:
+                logger.warning(
+                    "%s: %s; trying %s",
+                    ", ".join(job.id for job in party.left),
+                    "out of memory" if out_of_memory else "failed together",
+                    "in halves" if count > 1 else "once more with less memory",
+                    exc_info=not out_of_memory,
+                )
+            else:
+                self._fail(party, error)
+        # Outside the handler, where the traceback no longer holds the jobs' tensors.
+        release_memory()
+        if again and party.left:
+            self._attempt_smaller(party, out_of_memory=out_of_memory)
+
+    def _attempt_smaller(self, party: Party, *, out_of_memory: bool) -> None:
+        jobs = party.left
+        shared = jobs[0].settings
+        if len(jobs) > 1:
+            if out_of_memory:
+                self._capacity.too_many(shared, len(jobs))
+            half = len(jobs) // 2
+            for part in (jobs[:half], jobs[half:]):
+                self._attempt(Party(part, self._settle), frugal=False)
+            return
+        if out_of_memory:
+            self._models.keep_only(shared.model)
+            self._capacity.needs_frugal(shared)
+        self._attempt(party, frugal=out_of_memory)
+
+    def _fail(self, party: Party, error: Exception) -> None:
+        for job in party.left:
+            smaller = self._capacity.smaller(job.settings)
+            party.end(job, failure_of(error, job.id, smaller=smaller))
+
+    def _make(self, party: Party, *, frugal: bool) -> None:
+        jobs = party.left
+        shared = jobs[0].settings
+        key = batch_key(shared), len(jobs), frugal
+
+        def before_part(name: str) -> None:
+            self._watch.begin(f"loading {name}", shared.model.name)
+            party.end_cancelled()
+
+        party.end_cancelled()
+        pipeline = self._models.get(shared.model, before_part, frugal=frugal)
+        party.end_cancelled()
+        device = torch.device(self._models.device)
+        before = _start_measuring(device)
+        began = time.monotonic()
+        try:
+            self._watch.begin("beginning to sample", key)
+            latents = sample(jobs, pipeline, self._on_step(party, pipeline, key))
+            part = (time.monotonic() - began) / len(jobs)
+            if not frugal:
+                self._capacity.made(shared, len(jobs), _peak(device, before))
+            for index, job in enumerate(jobs):
+                if party.has(job):
+                    self._finish(party, job, pipeline, latents[index : index + 1], part)
+        finally:
+            # Offloaded weights that the decoding has fetched.
+            pipeline.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
+
+    def _on_step(self, party: Party, pipeline: VideoPipeline, key: object) -> OnStep:
+        jobs = party.left
+        total = jobs[0].settings.steps
+        count, share = self._settings.previews_per_job, COST_SHARE / len(jobs)
+        makers = [PreviewMaker(pipeline.vae, total, count, share=share) for _ in jobs]
+
+        def on_step(step: int, latents: Tensor) -> None:
+            self._watch.begin("sampling", key)
+            party.end_cancelled()
+            for index, job in enumerate(jobs):
+                if party.has(job):
+                    preview = makers[index].after_step(step, latents[index : index + 1])
+                    job.publish(Progress(step, total, preview))
+
+        return on_step
+
+    def _finish(
+        self, party: Party, job: Job, pipeline: VideoPipeline, latents: Tensor, sampling_s: float
+    ) -> None:
+        """Decode and save one clip; what goes wrong with it ends this job alone."""
+        try:
+            if not bool(torch.isfinite(latents).all()):
+                raise NonFiniteError("the sampled latents are not finite")
+            began = time.monotonic()
+            frames = self._decode(job, pipeline, latents)
+            _stop_if_cancelled(job)
+            self._save(party, job, frames, began - sampling_s)
+        except Interrupted:
+            party.end(job, Cancelled())
+        except Exception as error:  # noqa: BLE001 - the job's boundary: logged, told to its owner
+            smaller = self._capacity.smaller(job.settings)
+            party.end(job, failure_of(error, job.id, smaller=smaller))
+
+    def _decode(self, job: Job, pipeline: VideoPipeline, latents: Tensor) -> npt.NDArray[np.uint8]:
+        """Frames [F, H, W, 3]; a second time frame by frame, when memory runs out."""
+        key = batch_key(job.settings)
+
+        def before_chunk() -> None:
+            self._watch.begin("decoding", key)
+            _stop_if_cancelled(job)
+
+        try:
+            return _to_bytes(decode_latents(pipeline.vae, latents, before_chunk=before_chunk)[0])
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        logger.warning("job %s: out of memory; decoding once more frame by frame", job.id)
+        release_memory()
+        decode_frugally(pipeline.vae)
+        return _to_bytes(decode_latents(pipeline.vae, latents, 1, before_chunk=before_chunk)[0])
+
+    def _save(self, party: Party, job: Job, frames: npt.NDArray[np.uint8], began: float) -> None:
+        self._watch.begin("encoding")
+
+        def check() -> None:
+            self._watch.alive()  # ffmpeg has a time limit of its own
+            _stop_if_cancelled(job)
+
+        def end(result: GenerationResult, commit: Commit) -> None:
+            party.end(job, Finished(result), commit)
+
+        save_clip(job, frames, self._settings, began=began, check=check, end=end)
 
 
 def _stop_if_cancelled(job: Job) -> None:
@@ -52,43 +220,19 @@ def _stop_if_cancelled(job: Job) -> None:
         raise Interrupted
 
 
-def _sample(job: Job, pipeline: VideoPipeline, previews: int) -> npt.NDArray[np.uint8]:
-    """Run the pipeline; returns frames [F, H, W, 3]."""
-    asked = job.settings
-    output = pipeline(
-        asked.prompt,
-        image=asked.picture,
-        negative_prompt=asked.negative_prompt,
-        height=asked.height,
-        width=asked.width,
-        num_frames=asked.num_frames,
-        num_inference_steps=asked.steps,
-        guidance_scale=asked.guidance,
-        eta=pipeline.scheduler.usual_eta,
-        fps=asked.fps,
-        # On the CPU, so that a seed means the same clip on every device.
-        generator=torch.Generator("cpu").manual_seed(asked.seed),
-        output_type="pt",
-        callback_on_step_end=_progress_callback(job, pipeline, previews),
-        callback_on_step_end_tensor_inputs=("latents", "pred_original_sample"),
-    )
-    return _to_bytes(output.frames[0])
+def _start_measuring(device: torch.device) -> int:
+    """Bytes that are in use on a GPU before it samples."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return int(torch.cuda.memory_allocated(device))
 
 
-def _progress_callback(
-    job: Job, pipeline: VideoPipeline, previews: int
-) -> Callable[[Any, int, int, dict[str, Tensor]], None]:
-    total = job.settings.steps
-    maker = PreviewMaker(pipeline.vae, total, previews)
-
-    def on_step_end(_: Any, index: int, __: int, tensors: dict[str, Tensor]) -> None:
-        _stop_if_cancelled(job)
-        step = min(index + 1, total)
-        if step == total and not bool(torch.isfinite(tensors["latents"]).all()):
-            raise NonFiniteError("the sampled latents are not finite")
-        job.publish(Progress(step, total, maker.after_step(step, tensors["pred_original_sample"])))
-
-    return on_step_end
+def _peak(device: torch.device, before: int) -> int | None:
+    """Bytes that sampling took on a GPU; None where nobody counts them."""
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.max_memory_allocated(device)) - before
 
 
 def _to_bytes(frames: Tensor) -> npt.NDArray[np.uint8]:
@@ -97,47 +241,4 @@ def _to_bytes(frames: Tensor) -> npt.NDArray[np.uint8]:
         raise NonFiniteError("the decoded frames are not finite")
     rounded = (frames.float() * 255).round().clamp(0, 255).to(torch.uint8)
     result: npt.NDArray[np.uint8] = rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return result
-
-
-def _save(
-    job: Job, frames: npt.NDArray[np.uint8], began: float, settings: EngineSettings
-) -> GenerationResult:
-    """Write the clip and its sidecar; neither stays without the other."""
-    asked = job.settings
-    comment = clip_comment(asked)
-    paths = output_paths(settings.output_dir, job.id)
-    try:
-        encode_mp4(
-            frames,
-            paths.clip,
-            fps=asked.playback_fps,
-            crf=settings.crf,
-            min_short_side=settings.min_short_side,
-            comment=comment,
-        )
-        result = GenerationResult(
-            job_id=job.id,
-            path=paths.clip,
-            sidecar=paths.sidecar,
-            model=asked.model.name,
-            model_revision=asked.model.revision,
-            seed=asked.seed,
-            steps=asked.steps,
-            fps=asked.fps,
-            guidance=asked.guidance,
-            width=asked.width,
-            height=asked.height,
-            num_frames=len(frames),
-            duration_s=len(frames) / asked.playback_fps,
-            elapsed_s=time.monotonic() - began,
-            prompt=asked.prompt,
-            negative_prompt=asked.negative_prompt,
-        )
-        write_sidecar(result, comment)
-        _stop_if_cancelled(job)
-    except BaseException:
-        paths.clip.unlink(missing_ok=True)
-        paths.sidecar.unlink(missing_ok=True)
-        raise
     return result

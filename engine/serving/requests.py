@@ -32,7 +32,9 @@ class GenerationRequest:
     What is None takes the model's default. ``seed`` is 0 to 2^32-1, sizes are pixels, ``fps`` is
     the rate that the model is told, at which the clip plays unless the model states another,
     ``guidance`` the classifier-free guidance scale, ``image`` an encoded picture: required by
-    image-to-video models, refused by others.
+    image-to-video models, refused by others. ``owner`` is on whose share of the devices it counts
+    ("": on one that all such requests have in common), and an owner of twice the ``weight``, > 0,
+    has twice the share. ``begun``: a process that ended had begun it already, so it goes first.
     """
 
     job_id: str
@@ -47,6 +49,9 @@ class GenerationRequest:
     width: int | None = None
     height: int | None = None
     num_frames: int | None = None
+    owner: str = ""
+    weight: float = 1.0
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +100,8 @@ def resolve(
         raise RequestError("model", str(error)) from None
     prompt = _checked_prompt(request.prompt)
     _check_whole("seed", request.seed, 0, MAX_SEED)
+    if not (math.isfinite(request.weight) and request.weight > 0):
+        raise RequestError("weight", f"weight must be a number above 0, not {request.weight}.")
     width, height = _size(request, card)
     return ResolvedSettings(
         model=card,

@@ -34,6 +34,7 @@ from engine.serving import (
     Queued,
     RequestError,
     Started,
+    Workload,
 )
 
 MakeEngine = Callable[..., Engine]
@@ -92,7 +93,7 @@ async def test_a_prompt_becomes_a_clip(
 ) -> None:
     job = engine.submit(request_for(negative_prompt="blur"))
     events = await events_of(job)
-    assert events[0] == Queued(1)
+    assert events[0] == Queued(1, 0.0, 0.0)
     assert events[1] == Started("cpu")
     progress = [event for event in events if isinstance(event, Progress)]
     assert [(event.step, event.total_steps) for event in progress] == [(1, 3), (2, 3), (3, 3)]
@@ -255,15 +256,53 @@ async def test_a_waiting_job_is_cancelled_at_once(engine: Engine, request_for: M
     await reached(arrived)
     second, third = engine.submit(request_for("second")), engine.submit(request_for("third"))
     second.cancel()
-    assert await events_of(second) == [Queued(1), Cancelled()]
+    places, end = (await events_of(second))[:-1], (await events_of(second))[-1]
+    assert [event.position for event in places if isinstance(event, Queued)] == [1] * len(places)
+    assert end == Cancelled()
+    async with asyncio.timeout(60):
+        async for event in third.events():  # told a little later, all at once
+            if isinstance(event, Queued) and event.position == 1:
+                break
     go_on.set()
     assert isinstance((await events_of(third))[-1], Finished)
-    assert [event for event in await events_of(third) if isinstance(event, Queued)] == [
-        Queued(2),
-        Queued(1),
-    ]
     first.cancel()  # over already: nothing happens
     assert isinstance((await events_of(first))[-1], Finished)
+
+
+async def test_a_finished_clip_teaches_the_engine_how_long_the_next_will_take(
+    engine: Engine, request_for: MakeRequest
+) -> None:
+    guess = engine.estimate(engine.validate(request_for()))
+    assert guess.error >= 1
+    result = await engine.submit(request_for()).result()
+    known = engine.estimate(engine.validate(request_for("next", owner="anybody", seed=8)))
+    assert known.error < 1
+    assert known.seconds == pytest.approx(result.elapsed_s, rel=0.01)
+
+
+async def test_clips_of_the_past_can_be_taught(engine: Engine, request_for: MakeRequest) -> None:
+    work = Workload(model="tiny-t2v", width=32, height=32, num_frames=4, steps=3)
+    engine.learn([(work, 4.0), (work, 4.0)])
+    assert engine.estimate(engine.validate(request_for())).seconds == pytest.approx(4.0)
+
+
+async def test_the_queue_can_be_seen(engine: Engine, request_for: MakeRequest) -> None:
+    work = Workload(model="tiny-t2v", width=32, height=32, num_frames=4, steps=3)
+    engine.learn([(work, 1000.0)])
+    running = engine.submit(request_for("running", owner="greedy"))
+    arrived, go_on = hold_at(running)
+    await reached(arrived)
+    engine.submit(request_for("greedy-too", owner="greedy"))
+    engine.submit(request_for("modest", owner="modest"))
+    view = engine.queue()
+    assert [(job.id, job.owner) for job in view.waiting] == [
+        ("modest", "modest"),
+        ("greedy-too", "greedy"),
+    ]
+    assert [(job.id, job.device) for job in view.running] == [("running", "cpu")]
+    assert [job.cost_s for job in view.waiting] == pytest.approx([1000.0] * 2)
+    assert view.waiting[1].wait_s - view.waiting[0].wait_s == pytest.approx(1000.0)
+    go_on.set()
 
 
 async def test_cancelling_between_sampling_and_saving_leaves_nothing(
@@ -372,7 +411,7 @@ async def test_a_missing_encoder_is_noticed_before_sampling(
     assert events[-1].reason is FailureReason.ENCODER_MISSING
 
 
-async def test_an_encoder_that_breaks_off_is_an_internal_failure(
+async def test_an_encoder_that_breaks_off_fails_the_job(
     engine: Engine,
     request_for: MakeRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -384,7 +423,7 @@ async def test_an_encoder_that_breaks_off_is_an_internal_failure(
     program.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
     failed = await failure_of(engine.submit(request_for()))
-    assert failed.reason is FailureReason.INTERNAL
+    assert failed.reason is FailureReason.ENCODER_FAILED
     assert "codec" not in failed.message
     assert "cannot open codec" in caplog.text
     assert "Traceback" in caplog.text
@@ -416,6 +455,10 @@ async def test_an_output_folder_that_cannot_be_made_fails_the_job(
         ({"devices": ("tpu",)}, "devices: 'tpu' is none of"),
         ({"devices": ("cpu", "cpu")}, "devices: every device"),
         ({"devices": ("cuda:99",)}, "devices: 'cuda:99' does not exist"),
+        ({"backend": "slurm"}, "backend: 'slurm' is none of local, ray"),
+        ({"backend": "ray", "devices": ("cpu",)}, "devices: only for the backend"),
+        ({"ray_address": "head"}, "ray_address: 'head' is none of"),
+        ({"ray_workers": -1}, "ray_workers: -1 is no whole number from 0 to 1024"),
         ({"precision": "int8"}, "precision: 'int8' is none of auto, float32"),
         ({"threads": 0}, "threads: 0 is no whole number from 1 to 256"),
         ({"queue_capacity": 0}, "queue_capacity: 0"),

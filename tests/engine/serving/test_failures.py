@@ -35,7 +35,7 @@ def plainly(name: str) -> ModelOptions:
         (DiskFullError("3 MiB are free in /secret"), FailureReason.DISK_FULL),
         (NonFiniteError("frames"), FailureReason.NON_FINITE),
         (PermissionError(errno.EACCES, "denied", "/secret"), FailureReason.INTERNAL),
-        (EncodeError("/secret: code 1"), FailureReason.INTERNAL),
+        (EncodeError("/secret: code 1"), FailureReason.ENCODER_FAILED),
         (RuntimeError("shape '[2, 3]' is invalid"), FailureReason.INTERNAL),
     ],
 )
