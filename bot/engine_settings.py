@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from bot.settings import Settings
 from engine.checkpoints import LoraSource, LoraVariant
 from engine.serving import EngineSettings, ModelOptions
 from prompt_expansion import ExpansionSettings
+
+MAX_QUEUE: Final = 100_000
 
 
 def engine_settings(settings: Settings) -> EngineSettings:
     """What the engine is started with. Raises EngineSettingsError."""
     return EngineSettings(
         output_dir=settings.output_dir,
+        backend=settings.engine.backend,
+        ray_address=settings.engine.ray_address,
+        ray_workers=settings.engine.ray_workers,
         devices=settings.engine.devices,
         threads=settings.engine.threads,
+        max_batch=settings.engine.max_batch or "auto",
+        model_memory_gb=settings.engine.model_memory_gb,
+        hang_after_s=float(settings.engine.hang_after_s),
+        # Jobs are refused before they are stored, by the limits; never after.
+        queue_capacity=MAX_QUEUE,
         model_dirs=settings.models.extra,
         model_options={
             name: ModelOptions(**options.model_dump())
@@ -25,6 +37,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
             for name, lora in settings.models.loras.items()
         },
         max_image_pixels=settings.limits.max_image_pixels,
+        min_free_mb=settings.limits.min_free_mb,
     )
 
 

@@ -6,15 +6,21 @@ from bot.settings.model import (
     EngineSettings,
     ExpansionSettings,
     LimitSettings,
-    LogSettings,
     LoraSettings,
     ModelOptionSettings,
     ModelSettings,
     PreviewSettings,
     Settings,
 )
+from bot.settings.service import (
+    DatabaseSettings,
+    LogSettings,
+    OperationsSettings,
+    RetentionSettings,
+)
 
 __all__ = [
+    "DatabaseSettings",
     "DiscordSettings",
     "EngineSettings",
     "ExpansionSettings",
@@ -23,7 +29,9 @@ __all__ = [
     "LoraSettings",
     "ModelOptionSettings",
     "ModelSettings",
+    "OperationsSettings",
     "PreviewSettings",
+    "RetentionSettings",
     "Settings",
     "SettingsError",
 ]

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from bot.settings.allowed import allowed_words, section_of, table_of
 
 _MAX_SHOWN: Final = 80
-_PASSWORD: Final = re.compile(r"://[^/@]*@")
+_PASSWORD: Final = re.compile(r"(://)[^/@]*@|(\bpassword=)[^&#']*")
 
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -101,5 +101,5 @@ def _shown(values: Mapping[str, Any], path: tuple[str, ...]) -> str:
     for name in path:
         value = value[name]
     text = repr(str(value) if isinstance(value, PurePath) else value)
-    text = _PASSWORD.sub("://***@", text)
+    text = _PASSWORD.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,11 +18,13 @@ from bot.settings.explain import explain
 
 CONFIG_VARIABLE: Final = "FLOOR33_CONFIG"
 DEFAULT_FILE: Final = "bot.toml"
+DATABASE_URL: Final = ("database", "url")
 # Environment variable -> the setting it stands for.
 VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "FLOOR33_DATA_DIR": ("data_dir",),
     "DISCORD_TOKEN": ("discord", "token"),
     "OPENAI_API_KEY": ("expansion", "api_key"),
+    "FLOOR33_DATABASE_URL": DATABASE_URL,
 }
 SECRETS: Final = {
     path: name for name, path in VARIABLES.items() if path[-1] in ("token", "api_key")
@@ -118,6 +121,20 @@ def _refuse_secrets(file: Path, values: Mapping[str, Any]) -> None:
                 f"{file}: {key} is a secret and does not belong into a file; "
                 f"set the environment variable {variable}",
             )
+    address = values.get("database")
+    address = address.get("url") if isinstance(address, Mapping) else None
+    if isinstance(address, str) and _has_password(address):
+        key = ".".join(DATABASE_URL)
+        raise SettingsError(
+            key,
+            f"{file}: {key} holds a password, which does not belong into a file; "
+            "set the environment variable FLOOR33_DATABASE_URL to the whole address",
+        )
+
+
+def _has_password(address: str) -> bool:
+    parts = urlsplit(address)
+    return ":" in parts.netloc.rpartition("@")[0] or "password" in parse_qs(parts.query)
 
 
 def _nested(keys: tuple[str, ...], value: object) -> dict[str, Any]:
@@ -146,8 +163,10 @@ def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_absolute_paths(layer: Layer) -> dict[str, Any]:
-    """The layer with `data_dir` and the paths of models and LoRAs made absolute."""
+    """The layer with `data_dir`, the log's and the models' and LoRAs' paths made absolute."""
     values = dict(layer.values)
+    if isinstance(log := values.get("log"), Mapping) and "file" in log:
+        values["log"] = {**log, "file": _absolute(layer.base, log["file"])}
     if "data_dir" in values:
         values["data_dir"] = _absolute(layer.base, values["data_dir"])
     models = values.get("models")

@@ -9,11 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    SecretStr,
     Strict,
     StringConstraints,
     ValidationInfo,
@@ -21,12 +18,23 @@ from pydantic import (
 )
 
 from bot.settings.allowed import Allowed
+from bot.settings.fields import (
+    Folder,
+    Secret,
+    Section,
+    StrictBool,
+    StrictInt,
+    Unset,
+    blank_is_none,
+    check_path,
+)
 from bot.settings.load import load_layers, validated
-
-
-def _none_if_unset(value: Any) -> Any:
-    """TOML has no null: 0 or [] stand for "not set". (False is a mistake, not a 0.)"""
-    return None if value in (0, [], ()) and value is not False else value
+from bot.settings.service import (
+    DatabaseSettings,
+    LogSettings,
+    OperationsSettings,
+    RetentionSettings,
+)
 
 
 def _check_base_url(value: str) -> str:
@@ -38,42 +46,17 @@ def _check_base_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _upper(value: Any) -> Any:
-    return value.upper() if isinstance(value, str) else value
-
-
-def _check_folder(value: Any) -> Any:
-    if isinstance(value, str) and (not value.strip() or "\0" in value):
-        raise ValueError("not a path")
-    return value
-
-
-def _blank_is_none(value: Any) -> Any:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-StrictInt = Annotated[int, Strict()]
-StrictBool = Annotated[bool, Strict()]
-Folder = Annotated[Path, BeforeValidator(_check_folder), Allowed("the path of a folder")]
-Unset = BeforeValidator(_none_if_unset)
 MODEL_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 ModelName = Annotated[
     str,
     StringConstraints(pattern=MODEL_NAME),
     Allowed("a model's name: up to 64 of a-z, 0-9, '.', '_', '-'"),
 ]
+GuildId = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,18}$")]
 Device = Annotated[str, StringConstraints(pattern=r"^(cpu|mps|cuda(:\d{1,3})?)$")]
-# Secrets come from the environment; they are neither shown nor written anywhere.
-Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_none), Allowed("a text")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
-    )
-
-
-class DiscordSettings(_Section):
+class DiscordSettings(Section):
     """`[discord]`."""
 
     dev_guild_id: Annotated[
@@ -84,9 +67,16 @@ class DiscordSettings(_Section):
     token: Secret = Field(default=None, repr=False, exclude=True)
 
 
-class EngineSettings(_Section):
+class EngineSettings(Section):
     """`[engine]`."""
 
+    backend: Literal["local", "ray"] = "local"
+    ray_address: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^(auto|(ray://)?[^\s/@]+:\d{1,5})$")] | None,
+        BeforeValidator(blank_is_none),
+        Allowed('"auto", "HOST:PORT", "ray://HOST:PORT", or "" for automatic'),
+    ] = None
+    ray_workers: StrictInt = Field(default=0, ge=0, le=1024)
     devices: Annotated[
         Annotated[tuple[Device, ...], Field(min_length=1, max_length=64)] | None,
         Unset,
@@ -97,9 +87,22 @@ class EngineSettings(_Section):
         Unset,
         Allowed("a whole number from 1 to 256, or 0 for automatic"),
     ] = None
+    grace_s: StrictInt = Field(default=30, ge=0, le=3600)
+    warm_up: StrictBool = True
+    max_batch: Annotated[
+        Annotated[StrictInt, Field(ge=1, le=64)] | None,
+        Unset,
+        Allowed("a whole number from 1 to 64, or 0 for automatic"),
+    ] = None
+    model_memory_gb: Annotated[
+        Annotated[float, Field(ge=0.001, le=100_000, allow_inf_nan=False)] | None,
+        Unset,
+        Allowed("a number from 0.001 to 100000, or 0 for automatic"),
+    ] = None
+    hang_after_s: StrictInt = Field(default=300, ge=10, le=86_400)
 
 
-class ModelOptionSettings(_Section):
+class ModelOptionSettings(Section):
     """`[models.options.NAME]`."""
 
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -119,17 +122,17 @@ class ModelOptionSettings(_Section):
         return value
 
 
-class LoraSettings(_Section):
+class LoraSettings(Section):
     """`[models.loras.NAME]`."""
 
     base: ModelName
     path: Annotated[
-        Path, BeforeValidator(_check_folder), Allowed("the path of a .safetensors file or a folder")
+        Path, BeforeValidator(check_path), Allowed("the path of a .safetensors file or a folder")
     ]
     weight: Annotated[float, Strict()] = Field(default=1.0, ge=-4, le=4, allow_inf_nan=False)
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """`[models]`."""
 
     text_to_video: ModelName = "demo-t2v"
@@ -148,16 +151,31 @@ class ModelSettings(_Section):
     ] = Field(default_factory=dict)
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """`[limits]`."""
 
     max_prompt_chars: StrictInt = Field(default=500, ge=1, le=4000)
     max_image_mb: StrictInt = Field(default=10, ge=1, le=500)
     max_image_pixels: StrictInt = Field(default=25_000_000, ge=4096, le=200_000_000)
     max_active_jobs_per_user: StrictInt = Field(default=3, ge=1, le=1000)
+    max_active_jobs_per_guild: StrictInt = Field(default=100, ge=1, le=100_000)
+    min_free_mb: StrictInt = Field(default=256, ge=0, le=1_000_000)
 
 
-class ExpansionSettings(_Section):
+class QueueSettings(Section):
+    """`[queue]`."""
+
+    guild_weights: Annotated[
+        Mapping[GuildId, Annotated[float, Field(ge=0.1, le=10, allow_inf_nan=False)]],
+        Allowed("servers' ids, each with a number from 0.1 to 10"),
+    ] = Field(default_factory=dict)
+
+    def weight_of(self, guild_id: int | None) -> float:
+        """A server's weight; 1 for direct messages and servers that are not named."""
+        return self.guild_weights.get(str(guild_id), 1.0)
+
+
+class ExpansionSettings(Section):
     """`[expansion]`."""
 
     enabled: StrictBool = False
@@ -176,7 +194,7 @@ class ExpansionSettings(_Section):
     api_key: Secret = Field(default=None, repr=False, exclude=True)
 
 
-class PreviewSettings(_Section):
+class PreviewSettings(Section):
     """`[preview]`."""
 
     # Whoever reaches the preview can use the bot, so it is served on this machine only.
@@ -184,13 +202,7 @@ class PreviewSettings(_Section):
     port: StrictInt = Field(default=0, ge=0, le=65535)
 
 
-class LogSettings(_Section):
-    """`[log]`."""
-
-    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
-
-
-class Settings(_Section):
+class Settings(Section):
     """Everything that can be set. Frozen; made by `Settings.load`."""
 
     data_dir: Folder = Path("data")
@@ -198,14 +210,24 @@ class Settings(_Section):
     engine: EngineSettings = EngineSettings()
     models: ModelSettings = ModelSettings()
     limits: LimitSettings = LimitSettings()
+    queue: QueueSettings = QueueSettings()
     expansion: ExpansionSettings = ExpansionSettings()
     preview: PreviewSettings = PreviewSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    retention: RetentionSettings = RetentionSettings()
+    operations: OperationsSettings = OperationsSettings()
     log: LogSettings = LogSettings()
 
     @property
     def database_path(self) -> Path:
-        """The SQLite file."""
+        """The SQLite file; not used with a PostgreSQL server."""
         return self.data_dir / "floor33.db"
+
+    @property
+    def database_location(self) -> Path | str:
+        """What `Store.open` is given; an address may hold a password."""
+        url = self.database.url
+        return self.database_path if url is None else url.get_secret_value()
 
     @property
     def models_dir(self) -> Path:

@@ -7,6 +7,7 @@ from typing import cast
 from bot.store import models
 from bot.store.records import (
     AssetRecord,
+    ClipFormat,
     ExpansionRecord,
     GenerationRecord,
     JobKind,
@@ -50,6 +51,7 @@ def job_record(row: models.Job) -> JobRecord:
         id=row.id,
         state=JobState(row.state),
         error=row.error,
+        reason=row.reason,
         attempts=row.attempts,
         user_id=row.user_id,
         guild_id=row.guild_id,
@@ -67,6 +69,8 @@ def job_record(row: models.Job) -> JobRecord:
         height=row.height,
         expand=row.expand,
         upload_limit=row.upload_limit,
+        interaction_token=row.interaction_token,
+        format=cast(ClipFormat, row.format),
         parent_generation_id=row.parent_generation_id,
         image_asset=None if row.image_asset is None else asset_record(row.image_asset),
         expansion=None if row.expansion is None else expansion_record(row.expansion),
@@ -95,6 +99,7 @@ def generation_record(row: models.Generation) -> GenerationRecord:
         num_frames=row.num_frames,
         path=row.path,
         elapsed_s=row.elapsed_s,
+        device=row.device,
         created_at=row.created_at,
         deleted_at=row.deleted_at,
     )

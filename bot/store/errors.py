@@ -1,8 +1,34 @@
 """What the store raises. Every message is one line that can be shown to whoever runs the bot."""
 
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Trouble(StrEnum):
+    """What kind of trouble the database is in: what to tell errors apart, and count them, by."""
+
+    BUSY = "busy"
+    FULL = "full"
+    DAMAGED = "damaged"
+    DENIED = "denied"
+    UNREACHABLE = "unreachable"
+    OTHER = "other"
+
 
 class StoreError(Exception):
     """The database could not do what was asked; nothing of it was written."""
+
+    def __init__(self, message: str, *, trouble: Trouble = Trouble.OTHER) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+
+
+class TakenOverError(StoreError):
+    """Another bot has claimed the database since; this one may not write to it any more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"database {name}: another bot has taken over")
 
 
 class UnknownJobError(StoreError):

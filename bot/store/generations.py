@@ -6,7 +6,6 @@ import uuid
 from dataclasses import asdict
 
 from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.store.convert import generation_record
@@ -16,16 +15,18 @@ from bot.store.models import Generation, Job, ModelRevision, utc_now
 from bot.store.part import StorePart
 from bot.store.records import GenerationRecord, NewGeneration
 from bot.store.states import JobState
+from bot.store.upsert import upsert
 
 
 async def _note_revision(session: AsyncSession, model: str, revision: str) -> None:
     now = utc_now()
     await session.execute(
-        insert(ModelRevision)
-        .values(model=model, revision=revision, first_used_at=now, last_used_at=now)
-        .on_conflict_do_update(
-            index_elements=[ModelRevision.model, ModelRevision.revision],
-            set_={"last_used_at": now},
+        upsert(
+            session,
+            ModelRevision,
+            {"model": model, "revision": revision, "first_used_at": now, "last_used_at": now},
+            key=[ModelRevision.model, ModelRevision.revision],
+            changes={"last_used_at": now},
         )
     )
 

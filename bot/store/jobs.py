@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.store.convert import expansion_record, job_record
@@ -14,6 +13,7 @@ from bot.store.models import Asset, Expansion, Job, utc_now
 from bot.store.part import StorePart
 from bot.store.records import ExpansionRecord, JobRecord, NewAsset, NewJob, check_int64
 from bot.store.states import TRANSITIONS, UNFINISHED, JobState
+from bot.store.upsert import upsert
 from bot.store.users import upsert_user
 
 # Columns of a job that a NewJob carries under the same name.
@@ -34,6 +34,9 @@ _REQUEST_FIELDS = (
     "expand",
     "upload_limit",
     "parent_generation_id",
+    "message_id",
+    "interaction_token",
+    "format",
 )
 
 
@@ -45,12 +48,12 @@ async def load_job(session: AsyncSession, job_id: str) -> Job:
     return row
 
 
-def move(job: Job, wanted: JobState, error: str | None = None) -> None:
+def move(job: Job, wanted: JobState, error: str | None = None, reason: str | None = None) -> None:
     """Change the row's state and times; raises IllegalTransitionError and changes nothing."""
     if wanted not in TRANSITIONS[JobState(job.state)]:
         raise IllegalTransitionError(job.id, job.state, wanted)
     job.state = wanted.value
-    job.error = error
+    job.error, job.reason = error, reason
     if wanted is JobState.RUNNING:
         job.attempts += 1
         job.started_at = utc_now()
@@ -58,6 +61,7 @@ def move(job: Job, wanted: JobState, error: str | None = None) -> None:
         job.started_at = None
     elif wanted.final:
         job.finished_at = utc_now()
+        job.interaction_token = None  # of no use any more
 
 
 async def _store_asset(session: AsyncSession, asset: NewAsset) -> int:
@@ -98,6 +102,17 @@ class Jobs(StorePart):
             )
             session.add(row)
             await session.flush()
+            if new.expanded_prompt is not None:
+                inherited = {"backend": "inherited", "language": "inherited"}
+                session.add(
+                    Expansion(
+                        job_id=row.id,
+                        original=new.prompt,
+                        expanded=new.expanded_prompt,
+                        **inherited,
+                    )
+                )
+                await session.flush()
             await session.refresh(row)
             return job_record(row)
 
@@ -147,8 +162,43 @@ class Jobs(StorePart):
             row.message_id = message_id
             return job_record(row)
 
+    async def active_jobs(self, *, user_id: int | None = None, guild_id: int | None = None) -> int:
+        """How many jobs of a user or server wait or are rendered."""
+        active = (JobState.QUEUED.value, JobState.RUNNING.value)
+        query = select(func.count()).select_from(Job).where(Job.state.in_(active))
+        if user_id is not None:
+            query = query.where(Job.user_id == user_id)
+        if guild_id is not None:
+            query = query.where(Job.guild_id == guild_id)
+        async with self._database.read() as session:
+            return await session.scalar(query) or 0
+
+    async def jobs_in_hand(self) -> int:
+        """How many jobs are being rendered or delivered: work that a moment's wait may finish."""
+        delivering = (Job.state == JobState.RENDERED.value) & Job.reason.is_(None)
+        query = select(func.count()).select_from(Job)
+        query = query.where((Job.state == JobState.RUNNING.value) | delivering)
+        async with self._database.read() as session:
+            return await session.scalar(query) or 0
+
+    async def note_undelivered(self, job_id: str, error: str) -> JobRecord:
+        """Note why a rendered job's clip has not reached its user; the job stays rendered.
+
+        Raises UnknownJobError, and IllegalTransitionError if the job is not rendered.
+        """
+        async with self._database.write() as session:
+            row = await load_job(session, job_id)
+            if row.state != JobState.RENDERED.value:
+                raise IllegalTransitionError(job_id, row.state, "undelivered")
+            row.error, row.reason = error, "undelivered"
+            return job_record(row)
+
     async def set_job_state(
-        self, job_id: str, state: JobState, error: str | None = None
+        self,
+        job_id: str,
+        state: JobState,
+        error: str | None = None,
+        reason: str | None = None,
     ) -> JobRecord:
         """Move the job on. Raises UnknownJobError, IllegalTransitionError.
 
@@ -159,7 +209,7 @@ class Jobs(StorePart):
             row = await load_job(session, job_id)
             if state is JobState.RENDERED:
                 raise IllegalTransitionError(job_id, row.state, f"{state} without its clip")
-            move(row, state, error)
+            move(row, state, error, reason)
             return job_record(row)
 
     async def add_expansion(
@@ -181,9 +231,13 @@ class Jobs(StorePart):
                 "created_at": utc_now(),
             }
             await session.execute(
-                insert(Expansion)
-                .values(job_id=job_id, **values)
-                .on_conflict_do_update(index_elements=[Expansion.job_id], set_=values)
+                upsert(
+                    session,
+                    Expansion,
+                    {"job_id": job_id, **values},
+                    key=[Expansion.job_id],
+                    changes=values,
+                )
             )
             session.expire_all()
             return expansion_record(await session.get_one(Expansion, job_id))

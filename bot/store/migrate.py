@@ -1,4 +1,4 @@
-"""Bring a database file to the newest schema, whatever state it is in.
+"""Bring a database to the newest schema, whatever state it is in.
 
 The revisions lie in `migrations/` beside the `bot` package (a checkout or an editable install).
 """
@@ -15,10 +15,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, NullPool, create_engine, inspect
+from sqlalchemy import Connection, NullPool, create_engine, inspect, text
 
-from bot.store.database import BUSY_TIMEOUT_MS, database_url, install_pragmas, translated, writing
 from bot.store.errors import StoreError
+from bot.store.postgres import WRITE_LOCK, PostgresBackend
+from bot.store.sqlite import BUSY_TIMEOUT_MS, database_url, install_pragmas, translated, writing
 
 MIGRATIONS: Final = Path(__file__).resolve().parents[2] / "migrations"
 _VERSION_TABLE: Final = "alembic_version"
@@ -34,28 +35,64 @@ def alembic_config() -> Config:
 
 
 def migrate(path: Path) -> None:
-    """Create or upgrade the database at `path`, in one transaction. Blocks.
+    """Create or upgrade the SQLite database at `path`, in one transaction. Blocks.
 
     Raises StoreError: no write access, not a database, not a Floor33 database, made by a newer
     version, disk full, damaged. The file is then as it was.
     """
-    if not (MIGRATIONS / "env.py").is_file():
-        raise StoreError(f"the folder {MIGRATIONS} with the database migrations is missing")
+    _check_migrations()
     _prepare_folder(path)
     engine = create_engine(database_url(path, "sqlite"), poolclass=NullPool)
     install_pragmas(engine, migrating=True)
     with translated(path):
         with writing(engine).begin() as connection:
-            if not _is_current(path, connection):
-                _upgrade(path, connection)
+            if _upgraded(str(path), connection):
+                _check_references(path, connection)
         # Last, so that a file that is refused is not touched.
         _switch_to_wal(path)
 
 
-def _upgrade(path: Path, connection: Connection) -> None:
+async def migrate_server(backend: PostgresBackend) -> None:
+    """Create or upgrade a database on a PostgreSQL server, in one transaction.
+
+    Raises StoreError: no connection, no rights, not a Floor33 database, made by a newer version.
+    The database is then as it was.
+    """
+    _check_migrations()
+    with backend.translated():
+        async with backend.writer.begin() as connection:
+            # Processes that start together migrate once.
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})"))
+            await connection.run_sync(lambda one: _upgraded(backend.name, one))
+
+
+def check_revision(path: Path, connection: Connection) -> str:
+    """The schema's revision of a database made by Floor33.
+
+    Raises StoreError if it was made by something else, or by a newer version.
+    """
+    if not inspect(connection).get_table_names():
+        raise StoreError(f"database {path}: it is empty")
+    _is_current(str(path), connection)
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def _check_migrations() -> None:
+    if not (MIGRATIONS / "env.py").is_file():
+        raise StoreError(f"the folder {MIGRATIONS} with the database migrations is missing")
+
+
+def _upgraded(name: str, connection: Connection) -> bool:
+    """Bring the schema up to date; whether anything had to be done."""
+    if _is_current(name, connection):
+        return False
     config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    return True
+
+
+def _check_references(path: Path, connection: Connection) -> None:
     # They are not enforced while tables are remade, so they are checked at the end.
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
     if broken is not None:
@@ -92,19 +129,19 @@ def _prepare_folder(path: Path) -> None:
         raise StoreError(f"database {path}: this is a folder, not a file")
 
 
-def _is_current(path: Path, connection: Connection) -> bool:
+def _is_current(name: str, connection: Connection) -> bool:
     """Whether nothing is to be done; StoreError if the schema is not one that we can upgrade."""
     tables = set(inspect(connection).get_table_names())
     if not tables:
         return False
     if _VERSION_TABLE not in tables:
-        raise StoreError(f"database {path}: this SQLite database was not made by Floor33")
+        raise StoreError(f"database {name}: this database was not made by Floor33")
     script = ScriptDirectory.from_config(alembic_config())
     current = set(MigrationContext.configure(connection).get_current_heads())
     known = {revision.revision for revision in script.walk_revisions()}
     if unknown := current - known:
         raise StoreError(
-            f"database {path}: made by a newer version of Floor33 "
-            f"(schema {', '.join(sorted(unknown))}); update Floor33 or use another data folder"
+            f"database {name}: made by a newer version of Floor33 "
+            f"(schema {', '.join(sorted(unknown))}); update Floor33 or use another database"
         )
     return current == set(script.get_heads())

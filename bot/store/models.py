@@ -6,7 +6,7 @@ A change here needs a new revision in `migrations/versions`; a test compares the
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -37,20 +37,23 @@ NAMING: Final = {
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC time; SQLite itself keeps no zone, so a naive value is a mistake."""
 
-    impl = DateTime
+    impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To what SQLite keeps: naive, in UTC."""
+        """To what is kept: in UTC, naive in SQLite."""
         if value is None:
             return None
         if value.tzinfo is None:
             raise ValueError("a stored time needs a time zone")
-        return value.astimezone(UTC).replace(tzinfo=None)
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Back to an aware time."""
-        return None if value is None else value.replace(tzinfo=UTC)
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def utc_now() -> datetime:
@@ -127,6 +130,9 @@ class Job(Base):
     height: Mapped[int | None]
     expand: Mapped[bool]
     upload_limit: Mapped[int] = mapped_column(BigInteger)
+    interaction_token: Mapped[str | None]
+    format: Mapped[str] = mapped_column(String(8), default="mp4", server_default="mp4")
+    reason: Mapped[str | None] = mapped_column(String(32))
     image_asset_id: Mapped[int | None] = mapped_column(ForeignKey("assets.id"))
     # Jobs and generations refer to each other; use_alter only tells SQLAlchemy so.
     parent_generation_id: Mapped[str | None] = mapped_column(
@@ -192,6 +198,7 @@ class Generation(Base):
     num_frames: Mapped[int]
     path: Mapped[str]
     elapsed_s: Mapped[float]
+    device: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     deleted_at: Mapped[datetime | None]
 

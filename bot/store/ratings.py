@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, Delete, Select, delete, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import aliased
 
 from bot.store.convert import generation_record, rating_record
 from bot.store.models import Generation, Job, Rating, User, utc_now
 from bot.store.part import StorePart
 from bot.store.records import OVERALL, RatingRecord, TrainingRating, check_rating
+from bot.store.upsert import upsert
 from bot.store.users import upsert_user
 
 
@@ -52,19 +52,16 @@ class Ratings(StorePart):
             generation_id, owner_id = found
             await upsert_user(session, user_id, user_name)
             now = utc_now()
-            values = insert(Rating).values(
-                generation_id=generation_id,
-                user_id=user_id,
-                aspect=aspect,
-                value=value,
-                self_vote=user_id == owner_id,
-                created_at=now,
-                updated_at=now,
-            )
+            changes = {"value": value, "updated_at": now}
+            key = {"generation_id": generation_id, "user_id": user_id, "aspect": aspect}
+            first = {"self_vote": user_id == owner_id, "created_at": now}
             row = await session.scalar(
-                values.on_conflict_do_update(
-                    index_elements=[Rating.generation_id, Rating.user_id, Rating.aspect],
-                    set_={"value": value, "updated_at": now},
+                upsert(
+                    session,
+                    Rating,
+                    key | first | changes,
+                    key=[Rating.generation_id, Rating.user_id, Rating.aspect],
+                    changes=changes,
                 ).returning(Rating)
             )
             return None if row is None else rating_record(row)

@@ -16,6 +16,7 @@ from typing import Final, Literal, get_args
 from bot.store.states import JobState
 
 JobKind = Literal["imagine", "animate"]
+ClipFormat = Literal["mp4", "gif", "webp"]
 OVERALL: Final = "overall"
 MAX_INT64: Final = 2**63 - 1
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -119,13 +120,18 @@ class NewJob:
     width: int | None = None
     height: int | None = None
     expand: bool = False
+    expanded_prompt: str | None = None  # what a re-roll's prompt became before
     image_asset: NewAsset | None = None
     parent_generation_id: str | None = None  # the clip that this one re-rolls
+    message_id: int | None = None  # the message that shows it, where it is known already
+    interaction_token: str | None = None  # reaches the answer for 15 minutes
+    format: ClipFormat = "mp4"  # what is sent; the MP4 is always kept
 
     def __post_init__(self) -> None:
         check_int64("user_id", self.user_id)
         check_int64("channel_id", self.channel_id)
         check_int64("guild_id", self.guild_id)
+        check_int64("message_id", self.message_id)
         check_int64("seed", self.seed)
         if self.guidance is not None and not math.isfinite(self.guidance):
             raise ValueError(f"guidance must be finite, not {self.guidance}")  # SQLite has no NaN
@@ -133,6 +139,8 @@ class NewJob:
             raise ValueError(f"kind must be one of {get_args(JobKind)}, not {self.kind!r}")
         if (self.kind == "animate") != (self.image_asset is not None):
             raise ValueError("a picture goes with an animate job, and only with that")
+        if self.format not in get_args(ClipFormat):
+            raise ValueError(f"format must be one of {get_args(ClipFormat)}, not {self.format!r}")
         _check_positive(
             fps=self.fps,
             steps=self.steps,
@@ -160,7 +168,8 @@ class JobRecord:
 
     id: str
     state: JobState
-    error: str | None  # why it failed or was cancelled
+    error: str | None  # why it failed, was cancelled, or (rendered) could not be delivered
+    reason: str | None  # the same in one word, for counting
     attempts: int  # how often it was started; more than 1 after a restart in the middle
     user_id: int
     guild_id: int | None
@@ -178,6 +187,8 @@ class JobRecord:
     height: int | None
     expand: bool
     upload_limit: int
+    interaction_token: str | None
+    format: ClipFormat
     parent_generation_id: str | None
     image_asset: AssetRecord | None
     expansion: ExpansionRecord | None
@@ -203,6 +214,7 @@ class NewGeneration:
     num_frames: int
     path: str  # of the MP4, as the caller wants to find it again
     elapsed_s: float  # render time, seconds
+    device: str | None = None  # where it was rendered
     expanded_prompt: str | None = None  # what the model was given, if not the user's words
     negative_prompt: str | None = None
 
@@ -237,8 +249,17 @@ class GenerationRecord:
     num_frames: int
     path: str
     elapsed_s: float
+    device: str | None
     created_at: datetime
     deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastJob:
+    """A job as its user sees it later. `generation` None: it has no clip."""
+
+    job: JobRecord
+    generation: GenerationRecord | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The store: everything the bot must not forget, in one SQLite file."""
+"""The store: everything the bot must not forget, in one SQLite file or on a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy import false, update
+
 from bot.store.backup import backup_database
-from bot.store.database import Database
+from bot.store.database import Backend, Database, Observer
+from bot.store.errors import StoreError
 from bot.store.generations import Generations
+from bot.store.history import History
 from bot.store.jobs import Jobs
-from bot.store.migrate import migrate
+from bot.store.migrate import migrate, migrate_server
+from bot.store.models import User
+from bot.store.postgres import PostgresBackend, is_postgres_url
 from bot.store.ratings import Ratings
+from bot.store.retention import Retention
+from bot.store.sqlite import SqliteBackend
 from bot.store.users import Users
 
 
-class Store(Jobs, Generations, Ratings, Users):
+class Store(Jobs, Generations, History, Ratings, Retention, Users):
     """Jobs, clips, ratings and users of one data folder.
 
     Every method is one transaction: it is wholly written when it returns, and not at all when it
@@ -24,22 +32,65 @@ class Store(Jobs, Generations, Ratings, Users):
     """
 
     @classmethod
-    async def open(cls, database_path: Path) -> Self:
+    async def open(cls, location: Path | str, *, observer: Observer | None = None) -> Self:
         """Open the database, after making or upgrading it where needed.
 
+        Args:
+            location: an SQLite file, or the address of a database on a PostgreSQL server, e.g.
+                `postgresql://floor33@localhost/floor33`.
+            observer: is told how long writes wait and which transactions fail.
+
         Raises StoreError with one clear line: folder not writable, not a database, made by a
-        newer version, disk full.
+        newer version, disk full, server not reached, wrong password.
         """
-        await asyncio.to_thread(migrate, database_path)
-        return cls(Database(database_path))
+        if isinstance(location, Path):
+            await asyncio.to_thread(migrate, location)
+            return cls(Database(SqliteBackend(location), observer))
+        if not is_postgres_url(location):
+            raise StoreError("a database's address begins with postgresql://")
+        server = PostgresBackend(location)
+        try:
+            await migrate_server(server)
+        except BaseException:
+            await server.close()
+            raise
+        return cls(Database(server, observer))
+
+    @property
+    def _backend(self) -> Backend:
+        return self._database.backend
+
+    @property
+    def name(self) -> str:
+        """The database in words: its file, or its address without a password."""
+        return self._backend.name
 
     @property
     def path(self) -> Path:
-        """The database file."""
-        return self._database.path
+        """The database file. Raises StoreError for a database on a server."""
+        if self._backend.path is None:
+            raise StoreError(f"database {self.name}: it is no file")
+        return self._backend.path
+
+    async def claim(self) -> None:
+        """Become the one bot that writes to a database on a server; the last one to claim it is.
+
+        An SQLite file is claimed with its data folder instead. Raises StoreError.
+        """
+        await self._backend.claim()
+
+    @property
+    def claimed(self) -> bool:
+        """Whether no other bot has claimed the database since `claim`; True before it."""
+        return self._backend.claimed
+
+    async def check_writable(self) -> None:
+        """Raises StoreError if nothing can be written at the moment."""
+        async with self._database.write() as session:
+            await session.execute(update(User).where(false()).values(name=""))
 
     async def backup(self, destination: Path) -> None:
-        """Copy the database as it is now to a file; see `backup_database`."""
+        """Copy the database file as it is now to another; see `backup_database`."""
         await asyncio.to_thread(backup_database, self.path, destination)
 
     async def close(self) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.store.convert import user_record
 from bot.store.models import User
 from bot.store.part import StorePart
 from bot.store.records import UserRecord, check_int64
+from bot.store.upsert import upsert
 
 
 async def upsert_user(session: AsyncSession, user_id: int, name: str) -> None:
     """Make the user's row, or bring its name up to date; consent stays as it is."""
     check_int64("user_id", user_id)
-    values = insert(User).values(id=user_id, name=name)
+    changes = {"name": name}
     await session.execute(
-        values.on_conflict_do_update(index_elements=[User.id], set_={"name": name})
+        upsert(session, User, {"id": user_id, **changes}, key=[User.id], changes=changes)
     )
 
 

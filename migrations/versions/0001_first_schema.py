@@ -13,13 +13,22 @@ branch_labels: str | None = None
 depends_on: str | None = None
 
 
+# Jobs and generations refer to each other. SQLite, which cannot add a constraint later, accepts one
+# to a table that is not there yet; PostgreSQL wants it the other way round.
+_PARENT = "fk_jobs_parent_generation_id_generations"
+
+
+def _alters() -> bool:
+    return op.get_bind().dialect.supports_alter
+
+
 def _users_and_assets() -> None:
     op.create_table(
         "users",
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("training_consent", sa.Boolean(), server_default=sa.false(), nullable=False),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_users"),
     )
     op.create_table(
@@ -32,7 +41,7 @@ def _users_and_assets() -> None:
         sa.Column("width", sa.Integer(), nullable=False),
         sa.Column("height", sa.Integer(), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_assets"),
         sa.UniqueConstraint("path", name="uq_assets_path"),
     )
@@ -64,9 +73,9 @@ def _jobs() -> None:
         sa.Column("upload_limit", sa.BigInteger(), nullable=False),
         sa.Column("image_asset_id", sa.Integer(), nullable=True),
         sa.Column("parent_generation_id", sa.String(32), nullable=True),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.Column("started_at", sa.DateTime(), nullable=True),
-        sa.Column("finished_at", sa.DateTime(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "state IN ('queued', 'running', 'rendered', 'delivered', 'failed', 'cancelled')",
             name=op.f("ck_jobs_state"),
@@ -79,7 +88,7 @@ def _jobs() -> None:
         sa.ForeignKeyConstraint(
             ["parent_generation_id"],
             ["generations.id"],
-            name="fk_jobs_parent_generation_id_generations",
+            name=_PARENT,
             use_alter=True,
         ),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
@@ -94,7 +103,7 @@ def _jobs() -> None:
         sa.Column("expanded", sa.Text(), nullable=False),
         sa.Column("backend", sa.String(64), nullable=False),
         sa.Column("language", sa.String(32), nullable=False),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_expansions_job_id_jobs"),
         sa.PrimaryKeyConstraint("job_id", name="pk_expansions"),
     )
@@ -105,8 +114,8 @@ def _generations() -> None:
         "model_revisions",
         sa.Column("model", sa.String(128), nullable=False),
         sa.Column("revision", sa.String(128), nullable=False),
-        sa.Column("first_used_at", sa.DateTime(), nullable=False),
-        sa.Column("last_used_at", sa.DateTime(), nullable=False),
+        sa.Column("first_used_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("model", "revision", name="pk_model_revisions"),
     )
     op.create_table(
@@ -127,8 +136,8 @@ def _generations() -> None:
         sa.Column("num_frames", sa.Integer(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("elapsed_s", sa.Double(), nullable=False),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.Column("deleted_at", sa.DateTime(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_generations_job_id_jobs"),
         sa.ForeignKeyConstraint(
             ["model", "model_revision"],
@@ -149,8 +158,8 @@ def _ratings() -> None:
         sa.Column("aspect", sa.String(32), nullable=False),
         sa.Column("value", sa.Integer(), nullable=False),
         sa.Column("self_vote", sa.Boolean(), nullable=False),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.Column("updated_at", sa.DateTime(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("value IN (-1, 1)", name=op.f("ck_ratings_value")),
         sa.ForeignKeyConstraint(
             ["generation_id"], ["generations.id"], name="fk_ratings_generation_id_generations"
@@ -170,10 +179,14 @@ def upgrade() -> None:
     _jobs()
     _generations()
     _ratings()
+    if _alters():
+        op.create_foreign_key(_PARENT, "jobs", "generations", ["parent_generation_id"], ["id"])
 
 
 def downgrade() -> None:
     """Drop every table, those that refer to others first."""
+    if _alters():
+        op.drop_constraint(_PARENT, "jobs", type_="foreignkey")
     for table in (
         "ratings",
         "generations",

@@ -13,6 +13,7 @@ from bot.engine_settings import engine_settings
 from bot.settings import ModelOptionSettings, Settings, SettingsError
 from bot.settings.allowed import allowed_words
 from bot.settings.explain import settings_of
+from bot.settings.load import CONFIG_VARIABLE, VARIABLES
 from engine.serving import ModelOptions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ class Write(Protocol):
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("FLOOR33_CONFIG", "FLOOR33_DATA_DIR", "DISCORD_TOKEN", "OPENAI_API_KEY"):
+    for name in (CONFIG_VARIABLE, *VARIABLES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -166,7 +167,7 @@ def test_other_encodings(tmp_path: Path) -> None:
         ("datadir", "data_dir"),
         ("limit.max_image_mb", "limits"),
         ("preview.max_image_mb", "limits.max_image_mb"),
-        ("prot", "preview.port"),
+        ("prot", "operations.port"),
         ("engine.device", "engine.devices"),
         ("expansion.timeout", "expansion.timeout_s"),
     ],
@@ -185,10 +186,19 @@ WRONG: list[tuple[str, object, str]] = [
     ("data_dir", 3, "folder"),
     ("discord.dev_guild_id", -1, "from 1 to 9223372036854775807"),
     ("discord.dev_guild_id", False, "whole number"),
+    ("engine.backend", "slurm", '"local", "ray"'),
+    ("engine.ray_address", "head", "HOST:PORT"),
+    ("engine.ray_address", 3, "HOST:PORT"),
+    ("engine.ray_workers", -1, "from 0 to 1024"),
     ("engine.devices", ["gpu"], '"cuda:N"'),
     ("engine.devices", "cpu", "list"),
     ("engine.threads", 257, "from 1 to 256"),
     ("engine.threads", 1.5, "whole number"),
+    ("engine.grace_s", -1, "from 0 to 3600"),
+    ("engine.warm_up", 1, "true or false"),
+    ("engine.max_batch", 65, "from 1 to 64"),
+    ("engine.model_memory_gb", -1.0, "0.001 to 100000"),
+    ("engine.hang_after_s", 1, "from 10 to 86400"),
     ("models.text_to_video", "../x", "up to 64"),
     ("models.image_to_video", "", "up to 64"),
     ("models.download", 1, "true or false"),
@@ -203,6 +213,10 @@ WRONG: list[tuple[str, object, str]] = [
     ("limits.max_image_mb", 501, "from 1 to 500"),
     ("limits.max_image_pixels", 4095, "from 4096 to 200000000"),
     ("limits.max_active_jobs_per_user", 0, "from 1 to 1000"),
+    ("limits.max_active_jobs_per_guild", 0, "from 1 to 100000"),
+    ("limits.min_free_mb", -1, "from 0 to 1000000"),
+    ("queue.guild_weights", {"home": 2.0}, "servers' ids"),
+    ("queue.guild_weights", {"1": 0.0}, "from 0.1 to 10"),
     ("expansion.enabled", "yes", "true or false"),
     ("expansion.enabled", 1, "true or false"),
     ("expansion.backend", "magic", '"offline", "openai", "none"'),
@@ -213,7 +227,19 @@ WRONG: list[tuple[str, object, str]] = [
     ("expansion.timeout_s", float("nan"), "from 1 to 120"),
     ("preview.host", "0.0.0.0", '"127.0.0.1", "localhost"'),
     ("preview.port", 65536, "from 0 to 65535"),
+    ("database.url", "mysql://host/x", "postgresql://"),
+    ("database.url", "postgresql://host", "the name of a database"),
+    ("database.url", 3, "postgresql://"),
+    ("retention.max_age_days", -1, "from 0 to 36500"),
+    ("retention.max_age_days", 0.5, "whole number"),
+    ("retention.max_gb", -0.1, "from 0 to 1000000"),
+    ("operations.host", "http://x", "address or name"),
+    ("operations.port", 65536, "from 0 to 65535"),
     ("log.level", "loud", '"DEBUG", "INFO", "WARNING", "ERROR"'),
+    ("log.format", "xml", '"text", "json"'),
+    ("log.file", 3, "path of a file"),
+    ("log.max_mb", 0, "from 1 to 100000"),
+    ("log.keep", -1, "from 0 to 1000"),
 ]
 
 
@@ -295,6 +321,40 @@ def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
     error = refusal({"expansion": {"base_url": "https://me:hunter2@host/v1"}})
     assert error.key == "expansion.base_url"
     assert "hunter2" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hunter2@host/floor33",
+        "postgresql://me@host/floor33?password=hunter2",
+        "postgres://:hunter2@host/floor33",
+    ],
+)
+def test_a_database_password_comes_from_the_environment_only(
+    write: Write, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    error = refusal(path=write(f'[database]\nurl = "{url}"'))
+    assert error.key == "database.url"
+    assert "FLOOR33_DATABASE_URL" in str(error)
+    monkeypatch.setenv("FLOOR33_DATABASE_URL", url)
+    settings = Settings.load(write('[database]\nurl = "postgresql://me@host/other"'))
+    assert settings.database_location == url
+    monkeypatch.setenv("FLOOR33_DATABASE_URL", url.replace("postgres", "mysql"))
+    said = str(error) + repr(settings) + settings.model_dump_json() + str(refusal())
+    assert "hunter2" not in said
+
+
+def test_the_database_is_a_file_unless_an_address_is_given(write: Write, tmp_path: Path) -> None:
+    assert Settings.load(None).database_location == tmp_path / "data" / "floor33.db"
+    url = "postgresql:///floor33?host=/run/postgresql"
+    assert Settings.load(write(f'[database]\nurl = "{url}"')).database_location == url
+
+
+def test_the_log_file_counts_from_the_folder_of_its_settings(write: Write, tmp_path: Path) -> None:
+    path = write('[log]\nfile = "logs/bot.log"', "conf/bot.toml")
+    assert Settings.load(path).log.file == tmp_path / "conf" / "logs" / "bot.log"
+    assert Settings.load(None).log.file is None
 
 
 def uncommented() -> dict[str, Any]:
@@ -430,6 +490,8 @@ def test_the_bot_and_the_engine_know_the_same_options() -> None:
     ("key", "values"),
     [
         ("discord.dev_guild_id", [1, 2**63 - 1]),
+        ("engine.ray_address", ["auto", "head:6379", "ray://10.0.0.1:10001"]),
+        ("engine.ray_workers", [0, 1024]),
         ("engine.threads", [1, 256]),
         ("engine.devices", [("cpu",), ("cuda:0", "cuda:1"), ("mps",)]),
         ("limits.max_prompt_chars", [1, 4000]),

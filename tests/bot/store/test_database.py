@@ -1,4 +1,4 @@
-"""The file below the store: its pragmas, what can go wrong with it, many writers, backups."""
+"""The file below the store: its pragmas, and what can go wrong with it."""
 
 import asyncio
 import os
@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from bot.store import JobRecord, JobState, Store, StoreError, backup_database
+from bot.store import JobRecord, JobState, Store, StoreError
 from bot.store.migrate import migrate
-from tests.bot.store.examples import A_JOB, message_of, rendered
+from tests.bot.store.examples import A_JOB
 
 NOBODY = 65534
 
@@ -28,8 +28,8 @@ def one_line(error: pytest.ExceptionInfo[StoreError]) -> str:
     return text
 
 
-async def test_every_connection_has_its_pragmas(store: Store) -> None:
-    async with store._database.read() as first, store._database.read() as second:
+async def test_every_connection_has_its_pragmas(file_store: Store) -> None:
+    async with file_store._database.read() as first, file_store._database.read() as second:
         for session in (first, second):
             connection = await session.connection()
             found = [
@@ -157,111 +157,21 @@ async def test_a_disk_that_is_full_at_the_first_start(
         assert await store.unfinished_jobs() == []
 
 
-async def test_a_locked_database_is_waited_for(store: Store) -> None:
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+async def test_a_locked_database_is_waited_for(file_store: Store) -> None:
+    with closing(sqlite3.connect(file_store.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        waiting = asyncio.create_task(store.create_job(A_JOB))
-        assert await store.unfinished_jobs() == []  # readers go on
+        waiting = asyncio.create_task(file_store.create_job(A_JOB))
+        assert await file_store.unfinished_jobs() == []  # readers go on
         assert not waiting.done()
         other.execute("COMMIT")
         made = await waiting
-    assert await store.get_job(made.id) == made
-
-
-async def test_many_at_once_lose_nothing(store: Store) -> None:
-    job, clip = await rendered(store)
-    message = message_of(job)
-    jobs = [
-        store.create_job(replace(A_JOB, user_id=user, user_name=f"u{user}", seed=seed))
-        for user in range(1, 9)
-        for seed in range(8)
-    ]
-    votes = [
-        store.rate(message, user, f"u{user}", value=value)
-        for user in range(1, 33)
-        for value in (1, -1)
-    ]
-    reads = [store.unfinished_jobs() for _ in range(20)]
-    made, voted, _ = await asyncio.gather(
-        asyncio.gather(*jobs), asyncio.gather(*votes), asyncio.gather(*reads)
-    )
-    assert len({one.id for one in made}) == 64
-    stored = await store.unfinished_jobs()
-    assert {(one.user_id, one.seed) for one in stored if one.id != job.id} == {
-        (user, seed) for user in range(1, 9) for seed in range(8)
-    }
-    assert None not in voted
-    ratings = await store.ratings(clip.id)
-    assert sorted(rating.user_id for rating in ratings) == list(range(1, 33))
-
-
-async def test_only_one_of_many_takes_a_job(store: Store) -> None:
-    job = await store.create_job(A_JOB)
-    takers = [store.set_job_state(job.id, JobState.RUNNING) for _ in range(10)]
-    outcomes = await asyncio.gather(*takers, return_exceptions=True)
-    assert sum(not isinstance(outcome, BaseException) for outcome in outcomes) == 1
-    assert all(isinstance(one, StoreError) for one in outcomes if isinstance(one, BaseException))
-
-
-async def test_two_stores_on_one_file_do_not_fail_each_other(store: Store) -> None:
-    async with await Store.open(store.path) as other:
-        await asyncio.gather(*(one.create_job(A_JOB) for one in (store, other) for _ in range(15)))
-        assert len(await store.unfinished_jobs()) == len(await other.unfinished_jobs()) == 30
-
-
-async def test_a_cancelled_call_is_all_or_nothing_and_frees_the_lock(store: Store) -> None:
-    for turns in range(40):
-        task = asyncio.create_task(store.create_job(replace(A_JOB, user_id=turns, user_name="x")))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    users = [job.user_id for job in await store.unfinished_jobs()]
-    assert len(users) == len(set(users))
-    for user in range(40):
-        assert (await store.get_user(user) is not None) == (user in users)
-    await store.create_job(A_JOB)
-
-
-async def test_a_closed_store_says_so(store: Store) -> None:
-    await store.close()
-    await store.close()
-    with pytest.raises(StoreError, match="closed"):
-        await store.unfinished_jobs()
-    with pytest.raises(StoreError, match="closed"):
-        await store.create_job(A_JOB)
-
-
-async def test_a_backup_is_one_complete_file(store: Store, tmp_path: Path) -> None:
-    job, clip = await rendered(store)
-    target = tmp_path / "copy.db"
-    target.write_text("an older backup")
-    await store.backup(target)
-    later = await store.create_job(A_JOB)
-    assert sorted(os.listdir(tmp_path)) == [target.name, store.path.parent.name]
-    async with await Store.open(target) as copy:
-        assert await copy.get_job(job.id) == job
-        assert await copy.get_generation(clip.id) == clip
-        assert await copy.get_job(later.id) is None
-
-
-def test_a_backup_that_fails_keeps_the_older_one(tmp_path: Path) -> None:
-    target, source = tmp_path / "copy.db", tmp_path / "floor33.db"
-    target.write_text("an older backup")
-    with pytest.raises(StoreError, match="no database"):
-        backup_database(source, target)
-    source.write_text("nonsense " * 1000)
-    with pytest.raises(StoreError, match="not an SQLite database"):
-        backup_database(source, target)
-    assert target.read_text() == "an older backup"
-    with pytest.raises(StoreError, match="No such file"):
-        backup_database(source, tmp_path / "nowhere" / "copy.db")
+    assert await file_store.get_job(made.id) == made
 
 
 def test_the_store_needs_no_discord() -> None:
     code = (
         "import sys, bot\nassert not [m for m in sys.modules if m.startswith('bot.')]\n"
-        "import bot.store\nassert not {'discord', 'simcord', 'torch'} & set(sys.modules)"
+        "import bot.store\nassert not {'asyncpg', 'discord', 'simcord', 'torch'} & set(sys.modules)"
     )
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run(

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect
 
 from bot.store import Store
-from bot.store.database import database_url
 from bot.store.migrate import alembic_config, migrate
 from bot.store.models import Base
+from bot.store.sqlite import database_url
+from tests.bot.store.databases import Location
 from tests.bot.store.examples import rendered
+from tests.bot.store.schemas import differences
 
 
 def schema(path: Path) -> list[tuple[str, ...]]:
@@ -39,10 +39,7 @@ def test_migrated_schema_equals_the_models(database_path: Path) -> None:
     migrate(database_path)
     migrated = create_engine(database_url(database_path, "sqlite"))
     with migrated.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
-        )
-        assert compare_metadata(context, Base.metadata) == []
+        assert differences(connection) == []
     # The comparison above does not look at CHECK constraints.
     created = create_engine("sqlite://")
     Base.metadata.create_all(created)
@@ -59,10 +56,10 @@ def test_migrating_again_changes_nothing(database_path: Path) -> None:
     assert schema(database_path) == before
 
 
-async def test_reopening_keeps_every_row(database_path: Path) -> None:
-    async with await Store.open(database_path) as store:
+async def test_reopening_keeps_every_row(location: Location) -> None:
+    async with await Store.open(location) as store:
         job, clip = await rendered(store)
-    async with await Store.open(database_path) as store:
+    async with await Store.open(location) as store:
         assert await store.get_job(job.id) == job
         assert await store.get_generation(clip.id) == clip
 

@@ -1,14 +1,13 @@
 """Ratings: one per user, clip and aspect, whatever order reactions come in."""
 
 import asyncio
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.store import Store
+from tests.bot.store.databases import Databases
 from tests.bot.store.examples import OWNER, message_of, rendered
 
 USERS = st.sampled_from([OWNER, 2, 3])
@@ -25,45 +24,45 @@ ACTIONS = st.one_of(
 @settings(max_examples=25, deadline=None)
 @given(st.lists(ACTIONS, max_size=25))
 def test_any_sequence_of_reactions_leaves_what_a_dictionary_would(
+    databases: Databases,
     actions: list[tuple[str, int, int | None, str, int | None]],
 ) -> None:
     async def play() -> None:
-        with TemporaryDirectory() as folder:
-            async with await Store.open(Path(folder) / "floor33.db") as store:
-                made = [await rendered(store) for _ in range(2)]
-                messages = [message_of(job) for job, _ in made]
-                model: dict[tuple[int, int, str], int] = {}
-                for action, clip, user, aspect, value in actions:
-                    if action == "add":
-                        assert user is not None
-                        assert value is not None
-                        await store.rate(messages[clip], user, f"u{user}", aspect, value=value)
-                        model[clip, user, aspect] = value
-                        continue
-                    gone = [
-                        key
-                        for key, kept in model.items()
-                        if (key[0], key[2]) == (clip, aspect)
-                        and user in (None, key[1])
-                        and value in (None, kept)
-                    ]
-                    for key in gone:
-                        del model[key]
-                    if user is None:
-                        count = await store.clear_ratings(messages[clip], value, aspect)
-                    else:
-                        count = await store.unrate(messages[clip], user, value, aspect)
-                    assert count == len(gone)
-                rows = [
-                    (clip, row.user_id, row.aspect, row.value, row.self_vote)
-                    for clip, (_, generation) in enumerate(made)
-                    for row in await store.ratings(generation.id)
+        async with await Store.open(databases.new()) as store:
+            made = [await rendered(store) for _ in range(2)]
+            messages = [message_of(job) for job, _ in made]
+            model: dict[tuple[int, int, str], int] = {}
+            for action, clip, user, aspect, value in actions:
+                if action == "add":
+                    assert user is not None
+                    assert value is not None
+                    await store.rate(messages[clip], user, f"u{user}", aspect, value=value)
+                    model[clip, user, aspect] = value
+                    continue
+                gone = [
+                    key
+                    for key, kept in model.items()
+                    if (key[0], key[2]) == (clip, aspect)
+                    and user in (None, key[1])
+                    and value in (None, kept)
                 ]
-                expected = [
-                    (clip, user, aspect, value, user == OWNER)
-                    for (clip, user, aspect), value in model.items()
-                ]
-                assert sorted(rows) == sorted(expected)
+                for key in gone:
+                    del model[key]
+                if user is None:
+                    count = await store.clear_ratings(messages[clip], value, aspect)
+                else:
+                    count = await store.unrate(messages[clip], user, value, aspect)
+                assert count == len(gone)
+            rows = [
+                (clip, row.user_id, row.aspect, row.value, row.self_vote)
+                for clip, (_, generation) in enumerate(made)
+                for row in await store.ratings(generation.id)
+            ]
+            expected = [
+                (clip, user, aspect, value, user == OWNER)
+                for (clip, user, aspect), value in model.items()
+            ]
+            assert sorted(rows) == sorted(expected)
 
     asyncio.run(play())
 

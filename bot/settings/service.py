@@ -1,0 +1,71 @@
+"""The settings of running the bot as a service: database, log, operations, retention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    Strict,
+    StringConstraints,
+)
+
+from bot.settings.allowed import Allowed
+from bot.settings.fields import Section, StrictInt, blank_is_none, check_path, upper
+
+
+def _check_database_url(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        parts = urlsplit(value.get_secret_value())
+        if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
+            raise ValueError("not the address of a PostgreSQL database")
+    return value
+
+
+class DatabaseSettings(Section):
+    """`[database]`."""
+
+    url: Annotated[
+        SecretStr | None,
+        BeforeValidator(blank_is_none),
+        AfterValidator(_check_database_url),
+        Allowed('a postgresql:// address with the name of a database, or "" for SQLite'),
+    ] = Field(default=None, repr=False)
+
+
+class LogSettings(Section):
+    """`[log]`."""
+
+    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)] = "INFO"
+    format: Literal["text", "json"] = "text"
+    file: Annotated[
+        Path | None,
+        BeforeValidator(check_path),
+        BeforeValidator(blank_is_none),  # comes first: they are applied from the last
+        Allowed('the path of a file, or "" for none'),
+    ] = None
+    max_mb: StrictInt = Field(default=50, ge=1, le=100_000)
+    keep: StrictInt = Field(default=5, ge=0, le=1000)
+
+
+class OperationsSettings(Section):
+    """`[operations]`."""
+
+    host: Annotated[
+        str,
+        StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$"),
+        Allowed("an address or name of this machine"),
+    ] = "127.0.0.1"
+    port: StrictInt = Field(default=0, ge=0, le=65535)
+
+
+class RetentionSettings(Section):
+    """`[retention]`."""
+
+    max_age_days: StrictInt = Field(default=0, ge=0, le=36_500)
+    max_gb: Annotated[float, Strict()] = Field(default=0.0, ge=0, le=1_000_000, allow_inf_nan=False)

@@ -1,0 +1,137 @@
+"""SQLite below the store: pragmas, who may write, and errors put into words."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from bot.store.errors import StoreError, Trouble
+
+BUSY_TIMEOUT_MS: Final = 10_000
+_WRITE_OPTION: Final = "floor33_write"
+
+_WORDS: Final = {
+    sqlite3.SQLITE_FULL: (Trouble.FULL, "the disk is full"),
+    sqlite3.SQLITE_NOTADB: (Trouble.DAMAGED, "the file is not an SQLite database"),
+    sqlite3.SQLITE_CORRUPT: (Trouble.DAMAGED, "the database file is damaged; restore a backup"),
+    sqlite3.SQLITE_CANTOPEN: (Trouble.DENIED, "the file cannot be opened"),
+    sqlite3.SQLITE_READONLY: (Trouble.DENIED, "the file may not be written"),
+    sqlite3.SQLITE_PERM: (Trouble.DENIED, "the file may not be accessed"),
+    sqlite3.SQLITE_BUSY: (Trouble.BUSY, "another program keeps the database locked"),
+    sqlite3.SQLITE_LOCKED: (Trouble.BUSY, "another program keeps the database locked"),
+    sqlite3.SQLITE_IOERR: (Trouble.OTHER, "reading or writing the file failed"),
+}
+
+
+def _driver_error(error: BaseException) -> sqlite3.Error | None:
+    """The sqlite3 error below SQLAlchemy's wrappers, if there is one."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, sqlite3.Error):
+        seen = getattr(seen, "orig", None) or seen.__cause__
+    return seen
+
+
+def in_words(path: Path, error: BaseException) -> StoreError:
+    """One line that says what is wrong with the database at `path`."""
+    driver = _driver_error(error)
+    # Extended codes keep the primary code in their low byte.
+    code = getattr(driver, "sqlite_errorcode", None)
+    trouble, words = (Trouble.OTHER, "") if code is None else _WORDS.get(code & 0xFF, _UNKNOWN)
+    detail = str(driver if driver is not None else error).splitlines()[0]
+    message = f"database {path}: {words} ({detail})" if words else f"database {path}: {detail}"
+    return StoreError(message, trouble=trouble)
+
+
+_UNKNOWN: Final = (Trouble.OTHER, "")
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what the driver raises into a StoreError with one clear line."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout, sqlite3.Error) as error:
+        raise in_words(path, error) from error
+    except UnicodeEncodeError as error:  # half a surrogate pair: valid in JSON, not in UTF-8
+        raise StoreError(f"a text cannot be stored: {error.reason}") from error
+
+
+def database_url(path: Path, driver: str) -> URL:
+    """The SQLAlchemy address of an SQLite file."""
+    return URL.create(driver, database=str(path))
+
+
+def install_pragmas(engine: Engine, *, migrating: bool = False) -> None:
+    """Give each new connection its pragmas, and leave BEGIN to SQLAlchemy.
+
+    `migrating`: foreign keys are off, because SQLite changes a table by making it anew, which
+    would cascade.
+
+    Python's sqlite3 begins a transaction only before INSERT, UPDATE and DELETE: reads and DDL
+    would run outside. With `isolation_level = None` it stays out of the way, and the "begin"
+    listener opens every transaction itself: IMMEDIATE for writers, because a reader that turns
+    writer fails at once when another writer was faster, whatever the busy timeout.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        try:
+            cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            cursor.execute("PRAGMA synchronous = FULL")  # an acknowledged job survives a power cut
+            cursor.execute(f"PRAGMA foreign_keys = {'OFF' if migrating else 'ON'}")
+        finally:
+            cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITE_OPTION, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def writing(engine: Engine) -> Engine:
+    """The same engine, whose transactions take the write lock when they begin."""
+    return engine.execution_options(**{_WRITE_OPTION: True})
+
+
+class SqliteBackend:
+    """An SQLite file that `migrate` has prepared. See `bot.store.database.Backend`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = str(path)
+        engine = create_async_engine(database_url(path, "sqlite+aiosqlite"))
+        install_pragmas(engine.sync_engine)
+        self.reader: AsyncEngine = engine
+        self.writer: AsyncEngine = engine.execution_options(**{_WRITE_OPTION: True})
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """As the function of this name."""
+        with translated(self.path):
+            yield
+
+    async def begin_write(self, session: AsyncSession) -> None:
+        """Take the file's write lock."""
+        await session.connection()
+
+    async def claim(self) -> None:
+        """Nothing: a file is claimed with the data folder it lies in (`bot.ownership`)."""
+
+    @property
+    def claimed(self) -> bool:
+        """True: see `claim`."""
+        return True
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.reader.dispose()

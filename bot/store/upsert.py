@@ -1,0 +1,33 @@
+"""INSERT … ON CONFLICT, which SQLite and PostgreSQL share and SQLAlchemy keeps apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bot.store.models import Base
+
+
+def upsert(
+    session: AsyncSession,
+    table: type[Base],
+    values: Mapping[str, Any],
+    *,
+    key: Sequence[Any],
+    changes: Mapping[str, Any],
+) -> sqlite.Insert | postgresql.Insert:
+    """Insert a row, or make `changes` to the one that has the same `key` columns already."""
+    if session.get_bind().dialect.name == "postgresql":
+        return (
+            postgresql.insert(table)
+            .values(**values)
+            .on_conflict_do_update(index_elements=key, set_=changes)
+        )
+    return (
+        sqlite.insert(table)
+        .values(**values)
+        .on_conflict_do_update(index_elements=key, set_=changes)
+    )
