@@ -11,7 +11,8 @@ from typing import Final
 from bot.checks import Check, Status
 from bot.checks.discord import check_discord
 from bot.checks.machine import check_machine
-from bot.checks.models import check_expansion, check_models
+from bot.checks.models import check_expansion, check_models, check_warm_up
+from bot.checks.service import check_service
 from bot.engine_settings import engine_settings, expansion_settings
 from bot.settings import Settings
 from engine.serving import Engine, EngineSettingsError
@@ -30,6 +31,7 @@ async def examine(settings: Settings) -> list[Check]:
     else:
         checks += check_machine(settings, engine)
         checks += check_models(settings, engine)
+        checks.append(check_warm_up(settings, engine))
         await engine.close()
     try:
         expansion_settings(settings)
@@ -37,7 +39,7 @@ async def examine(settings: Settings) -> list[Check]:
     except ExpansionSettingsError as error:
         advice = "Correct it in bot.toml, [expansion]."
         checks.append(Check("prompt expansion", Status.FAIL, str(error), advice))
-    return checks + await check_discord(settings)
+    return checks + await check_service(settings) + await check_discord(settings)
 
 
 def run_doctor(settings: Settings, *, as_json: bool) -> int:

@@ -15,32 +15,35 @@ import torch
 from bot.checks.report import Check, Status
 from bot.settings import Settings
 from bot.startup import StartupError, check_folder
-from engine.serving import Engine, EngineSettings
+from engine.serving import Engine
 from engine.serving.encode import EncoderMissingError, find_ffmpeg
 
-_FREE_MB: Final = 1024
+_SPARE_MB: Final = 768
+"""Beyond what new clips need; with less the operator is warned."""
+
 _VERSION_TIMEOUT_S: Final = 30
 
 
 def check_machine(settings: Settings, engine: Engine) -> Iterator[Check]:
     """Every check that needs neither a model nor the network."""
-    yield _data_folder(settings.data_dir)
-    yield _database(settings.database_path)
+    yield _data_folder(settings.data_dir, settings.limits.min_free_mb)
+    if settings.database.url is None:
+        yield _database(settings.database_path)
     yield _ffmpeg()
     yield _devices(engine)
 
 
-def _data_folder(folder: Path) -> Check:
+def _data_folder(folder: Path, needed_mb: int) -> Check:
     try:
         check_folder(folder)
     except StartupError as error:
         return Check("data folder", Status.FAIL, str(error), "Set data_dir to a writable folder.")
     free = shutil.disk_usage(folder).free // 2**20
     detail = f"{folder}, {free:,} MiB free"
-    needed = EngineSettings(output_dir=folder).min_free_mb
-    if free < needed:
-        return Check("data folder", Status.FAIL, detail, f"Free at least {needed} MiB.")
-    if free < _FREE_MB:
+    if free < needed_mb:
+        advice = f"Free at least {needed_mb} MiB; limits.min_free_mb asks for them."
+        return Check("data folder", Status.FAIL, detail, advice)
+    if free < needed_mb + _SPARE_MB:
         return Check("data folder", Status.WARN, detail, "Free some space soon.")
     return Check("data folder", Status.OK, detail)
 

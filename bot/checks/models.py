@@ -66,6 +66,18 @@ def _missing(name: str, settings: Settings) -> Check:
     )
 
 
+def check_warm_up(settings: Settings, engine: Engine) -> Check:
+    """Which models are loaded at the start. None is loaded here: a bot may run beside this."""
+    if not settings.engine.warm_up:
+        return Check("warm-up", Status.OK, "off: the first clip of each model waits for it")
+    wanted = {settings.models.text_to_video, settings.models.image_to_video}
+    ready = [card.name for card in engine.models() if card.name in wanted and card.ready]
+    if not ready:
+        return Check("warm-up", Status.OK, "nothing: no model is ready")
+    devices = ", ".join(engine.devices)
+    return Check("warm-up", Status.OK, f"{', '.join(ready)} are loaded at the start on {devices}")
+
+
 def check_expansion(settings: Settings) -> Check:
     """How prompts are expanded. No server is asked."""
     wanted = settings.expansion

@@ -1,0 +1,148 @@
+"""`/metrics`, `/healthz` and `/readyz`, asked over a real socket."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bot.operations import health
+from bot.operations.health import Finding, LoopLag, disk_check, in_charge_check, store_check
+from bot.operations.http import OperationsServer, OperationsServerError
+from bot.operations.metrics import Metrics
+from bot.store import Store
+
+
+class Bot:
+    """What the checks look at."""
+
+    def __init__(self) -> None:
+        self.findings: dict[str, Finding] = {"gateway": Finding(True, "connected")}
+        self.metrics = Metrics()
+
+    async def gateway(self) -> Finding:
+        return self.findings["gateway"]
+
+
+@pytest.fixture
+def bot() -> Bot:
+    return Bot()
+
+
+@pytest.fixture
+async def server(bot: Bot) -> AsyncIterator[str]:
+    served = OperationsServer(bot.metrics, {"gateway": bot.gateway}, lambda: 0.25)
+    yield await served.start("127.0.0.1", 0)
+    await served.close()
+    await served.close()
+
+
+async def get(address: str, **headers: str) -> tuple[int, str, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(address, headers=headers) as response,
+    ):
+        return response.status, response.headers["Content-Type"], await response.text()
+
+
+async def get_json(address: str) -> tuple[int, Any]:
+    async with aiohttp.ClientSession() as session, session.get(address) as response:
+        return response.status, await response.json()
+
+
+async def test_metrics_can_be_scraped(bot: Bot, server: str) -> None:
+    bot.metrics.job_ended("delivered")
+    status, kind, text = await get(f"{server}/metrics")
+    assert (status, kind.partition(";")[0]) == (200, "text/plain")
+    assert 'floor33_jobs_ended_total{reason="",state="delivered"} 1.0' in text
+    _, kind, _ = await get(f"{server}/metrics", Accept="application/openmetrics-text")
+    assert kind.startswith("application/openmetrics-text")
+
+
+async def test_health_is_that_the_loop_answers(server: str) -> None:
+    assert await get_json(f"{server}/healthz") == (200, {"ok": True, "loop_lag_s": 0.25})
+
+
+async def test_readiness_follows_every_check(bot: Bot, server: str) -> None:
+    assert await get_json(f"{server}/readyz") == (
+        200,
+        {"ok": True, "checks": {"gateway": {"ok": True, "detail": "connected"}}},
+    )
+    bot.findings["gateway"] = Finding(False, "not connected")
+    status, report = await get_json(f"{server}/readyz")
+    assert status == 503
+    assert report["checks"]["gateway"] == {"ok": False, "detail": "not connected"}
+    assert report["ok"] is False
+
+
+async def test_nothing_else_is_served(server: str) -> None:
+    assert (await get(f"{server}/"))[0] == 404
+    async with aiohttp.ClientSession() as session, session.post(f"{server}/readyz") as response:
+        assert response.status == 405
+
+
+async def test_a_taken_port_is_one_line(server: str) -> None:
+    port = int(server.rpartition(":")[2])
+    other = OperationsServer(Metrics(), {}, lambda: 0.0)
+    with pytest.raises(OperationsServerError, match=f"127.0.0.1:{port} cannot be served") as error:
+        await other.start("127.0.0.1", port)
+    assert "\n" not in str(error.value)
+    await other.close()
+
+
+async def test_a_check_that_fails_or_hangs_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "PATIENCE_S", 0.05)
+
+    async def hangs() -> Finding:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def breaks() -> Finding:
+        raise RuntimeError("with details for nobody")
+
+    found = await health.examine({"hangs": hangs, "breaks": breaks})
+    assert not found["hangs"].ok
+    assert "no answer" in found["hangs"].detail
+    assert found["breaks"] == Finding(False, "the check failed; see the log")
+
+
+async def test_a_store_is_ready_while_it_can_be_written_to(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "floor33.db")
+    check = store_check(store)
+    assert await check() == Finding(True, "writable")
+    await store.close()
+    finding = await check()
+    assert not finding.ok
+    assert "closed" in finding.detail
+
+
+async def test_a_full_disk_is_not_ready(tmp_path: Path) -> None:
+    assert (await disk_check(tmp_path, 0)()).ok
+    finding = await disk_check(tmp_path, 10**9)()
+    assert not finding.ok
+    assert finding.detail.endswith("MiB free")
+
+
+async def test_a_bot_that_ends_is_not_ready() -> None:
+    ending = False
+    check = in_charge_check(lambda: ending)
+    assert (await check()).ok
+    ending = True
+    assert await check() == Finding(False, "ending")
+
+
+async def test_a_blocked_loop_shows() -> None:
+    now = 100.0
+    lag = LoopLag(tick_s=0.001, clock=lambda: now)
+    assert lag.seconds() == 0.0
+    now += 3.5  # no tick for so long
+    assert lag.seconds() == pytest.approx(3.499)
+    task = asyncio.create_task(lag.run())
+    async with asyncio.timeout(30):
+        while lag.seconds() > 0:  # noqa: ASYNC110 - a clock is no event
+            await asyncio.sleep(0)
+    now += 1.0
+    assert lag.seconds() == pytest.approx(0.999)
+    task.cancel()
