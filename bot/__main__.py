@@ -7,23 +7,24 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 from bot.installing import install_wanted
+from bot.operations.logs import LogFileError, configure_logging
 from bot.settings import Settings, SettingsError
 from bot.startup import (
     SETTINGS_ERRORS,
     StartupError,
     check_requirements,
-    configure_logging,
     explain,
 )
 
 logger = logging.getLogger("bot")
 
 OK, FAILED, USAGE = 0, 1, 2
+_SERVER = "{} is for SQLite; the database is on a PostgreSQL server: use {} (docs/operations.md)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.load(options.config)
     except SettingsError as error:
         return _fail(str(error), USAGE)
-    configure_logging(settings.log.level)
+    try:
+        # One process at a time may put a log file aside: the one that runs the bot.
+        configure_logging(settings, with_file=options.command in (None, "run"))
+    except LogFileError as error:
+        return _fail(str(error))
     match options.command:
         case "doctor":
             from bot.doctor import run_doctor
@@ -41,10 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run_doctor(settings, as_json=options.json)
         case "backup":
             return _backup(settings, options.file)
+        case "restore":
+            return _restore(settings, options.file, force=options.force)
         case "sync":
             return _run(_sync(settings, options.guild))
         case _:
-            return _prepare(settings) or _run(_serve(settings))
+            end = Ending()
+            return _prepare(settings) or _run(_serve(settings, end), end)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="for programs")
     backup = commands.add_parser("backup", help="copy the database while the bot runs")
     backup.add_argument("file", type=Path, metavar="FILE")
+    restore = commands.add_parser("restore", help="put a backup in the database's place")
+    restore.add_argument("file", type=Path, metavar="FILE")
+    restore.add_argument("--force", action="store_true", help="even where there is a database")
     sync = commands.add_parser("sync", help="tell Discord which commands there are")
     sync.add_argument("--guild", type=int, metavar="ID", help="in one server only, at once")
     return parser
@@ -73,11 +84,35 @@ def _fail(message: str, code: int = FAILED) -> int:
 def _backup(settings: Settings, file: Path) -> int:
     from bot.store import StoreError, backup_database
 
+    if settings.database.url is not None:
+        return _fail(_SERVER.format("backup", "pg_dump"), USAGE)
     try:
-        backup_database(settings.database_path, file)
+        copied = backup_database(settings.database_path, file)
     except StoreError as error:
         return _fail(str(error))
-    print(f"{settings.database_path} copied to {file}")
+    for missing in copied.missing:
+        print(f"floor33: {missing} is gone; its job will fail", file=sys.stderr)
+    print(
+        f"{settings.database_path} copied to {file}, with {copied.files} files of unfinished jobs"
+    )
+    return OK
+
+
+def _restore(settings: Settings, file: Path, *, force: bool) -> int:
+    from bot.store import StoreError, restore_database
+
+    if settings.database.url is not None:
+        return _fail(_SERVER.format("restore", "pg_restore"), USAGE)
+    try:
+        restored = restore_database(file, settings.database_path, force=force)
+    except StoreError as error:
+        return _fail(str(error))
+    print(
+        f"{settings.database_path} restored from {file} (schema {restored.revision}), "
+        f"with {restored.files} files of unfinished jobs"
+    )
+    if restored.aside is not None:
+        print(f"the database that was there is now {restored.aside}")
     return OK
 
 
@@ -97,9 +132,9 @@ def _prepare(settings: Settings) -> int:
     return OK
 
 
-def _run(work: Coroutine[Any, Any, None]) -> int:
+def _run(work: Coroutine[Any, Any, None], end: Ending | None = None) -> int:
     try:
-        asyncio.run(_until_signal(work))
+        asyncio.run(_until_signal(work, end or Ending()))
     except KeyboardInterrupt:
         return OK
     except Exception as error:
@@ -110,20 +145,42 @@ def _run(work: Coroutine[Any, Any, None]) -> int:
     return OK
 
 
-async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
-    """Run the work; SIGTERM (how a service is stopped) ends it as Ctrl-C does."""
+class Ending:
+    """What is done between SIGTERM and the end; the work sets it once there is something to do."""
+
+    async def nothing(self) -> None:
+        """The default of `prepare`."""
+
+    def __init__(self) -> None:
+        self.prepare: Callable[[], Coroutine[Any, Any, None]] = self.nothing
+
+
+async def _until_signal(work: Coroutine[Any, Any, None], end: Ending) -> None:
+    """Run the work. Ctrl-C ends it, and so does SIGTERM (how a service is stopped), in peace.
+
+    A second signal ends the peace.
+    """
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     stopped = False
+    preparing: asyncio.Task[None] | None = None
 
-    def stop() -> None:
+    def stop(_done: object = None) -> None:
         nonlocal stopped
         stopped = True
         task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    def stop_in_peace() -> None:
+        nonlocal preparing
+        if preparing is not None:
+            stop()
+            return
+        preparing = loop.create_task(end.prepare())
+        preparing.add_done_callback(stop)
+
+    for number, handler in ((signal.SIGTERM, stop_in_peace), (signal.SIGINT, stop)):
         try:
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, handler)
         except NotImplementedError:  # Windows: Ctrl-C arrives as KeyboardInterrupt
             break
     try:
@@ -131,9 +188,13 @@ async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         if not stopped:
             raise
+    finally:
+        if preparing is not None:
+            preparing.cancel()
+            await asyncio.gather(preparing, return_exceptions=True)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, end: Ending) -> None:
     if settings.discord.token is None:
         from bot.preview import run_preview
 
@@ -142,6 +203,7 @@ async def _serve(settings: Settings) -> None:
     from bot.app import create_bot
 
     async with create_bot(settings) as bot:
+        end.prepare = bot.drain
         await bot.start(_token(settings))
 
 

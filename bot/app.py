@@ -11,11 +11,17 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.background import Background
+from bot.commands.admin import Admin
 from bot.commands.animate import Animate
 from bot.commands.imagine import Imagine
+from bot.commands.jobs import Jobs
 from bot.engine_settings import engine_settings, expansion_settings
 from bot.errors import report, tell
+from bot.operations.metrics import Metrics
+from bot.operations.service import Operations
+from bot.operations.shutdown import Shutdown
 from bot.ownership import Ownership
+from bot.pace import EditPace
 from bot.ratings import Ratings
 from bot.registration import register_commands
 from bot.services import Services
@@ -23,11 +29,13 @@ from bot.settings import Settings
 from bot.store import Store
 from bot.studio import Studio
 from bot.views import BUTTONS
+from bot.warmup import PAST_RUNS, past_runs, show_warm_up
 from engine.serving import Engine
 from prompt_expansion import PromptExpander, make_expander
 
 logger = logging.getLogger(__name__)
 
+RETRY_S: Final = 5.0
 EDIT_INTERVAL_S: Final = 2.0
 """Discord allows about five edits in five seconds in a channel; several clips may be under way."""
 
@@ -60,7 +68,13 @@ class Floor33Bot(commands.Bot):
     expander: PromptExpander
     studio: Studio
 
-    def __init__(self, settings: Settings, *, edit_interval_s: float = EDIT_INTERVAL_S) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        edit_interval_s: float = EDIT_INTERVAL_S,
+        retry_s: float = RETRY_S,
+    ) -> None:
         super().__init__(
             command_prefix=commands.when_mentioned,
             tree_cls=_Tree,
@@ -70,8 +84,11 @@ class Floor33Bot(commands.Bot):
         )
         self.settings = settings
         self.background = Background()
-        self._edit_interval_s = edit_interval_s
+        self._pace = EditPace(edit_interval_s, retry_s)
         self.ownership = Ownership(settings.data_dir)
+        self.metrics = Metrics()
+        self.shutdown = Shutdown()
+        self.operations = Operations(self, self.metrics)
         self._ended = False
         self._stepping_down: asyncio.Task[None] | None = None
 
@@ -79,11 +96,14 @@ class Floor33Bot(commands.Bot):
         """Open what the bot owns, and take up the jobs of the last run.
 
         Raises:
-            StoreError, EngineSettingsError, ExpansionSettingsError: with one clear line.
+            StoreError, EngineSettingsError, ExpansionSettingsError, OperationsServerError: with
+                one clear line.
         """
         self.background.open()
-        self.store = await Store.open(self.settings.database_path)
+        self.store = await Store.open(self.settings.database_location, observer=self.metrics)
+        await self.store.claim()
         self.ownership.take()
+        self.ownership.depend_on(lambda: self.store.claimed)
         self.engine = Engine(engine_settings(self.settings))
         self.expander = make_expander(expansion_settings(self.settings))
         services = Services(
@@ -93,23 +113,33 @@ class Floor33Bot(commands.Bot):
             background=self.background,
             ownership=self.ownership,
             data_dir=self.settings.data_dir,
-            edit_interval_s=self._edit_interval_s,
+            metrics=self.metrics,
+            shutdown=self.shutdown,
+            pace=self._pace,
+            weight_of=self.settings.queue.weight_of,
         )
         self.studio = Studio(self, self.settings, services)
         self.add_dynamic_items(*BUTTONS)
         await self.add_commands()
         await self.add_cog(Ratings(self))
         await register_commands(self.tree, self.settings.discord.dev_guild_id)
-        self.background.submit(self._look_at_models)
+        await self.operations.start()
         resumed = await self.studio.resume()
         if resumed:
             logger.info("%d unfinished jobs of the last run are back in the queue", resumed)
+        self.background.submit(self._begin)
 
-    async def _look_at_models(self) -> None:
+    async def _begin(self) -> None:
         # The first look reads the weight files; nobody who types a command shall wait for that.
         for card in await asyncio.to_thread(self.engine.models):
             if card.installed and not card.ready:
                 logger.warning("model %s is not ready: %s", card.name, card.problem)
+        self.engine.learn(past_runs(await self.store.past_generations(PAST_RUNS)))
+        if self.settings.engine.warm_up:
+            models = (self.settings.models.text_to_video, self.settings.models.image_to_video)
+            await asyncio.to_thread(self.engine.warm_up, models)
+        await self.studio.take_up()
+        await show_warm_up(self)
 
     def still_in_charge(self) -> bool:
         """Whether this bot still works on its data folder; it ends if another has taken over."""
@@ -124,6 +154,8 @@ class Floor33Bot(commands.Bot):
         """Put the slash commands into the tree."""
         await self.add_cog(Imagine(self))
         await self.add_cog(Animate(self))
+        await self.add_cog(Jobs(self))
+        await self.add_cog(Admin(self))
 
     async def on_ready(self) -> None:
         """Say who and where we are; may be called many times."""
@@ -132,10 +164,17 @@ class Floor33Bot(commands.Bot):
     async def on_message(self, message: discord.Message, /) -> None:
         """There are no commands in messages."""
 
+    async def drain(self) -> None:
+        """Before `close`: take no more work, and finish what runs, if it is done soon."""
+        if hasattr(self, "studio"):
+            grace_s = self.settings.engine.grace_s
+            await self.shutdown.drain(self.engine, self.store, grace_s)
+
     async def close(self) -> None:
         """End everything, what depends on others first. May be called again."""
         if not self._ended:
             self._ended = True
+            await self.operations.close()
             # From here on nothing is shown or recorded: unfinished jobs wait for the next start.
             await self.background.close()
             await super().close()
@@ -159,9 +198,15 @@ def intents() -> discord.Intents:
     )
 
 
-def create_bot(settings: Settings, *, edit_interval_s: float = EDIT_INTERVAL_S) -> Floor33Bot:
+def create_bot(
+    settings: Settings,
+    *,
+    edit_interval_s: float = EDIT_INTERVAL_S,
+    retry_s: float = RETRY_S,
+) -> Floor33Bot:
     """A bot ready for `start(token)`; nothing is opened before that.
 
-    `edit_interval_s` is the least time between two edits of one message, in seconds.
+    `edit_interval_s` is the least time between two edits of one message, `retry_s` that after
+    which a clip is sent again when Discord was out of order; both in seconds.
     """
-    return Floor33Bot(settings, edit_interval_s=edit_interval_s)
+    return Floor33Bot(settings, edit_interval_s=edit_interval_s, retry_s=retry_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Final
 import discord
 
 from bot.store import GenerationRecord, JobRecord
-from bot.text import duration, megabytes, quote
+from bot.text import duration, in_about, quote
 
 PREVIEW_FILE: Final = "preview.webp"
 _DESCRIPTION: Final = 3000
@@ -58,11 +59,19 @@ class Snapshot:
 
     phase: Phase = Phase.ACCEPTED
     position: int = 0
+    wait_s: float | None = None
+    wait_error: float | None = None
     step: int = 0
     total_steps: int = 0
     elapsed_s: float = 0.0
     preview: bytes | None = field(default=None, repr=False)
     resumed: bool = False
+
+    @property
+    def shown(self) -> Hashable:
+        """What tells one state from another on a card."""
+        wait = None if self.wait_s is None else in_about(self.wait_s)
+        return (self.phase, self.position, wait, self.step)
 
 
 def progress_card(job: JobRecord, snapshot: Snapshot, view: discord.ui.View | None) -> Card:
@@ -87,15 +96,23 @@ def progress_card(job: JobRecord, snapshot: Snapshot, view: discord.ui.View | No
 def clip_card(
     job: JobRecord,
     generation: GenerationRecord,
-    clip: Path,
     view: discord.ui.View,
     *,
-    attach: bool = True,
+    upload: Path | None = None,
+    reduced: bool = False,
+    problem: str = "",
 ) -> Card:
     """The finished clip with everything needed to make it again.
 
-    The clip stands beside the embed: Discord plays no video inside one. With `attach` False the
-    file is left out and the card says why.
+    The clip stands beside the embed: Discord plays no video inside one.
+
+    Args:
+        job: what was asked for.
+        generation: what came of it.
+        view: the buttons.
+        upload: the file; None: there is none that can be sent.
+        reduced: whether that file is not the clip as it was made.
+        problem: why there is no file.
     """
     embed = _base(job, generation.expanded_prompt, discord.Colour.green())
     _add_settings(
@@ -111,16 +128,17 @@ def clip_card(
     embed.set_footer(
         text=f"Model revision {generation.model_revision} · {generation.num_frames} frames"
     )
+    if upload is None:
+        content = (
+            f"The clip is ready, but cannot be uploaded here: {problem} "
+            "It is kept on the machine that runs this bot."
+        )
+        return Card(content, embed, view)
     content = "Clip ready. Rate it with 👍 or 👎."
-    if attach:
-        return Card(content, embed, view, (CardFile(f"floor33-{job.id[:12]}.mp4", clip),))
-    size = clip.stat().st_size
-    content = (
-        f"The clip is ready, but its {megabytes(size)} are more than can be "
-        f"uploaded here (at most {megabytes(job.upload_limit)}). Try a smaller size; the file is "
-        "kept on the machine that runs this bot."
-    )
-    return Card(content, embed, view)
+    if reduced and job.format == "mp4":
+        content += " (Made smaller to fit the upload limit; the original is kept.)"
+    file = CardFile(f"floor33-{job.id[:12]}{upload.suffix}", upload)
+    return Card(content, embed, view, (file,))
 
 
 def failed_card(job: JobRecord, sentence: str) -> Card:
@@ -143,9 +161,18 @@ def _status(snapshot: Snapshot) -> str:
         case Phase.QUEUED:
             place = "next" if snapshot.position == 1 else f"place {snapshot.position}"
             again = " again after a restart" if snapshot.resumed else ""
-            return f"⏳ In the queue{again}: {place}"
+            return f"⏳ In the queue{again}: {place}{_wait(snapshot)}"
         case Phase.RENDERING:
             return _rendering(snapshot)
+
+
+def _wait(snapshot: Snapshot) -> str:
+    if snapshot.wait_s is None:
+        return ""
+    wait, error = in_about(snapshot.wait_s), snapshot.wait_error
+    # Nobody needs to know how far off a moment may be, and of a guess there is nothing to tell.
+    sure = f" (±{error:.0%})" if error is not None and 0 < error < 1 and "about" in wait else ""
+    return f" · begins {wait}{sure}"
 
 
 def _rendering(snapshot: Snapshot) -> str:

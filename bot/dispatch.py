@@ -6,14 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
-from bot.cards import Phase, Snapshot, cancelled_card, clip_card, failed_card, progress_card
-from bot.delivery import CardMessage, Place, TooLarge, Undeliverable
-from bot.livecard import TRANSIENT, LiveCard
+import discord
+
+from bot.cards import Phase, Snapshot, cancelled_card, failed_card, progress_card
+from bot.delivery import CardMessage
+from bot.handover import Handover
+from bot.livecard import LiveCard
+from bot.operations.logs import job_context
+from bot.outputs import remove_clip
 from bot.paths import inside, resolve
-from bot.ratings import THUMBS
 from bot.services import Services
 from bot.store import (
     GenerationRecord,
@@ -22,8 +25,9 @@ from bot.store import (
     JobState,
     NewGeneration,
     StoreError,
+    TakenOverError,
 )
-from bot.views import cancel_view, clip_view
+from bot.views import cancel_view
 from engine.serving import (
     Cancelled,
     EngineClosed,
@@ -43,6 +47,7 @@ from engine.serving import (
 logger = logging.getLogger(__name__)
 
 _QUEUE_FULL_WAIT_S: Final = 3.0
+_UNRECORDED: Final = "The clip was made but could not be recorded. It has been logged."
 
 
 class Follower:
@@ -66,23 +71,40 @@ class Follower:
         self._snapshot = Snapshot(resumed=resumed)
         self._on_end = on_end
         self._engine_job: Job | None = None
-        self._cancelled = False
-        self._rendered = job.state is JobState.RENDERED
+        self._over = False
+        self._device: str | None = None
         self._began = 0.0
-        # Events are taken in one at a time, in their order.
+        # Events and a cancellation are taken in one at a time, in their order.
         self._taking = asyncio.Lock()
         self._card = LiveCard(
             services.background,
             message,
-            services.edit_interval_s,
+            services.pace,
+            services.metrics,
+            job.channel_id,
             render=lambda: progress_card(self.job, self._snapshot, cancel_view(self.job.id)),
-            state=lambda: (self._snapshot.phase, self._snapshot.position, self._snapshot.step),
+            state=lambda: self._snapshot.shown,
         )
+        self._handover = Handover(services, message, self._card)
+
+    @property
+    def needs_words(self) -> bool:
+        """Whether the prompt will be expanded first, which may take its time."""
+        return self.job.expand and self.job.expansion is None
 
     async def run(self) -> None:
         """Prepare the job and hand it to the engine, or deliver it if its clip is there already."""
-        if self._rendered:
-            await self._deliver_stored()
+        with job_context(self.job.id):
+            await self._run()
+
+    async def _run(self) -> None:
+        if self.job.state is JobState.RENDERED:
+            self._over = True
+            lost = await self._handover.deliver_stored(self.job)
+            if lost is not None:
+                await self._record_end(JobState.FAILED, lost, "lost")
+                await self._handover.tell(self.job, failed_card(self.job, lost))
+            self._on_end(self.job.id)
             return
         try:
             request = await self._request()
@@ -90,23 +112,31 @@ class Follower:
         except EngineClosed:
             return
         except (RequestError, _Unusable) as error:
-            await self._end_without_clip(JobState.FAILED, str(error))
+            await self._end_without_clip(JobState.FAILED, str(error), "refused")
             return
         if engine_job is None:
-            await self._end_without_clip(JobState.CANCELLED, "cancelled")
             return
         self._engine_job = engine_job
         engine_job.subscribe(self._on_event)
-        if self._cancelled:
+        if self._over:
             engine_job.cancel()
 
-    def cancel(self) -> bool:
-        """Ask for the end of the job; False if its clip is there already."""
-        if self._rendered:
-            return False
-        self._cancelled = True
+    async def show(self) -> None:
+        """Show the job as it is, before it is run."""
+        await self._card.refresh()
+
+    async def cancel(self) -> bool:
+        """End the job, at once and for good; False if its clip is there already."""
+        async with self._taking:
+            if self._over:
+                return False
+            # In the store first: who clicked shall not see it come back after a restart.
+            if not await self._record_end(JobState.CANCELLED, "cancelled", None):
+                return False
         if self._engine_job is not None:
             self._engine_job.cancel()
+        await self._handover.tell(self.job, cancelled_card(self.job))
+        self._on_end(self.job.id)
         return True
 
     # ------------------------------------------------------------------ to the engine
@@ -133,6 +163,9 @@ class Follower:
             guidance=job.guidance,
             width=job.width,
             height=job.height,
+            owner=str(job.user_id),
+            weight=self._services.weight_of(job.guild_id),
+            begun=job.attempts > 0,
         )
 
     async def _words(self) -> str:
@@ -147,15 +180,20 @@ class Follower:
         expansion = await self._services.expander.expand(job.prompt)
         if expansion.fallback is not None:
             logger.info("job %s keeps the user's words: %s", job.id, expansion.fallback)
-        store = self._services.store
-        await store.add_expansion(
-            job.id, expansion.original, expansion.text, expansion.backend, expansion.language
-        )
-        self.job = await store.get_job(job.id) or job
+        async with self._taking:
+            if not self._over:
+                await self._services.store.add_expansion(
+                    job.id,
+                    expansion.original,
+                    expansion.text,
+                    expansion.backend,
+                    expansion.language,
+                )
+                self.job = await self._services.store.get_job(job.id) or job
         return expansion.text
 
     async def _submit(self, request: GenerationRequest) -> Job | None:
-        while not self._cancelled:
+        while not self._over:
             try:
                 return await asyncio.to_thread(self._services.engine.submit, request)
             except QueueFullError:
@@ -168,9 +206,13 @@ class Follower:
     def _on_event(self, event: Event) -> None:
         # In a worker's thread, which must not wait for Discord.
         if self._services.ownership.held():
-            self._services.background.submit(lambda: self._handle(event))
+            self._services.background.submit(lambda: self._hear(event))
         elif self._engine_job is not None:
             self._engine_job.cancel()  # the bot that has taken over runs the job
+
+    async def _hear(self, event: Event) -> None:
+        with job_context(self.job.id):
+            await self._handle(event)
 
     async def _handle(self, event: Event) -> None:
         match event:
@@ -178,11 +220,14 @@ class Follower:
                 async with self._taking:
                     generation = await self._record(result)
                 if generation is not None:
-                    await self._deliver(generation, result.path)
-            case Failed(_, message):
-                await self._end_without_clip(JobState.FAILED, message)
+                    await self._handover.deliver(self.job, generation, result.path)
+                    self._on_end(self.job.id)
+            case Failed(reason, message):
+                await self._end_without_clip(JobState.FAILED, message, reason.value)
             case Cancelled():
-                await self._end_without_clip(JobState.CANCELLED, "cancelled")
+                # The engine is closing: the job waits in the store. One that its user cancelled
+                # was ended then.
+                pass
             case Queued() | Started() | Progress():
                 async with self._taking:
                     await self._take_in(event)
@@ -191,12 +236,23 @@ class Follower:
     async def _take_in(self, event: Queued | Started | Progress) -> None:
         snapshot = self._snapshot
         match event:
-            case Queued(position):
+            case Queued(position, wait_s, wait_error):
                 snapshot.phase, snapshot.position = Phase.QUEUED, position
-            case Started():
+                snapshot.wait_s, snapshot.wait_error = wait_s, wait_error
+            case Started(device):
+                again = self._device is not None  # its first machine was lost
                 self._began = time.perf_counter()
+                self._device = self._services.engine.kind_of(device)
                 snapshot.phase = Phase.RENDERING
-                await self._note_start()
+                if again:
+                    self._services.metrics.job_retried("worker_lost")
+                    return
+                if self.job.attempts > 0:
+                    self._services.metrics.job_retried("restart")
+                if not self._over:
+                    await self._note_start()
+                waited = discord.utils.utcnow() - self.job.created_at
+                self._services.metrics.job_started(self.job.model, waited.total_seconds())
             case Progress(step, total_steps, preview):
                 snapshot.phase = Phase.RENDERING
                 snapshot.step, snapshot.total_steps = step, total_steps
@@ -210,6 +266,9 @@ class Follower:
             logger.warning("the start of job %s was not recorded: %s", self.job.id, error)
 
     async def _record(self, result: GenerationResult) -> GenerationRecord | None:
+        if self._over:  # cancelled while the last step was under way
+            await asyncio.to_thread(remove_clip, result.path)
+            return None
         expansion = self.job.expansion
         new = NewGeneration(
             job_id=self.job.id,
@@ -227,90 +286,52 @@ class Follower:
             num_frames=result.num_frames,
             path=inside(self._services.data_dir, result.path),
             elapsed_s=result.elapsed_s,
+            device=self._device,
         )
         try:
             generation = await self._services.store.add_generation(new)
-        except IllegalTransitionError as error:
+        except (IllegalTransitionError, TakenOverError) as error:
             self._leave(error)
             return None
         except StoreError:
             logger.exception("the clip of job %s could not be recorded", self.job.id)
-            await self._end_without_clip(
-                JobState.FAILED, "The clip was made but could not be recorded. It has been logged."
-            )
+            await self._record_end(JobState.FAILED, _UNRECORDED, "internal")
+            await self._handover.tell(self.job, failed_card(self.job, _UNRECORDED))
+            self._on_end(self.job.id)
             return None
-        self._rendered = True
+        self._over = True
+        self._services.metrics.job_rendered(
+            generation.model, generation.device or "", generation.elapsed_s, generation.steps
+        )
         return generation
 
-    # ------------------------------------------------------------------- to the user
+    async def _end_without_clip(self, state: JobState, words: str, reason: str) -> None:
+        async with self._taking:
+            if self._over or not await self._record_end(state, words, reason):
+                return
+        await self._handover.tell(self.job, failed_card(self.job, words))
+        self._on_end(self.job.id)
 
-    async def _deliver_stored(self) -> None:
-        generation = await self._services.store.generation_by_job(self.job.id)
-        path = None if generation is None else resolve(self._services.data_dir, generation.path)
-        if generation is None or path is None or not path.is_file():
-            await self._end_without_clip(
-                JobState.FAILED, "The finished clip was lost before it could be sent. Ask again."
-            )
-            return
-        await self._deliver(generation, path)
-
-    async def _deliver(self, generation: GenerationRecord, clip: Path) -> None:
-        store = self._services.store
+    async def _record_end(self, state: JobState, words: str, reason: str | None) -> bool:
+        """Whether the job is ours to end; a store that is out of order does not keep it alive."""
+        self._over = True
         try:
-            place = await self._show_clip(generation, clip)
-        except Undeliverable as error:
-            logger.warning("job %s: %s", self.job.id, error)
-            await store.set_job_state(self.job.id, JobState.FAILED, "could not be delivered")
-        except TRANSIENT as error:
-            # It stays "rendered" and is delivered when the bot starts again.
-            logger.error("the clip of job %s was not delivered: %s", self.job.id, error)
-        else:
-            await self._note(place)
-            await store.set_job_state(self.job.id, JobState.DELIVERED)
-            await self._card.seed_reactions(*THUMBS)
-        finally:
-            self._on_end(self.job.id)
-
-    async def _show_clip(self, generation: GenerationRecord, clip: Path) -> Place | None:
-        view = clip_view(generation.id)
-        if _fits(clip, self.job.upload_limit):
-            try:
-                return await self._card.conclude(clip_card(self.job, generation, clip, view))
-            except TooLarge:
-                logger.info("job %s: the upload limit has shrunk", self.job.id)
-        return await self._card.conclude(clip_card(self.job, generation, clip, view, attach=False))
-
-    async def _end_without_clip(self, state: JobState, reason: str) -> None:
-        try:
-            self.job = await self._services.store.set_job_state(self.job.id, state, reason)
-        except IllegalTransitionError as error:
+            self.job = await self._services.store.set_job_state(self.job.id, state, words, reason)
+        except (IllegalTransitionError, TakenOverError) as error:
             self._leave(error)
-            return
+            return False
         except StoreError:
             logger.exception("the end of job %s could not be recorded", self.job.id)
-        failed = state is JobState.FAILED
-        card = failed_card(self.job, reason) if failed else cancelled_card(self.job)
-        try:
-            await self._note(await self._card.conclude(card))
-        except (*TRANSIENT, Undeliverable, TooLarge) as error:
-            logger.warning("the end of job %s was not shown: %s", self.job.id, error)
-        self._on_end(self.job.id)
+        self._services.metrics.job_ended(state.value, reason)
+        return True
 
-    def _leave(self, error: IllegalTransitionError) -> None:
+    def _leave(self, error: IllegalTransitionError | TakenOverError) -> None:
         # Another bot has taken over and was faster: its card must stand.
         logger.warning("%s", error)
+        self._over = True
+        self._card.leave()
         self._on_end(self.job.id)
-
-    async def _note(self, place: Place | None) -> None:
-        if place is not None and place.message_id != self.job.message_id:
-            self.job = await self._services.store.set_message(
-                self.job.id, place.channel_id, place.message_id
-            )
 
 
 class _Unusable(Exception):  # noqa: N818 - an outcome, not a fault
     """The job cannot be run any more; the text is for its owner."""
-
-
-def _fits(clip: Path, limit: int) -> bool:
-    return clip.stat().st_size <= limit

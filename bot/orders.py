@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bot.errors import UserError
-from bot.store import JobKind, NewAsset
+from bot.store import ClipFormat, JobKind, NewAsset
 from bot.text import clean
 from bot.uploads import Picture
 from engine.serving.requests import MAX_SEED
@@ -42,6 +42,7 @@ class Order:
     asset: NewAsset | None = None
     parent_generation_id: str | None = None
     expanded_prompt: str | None = None
+    format: ClipFormat = "mp4"
 
 
 def random_seed() -> int:

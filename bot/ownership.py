@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ class Ownership:
     def __init__(self, data_dir: Path) -> None:
         self._file = data_dir / _FILE
         self._id = uuid.uuid4().hex
+        self._also: Callable[[], bool] = lambda: True
 
     def take(self) -> None:
         """Make this bot the one that works on the folder. Raises OSError."""
@@ -26,8 +28,14 @@ class Ownership:
         part.write_text(self._id, encoding="ascii")
         part.replace(self._file)
 
+    def depend_on(self, held: Callable[[], bool]) -> None:
+        """Hold the folder only while this holds, too: the claim on a database elsewhere."""
+        self._also = held
+
     def held(self) -> bool:
         """Whether no other bot has taken over since; a file that is gone says nothing."""
+        if not self._also():
+            return False
         try:
             return self._file.read_text(encoding="ascii") == self._id
         except FileNotFoundError:

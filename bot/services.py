@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bot.background import Background
+from bot.operations.metrics import Metrics
+from bot.operations.shutdown import Shutdown
 from bot.ownership import Ownership
+from bot.pace import EditPace
 from bot.store import Store
 from engine.serving import Engine
 from prompt_expansion import PromptExpander
@@ -14,7 +18,11 @@ from prompt_expansion import PromptExpander
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The parts that the bot owns. `edit_interval_s`: seconds between two edits of one message."""
+    """The parts that the bot owns.
+
+    `pace` tells how often cards may be edited, `weight_of` a server's (None: direct messages)
+    weight in the queue; `shutdown` whether the bot is about to end.
+    """
 
     store: Store
     engine: Engine
@@ -22,4 +30,7 @@ class Services:
     background: Background
     ownership: Ownership
     data_dir: Path
-    edit_interval_s: float
+    metrics: Metrics
+    shutdown: Shutdown
+    pace: EditPace
+    weight_of: Callable[[int | None], float]

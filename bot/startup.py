@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 import discord
 
+from bot.operations.http import OperationsServerError
 from bot.settings import Settings
 from bot.store import StoreError
 from engine.serving import EngineSettingsError
@@ -49,7 +48,7 @@ def check_folder(folder: Path) -> None:
 def explain(error: Exception) -> str | None:
     """The one line for an error that ends the start, or None if it is a fault of ours."""
     match error:
-        case StartupError() | StoreError():
+        case StartupError() | StoreError() | OperationsServerError():
             return str(error)
         case EngineSettingsError():
             return f"engine.{error}"
@@ -70,19 +69,3 @@ def explain(error: Exception) -> str | None:
             return str(error)
         case _:
             return None
-
-
-def configure_logging(level: str) -> None:
-    """Log to standard error; standard output belongs to what commands print."""
-    logging.basicConfig(
-        level=level,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
-    # This bot never speaks: it needs nothing that discord.py would warn about.
-    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
-    # The preview's simulation probes discord.py with a client that hears nothing.
-    logging.getLogger("discord.state").addFilter(lambda record: "intent" not in str(record.msg))
-    # Their INFO is about every request and every migration step.
-    for name in ("httpx", "httpx2", "alembic", "aiosqlite", "discord.http", "aiohttp.access"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
+from datetime import datetime
 
 import discord
 
-from bot.cards import Snapshot, progress_card
+from bot.admission import check_room
+from bot.cards import CardFile
 from bot.delivery import CardMessage
 from bot.dispatch import Follower
 from bot.errors import UserError
 from bot.orders import Order, random_seed
+from bot.outputs import remove_clip
+from bot.packing import CannotPack, packed
 from bot.paths import resolve
 from bot.services import Services
 from bot.settings import Settings
-from bot.store import JobRecord, NewAsset, NewJob
+from bot.store import JobRecord, JobState, NewAsset, NewJob
+from bot.text import quote
 from bot.uploads import Picture, keep
-from bot.views import cancel_view
 from engine.serving import GenerationRequest, ResolvedSettings
 
 logger = logging.getLogger(__name__)
@@ -35,6 +38,7 @@ class Studio:
         self._settings = settings
         self._services = services
         self._followers: dict[str, Follower] = {}
+        self._left: list[Follower] = []
         # Counting a user's jobs and adding one must not overlap with another command's.
         self._admission = asyncio.Lock()
 
@@ -43,8 +47,15 @@ class Studio:
         """Whether a job is under way."""
         return bool(self._followers)
 
-    async def make(self, order: Order, interaction: discord.Interaction) -> JobRecord:
+    async def make(
+        self, order: Order, interaction: discord.Interaction, answer_id: int | None
+    ) -> JobRecord:
         """Store a job for the order, show its card as the interaction's answer, start it.
+
+        Args:
+            order: what is wanted.
+            interaction: acknowledged already.
+            answer_id: the message that acknowledges it, where Discord told.
 
         Raises:
             UserError, RequestError: the order cannot be carried out; nothing was stored.
@@ -72,11 +83,13 @@ class Studio:
                 f"The model {order.model} is not ready on this machine. Its operator can see why "
                 "with `python -m bot doctor`."
             )
-        job = await self._admit(order, resolved, interaction)
-        await self._start(job, interaction)
+        job = await self._admit(order, resolved, interaction, answer_id)
+        await self._start(job)
         return job
 
-    async def reroll(self, generation_id: str, interaction: discord.Interaction) -> JobRecord:
+    async def reroll(
+        self, generation_id: str, interaction: discord.Interaction, answer_id: int | None
+    ) -> JobRecord:
         """Make the clip again with another seed. Raises as `make` does."""
         generation = await self._services.store.get_generation(generation_id)
         job = None
@@ -108,8 +121,10 @@ class Studio:
                 asset=None if job.image_asset is None else job.image_asset.as_new(),
                 parent_generation_id=generation.id,
                 expanded_prompt=generation.expanded_prompt,
+                format=job.format,
             ),
             interaction,
+            answer_id,
         )
 
     async def cancel(self, job_id: str, interaction: discord.Interaction) -> None:
@@ -120,8 +135,17 @@ class Studio:
         if not _may_remove(job, interaction):
             raise UserError("Only who asked for the clip, or a moderator, can cancel it.")
         follower = self._followers.get(job_id)
-        if follower is None or not follower.cancel():
+        if follower is None or not await follower.cancel():
             raise UserError("This job is over already.")
+
+    async def cancel_own(self, user_id: int, job_id: str | None = None) -> list[JobRecord]:
+        """End one of the user's jobs that wait or run, or all of them; those that it ended."""
+        own = [
+            follower
+            for follower in list(self._followers.values())
+            if follower.job.user_id == user_id and job_id in (None, follower.job.id)
+        ]
+        return [follower.job for follower in own if await follower.cancel()]
 
     async def delete(self, generation_id: str, interaction: discord.Interaction) -> None:
         """Remove a clip's message and its files. Raises UserError: not theirs, or unknown."""
@@ -135,6 +159,30 @@ class Studio:
         await self._forget(generation.id, generation.path)
         await interaction.delete_original_response()
 
+    async def fetch(self, generation_id: str, interaction: discord.Interaction) -> None:
+        """Send users a clip of theirs as the answer; one that had not reached them counts then.
+
+        Raises UserError: not theirs, or it is gone.
+        """
+        store = self._services.store
+        generation = await store.get_generation(generation_id)
+        job = None if generation is None else await store.get_job(generation.job_id)
+        if generation is None or job is None or generation.deleted_at is not None:
+            raise UserError("This clip is not known any more.")
+        if interaction.user.id != job.user_id:
+            raise UserError("Only who asked for the clip can have it sent.")
+        clip = resolve(self._settings.data_dir, generation.path)
+        if not await asyncio.to_thread(clip.is_file):
+            raise UserError("The clip's file is no longer on this machine.")
+        try:
+            upload = await packed(clip, job.format, interaction.filesize_limit)
+        except CannotPack as error:
+            raise UserError(f"The clip cannot be uploaded here: {error}") from error
+        file = CardFile(f"floor33-{job.id[:12]}{upload.suffix}", upload).open()
+        await interaction.followup.send(quote(job.prompt, 300), file=file, ephemeral=True)
+        if job.state is JobState.RENDERED and job.id not in self._followers:
+            await store.set_job_state(job.id, JobState.DELIVERED)
+
     async def message_gone(self, message_id: int) -> None:
         """A message was deleted in Discord: its clip counts as deleted, its job is cancelled."""
         store = self._services.store
@@ -142,48 +190,50 @@ class Studio:
         if job is None:
             return
         follower = self._followers.get(job.id)
-        if follower is not None and follower.cancel():
+        if follower is not None and await follower.cancel():
             return
         generation = await store.generation_by_job(job.id)
         if generation is not None and generation.deleted_at is None:
             await self._forget(generation.id, generation.path)
 
     async def resume(self) -> int:
-        """Take up the jobs that the last run left unfinished, oldest first; how many."""
+        """Find the jobs that the last run left unfinished, for `take_up`; how many.
+
+        Before the first command: a job that is stored later is not of the last run.
+        """
         await self._services.store.requeue_running()
         jobs = await self._services.store.unfinished_jobs()
-        for job in jobs:
-            message = CardMessage(
-                self._client,
-                user_id=job.user_id,
-                channel_id=job.channel_id,
-                message_id=job.message_id,
-            )
-            self._follow(job, message, resumed=True)
-        return len(jobs)
+        # What ran when the last run ended has waited already.
+        self._left = [self._follower(job, resumed=True) for job in sorted(jobs, key=_waited)]
+        return len(self._left)
+
+    async def take_up(self) -> None:
+        """Carry on with the jobs that `resume` found, in their order."""
+        left, self._left = self._left, []
+        for follower in left:
+            if follower.needs_words or follower.job.state is JobState.RENDERED:
+                # These wait for others than the engine: nobody's place depends on them.
+                self._services.background.submit(follower.run)
+            else:
+                await follower.run()
 
     async def _admit(
-        self, order: Order, resolved: ResolvedSettings, interaction: discord.Interaction
+        self,
+        order: Order,
+        resolved: ResolvedSettings,
+        interaction: discord.Interaction,
+        answer_id: int | None,
     ) -> JobRecord:
-        limit = self._settings.limits.max_active_jobs_per_user
-        store = self._services.store
         async with self._admission:
-            active = await store.unfinished_jobs(interaction.user.id)
-            if len(active) >= limit:
-                raise UserError(
-                    f"You have {len(active)} clips under way; at most {limit} are allowed at a "
-                    "time. Wait for one, or cancel one."
-                )
+            await check_room(
+                self._services, self._settings, interaction.user.id, interaction.guild_id
+            )
             asset = order.asset
             if asset is None and order.picture is not None:
                 asset = await keep(order.picture, self._settings.data_dir)
-            job = await store.create_job(self._new_job(order, resolved, asset, interaction))
-        if order.expanded_prompt is not None:
-            # A re-roll keeps the words the model was given: only the seed changes.
-            await store.add_expansion(
-                job.id, order.prompt, order.expanded_prompt, "inherited", "inherited"
-            )
-            job = await store.get_job(job.id) or job
+            new = self._new_job(order, resolved, asset, interaction, answer_id)
+            job = await self._services.store.create_job(new)
+        self._services.metrics.job_accepted(job.kind, job.model)
         return job
 
     def _new_job(
@@ -192,6 +242,7 @@ class Studio:
         resolved: ResolvedSettings,
         asset: NewAsset | None,
         interaction: discord.Interaction,
+        answer_id: int | None,
     ) -> NewJob:
         expand = self._settings.expansion.enabled if order.expand is None else order.expand
         return NewJob(
@@ -210,39 +261,33 @@ class Studio:
             width=resolved.width,
             height=resolved.height,
             expand=expand,
+            expanded_prompt=order.expanded_prompt,
             image_asset=asset,
             parent_generation_id=order.parent_generation_id,
             upload_limit=interaction.filesize_limit,
+            message_id=answer_id,
+            interaction_token=interaction.token,
+            format=order.format,
         )
 
-    async def _start(self, job: JobRecord, interaction: discord.Interaction) -> None:
+    async def _start(self, job: JobRecord) -> None:
+        # The job is stored: from here on it is carried out, whatever becomes of its message.
+        follower = self._follower(job, resumed=False)
+        await follower.show()
+        self._services.background.submit(follower.run)
+
+    def _follower(self, job: JobRecord, *, resumed: bool) -> Follower:
         message = CardMessage(
             self._client,
             user_id=job.user_id,
             channel_id=job.channel_id,
-            interaction=interaction,
+            message_id=job.message_id,
+            token=job.interaction_token,
+            nonce=job.id[:25],
         )
-        # The job is stored: from here on it is carried out, whatever becomes of this message.
-        try:
-            place = await message.show(progress_card(job, Snapshot(), cancel_view(job.id)))
-            if place is not None:
-                job = await self._services.store.set_message(
-                    job.id, place.channel_id, place.message_id
-                )
-        except (discord.HTTPException, OSError) as error:
-            logger.warning("the card of job %s was not shown: %s", job.id, error)
-        self._follow(job, message, resumed=False)
-
-    def _follow(self, job: JobRecord, message: CardMessage, *, resumed: bool) -> None:
-        follower = Follower(
-            self._services,
-            job,
-            message,
-            resumed=resumed,
-            on_end=self._unfollow,
-        )
+        follower = Follower(self._services, job, message, resumed=resumed, on_end=self._unfollow)
         self._followers[job.id] = follower
-        self._services.background.submit(follower.run)
+        return follower
 
     def _unfollow(self, job_id: str) -> None:
         self._followers.pop(job_id, None)
@@ -250,16 +295,12 @@ class Studio:
     async def _forget(self, generation_id: str, stored_path: str) -> None:
         await self._services.store.set_generation_deleted(generation_id)
         clip = resolve(self._settings.data_dir, stored_path)
-        await asyncio.to_thread(_remove, clip)
+        await asyncio.to_thread(remove_clip, clip)
 
 
 def _may_remove(job: JobRecord, interaction: discord.Interaction) -> bool:
     return interaction.user.id == job.user_id or interaction.permissions.manage_messages
 
 
-def _remove(clip: Path) -> None:
-    for path in (clip, clip.with_suffix(".json")):
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            logger.warning("%s could not be removed: %s", path, error)
+def _waited(job: JobRecord) -> tuple[bool, datetime]:
+    return job.attempts == 0, job.created_at

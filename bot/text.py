@@ -65,6 +65,19 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def in_about(seconds: float) -> str:
+    """An estimated time from now: ``in a moment``, ``in about 20 s``, ``in about 2 h 10 min``."""
+    if seconds < 5:
+        return "in a moment"
+    if seconds < 55:
+        return f"in about {max(1, round(seconds / 10))}0 s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"in about {minutes} min"
+    tens = round(minutes / 10)
+    return f"in about {tens // 6} h {tens % 6}0 min"
+
+
 def megabytes(size: int) -> str:
     """A file size for people, in MB of a million bytes."""
     return f"{size / 1e6:.1f} MB"

@@ -20,7 +20,7 @@ from engine.serving.pictures import PictureError, decode_picture
 
 logger = logging.getLogger(__name__)
 
-_FOLDER: Final = "uploads"
+FOLDER: Final = "uploads"
 _SIGNATURES: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -77,10 +77,10 @@ def _inspect(content: bytes, max_pixels: int) -> Picture:
 
 def _write(picture: Picture, data_dir: Path) -> NewAsset:
     digest = hashlib.sha256(picture.content).hexdigest()
-    folder = data_dir / _FOLDER
+    folder = data_dir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / digest
-    if not target.exists():
+    if not _refreshed(target):
         descriptor, name = tempfile.mkstemp(prefix=".part-", dir=folder)
         part = Path(name)
         try:
@@ -90,13 +90,22 @@ def _write(picture: Picture, data_dir: Path) -> NewAsset:
         finally:
             part.unlink(missing_ok=True)
     return NewAsset(
-        path=f"{_FOLDER}/{digest}",
+        path=f"{FOLDER}/{digest}",
         sha256=digest,
         mime=_mime(picture.content),
         width=picture.width,
         height=picture.height,
         bytes=len(picture.content),
     )
+
+
+def _refreshed(file: Path) -> bool:
+    """Whether the file is there; it counts as new then, so that retention leaves it alone."""
+    try:
+        os.utime(file)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _mime(content: bytes) -> str:

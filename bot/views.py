@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import discord
 
+from bot.acknowledge import acknowledge
 from bot.errors import answering, report
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class RerollButton(
                 label="Re-roll",
                 emoji="🎲",
                 style=discord.ButtonStyle.primary,
-                custom_id=f"floor33:reroll:{generation_id}",
+                custom_id=clip_mark(generation_id),
             )
         )
         self.generation_id = generation_id
@@ -59,8 +61,8 @@ class RerollButton(
 
     async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
         """Start the new job in a message of its own."""
-        await interaction.response.defer(thinking=True)
-        await bot.studio.reroll(self.generation_id, interaction)
+        answer_id = await acknowledge(interaction)
+        await bot.studio.reroll(self.generation_id, interaction, answer_id)
 
 
 class DeleteButton(
@@ -120,7 +122,40 @@ class CancelButton(
         await bot.studio.cancel(self.job_id, interaction)
 
 
-BUTTONS = (RerollButton, DeleteButton, CancelButton)
+class FetchButton(
+    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:fetch:{_ID}"
+):
+    """Sends a clip of the user's own again, to them alone."""
+
+    def __init__(self, generation_id: str, label: str = "Send") -> None:
+        super().__init__(
+            discord.ui.Button(
+                label=label,
+                style=discord.ButtonStyle.secondary,
+                custom_id=f"floor33:fetch:{generation_id}",
+            )
+        )
+        self.generation_id = generation_id
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction, item: discord.ui.Item[Any], match: re.Match[str]
+    ) -> Self:
+        """Make the button anew from its id."""
+        return cls(match["id"])
+
+    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+        """Send the clip, if it is the user's."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        await bot.studio.fetch(self.generation_id, interaction)
+
+
+BUTTONS = (RerollButton, DeleteButton, CancelButton, FetchButton)
+
+
+def clip_mark(generation_id: str) -> str:
+    """The button id that every message with this clip carries."""
+    return f"floor33:reroll:{generation_id}"
 
 
 def clip_view(generation_id: str) -> discord.ui.View:
@@ -128,6 +163,14 @@ def clip_view(generation_id: str) -> discord.ui.View:
     view = discord.ui.View(timeout=None)
     view.add_item(RerollButton(generation_id))
     view.add_item(DeleteButton(generation_id))
+    return view
+
+
+def fetch_view(labels: Mapping[str, str]) -> discord.ui.View:
+    """A button for each clip, by its id; up to 25."""
+    view = discord.ui.View(timeout=None)
+    for generation_id, label in labels.items():
+        view.add_item(FetchButton(generation_id, label))
     return view
 
 

@@ -52,7 +52,13 @@ def test_ci_takes_its_test_command_from_the_readme() -> None:
 
 
 def test_documents_link_to_files_that_exist() -> None:
-    for document in ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/models.md"):
+    for document in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
+        "docs/models.md",
+        "docs/operations.md",
+    ):
         path = REPOSITORY / document
         links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text(encoding="utf-8"))
         missing = [link for link in links if not (path.parent / link).exists()]

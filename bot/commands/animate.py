@@ -8,6 +8,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.acknowledge import acknowledge
 from bot.commands.options import (
     DESCRIPTIONS,
     Fps,
@@ -19,6 +20,7 @@ from bot.commands.options import (
 )
 from bot.errors import answering
 from bot.orders import DEFAULT_MOTION, Order, checked_negative, checked_prompt, parsed_size
+from bot.store import ClipFormat
 from bot.text import clean
 from bot.uploads import check_size, fetch
 
@@ -56,6 +58,7 @@ class Animate(commands.Cog):
         size: str | None = None,
         model: str | None = None,
         expand: bool | None = None,
+        format: ClipFormat = "mp4",
     ) -> None:
         """Check what can be checked at once, acknowledge, then fetch the picture and go on."""
         settings = self._bot.settings
@@ -67,7 +70,7 @@ class Animate(commands.Cog):
             checked = checked_prompt(words, limits.max_prompt_chars)
             unwanted = checked_negative(negative, limits.max_prompt_chars)
             check_size(image, max_bytes)
-            await interaction.response.defer(thinking=True)
+            answer_id = await acknowledge(interaction)
             # At once: Discord's links to attachments expire.
             picture = await fetch(image, max_bytes, limits.max_image_pixels)
             order = Order(
@@ -82,9 +85,10 @@ class Animate(commands.Cog):
                 width=width,
                 height=height,
                 expand=expand,
+                format=format,
                 picture=picture,
             )
-            await self._bot.studio.make(order, interaction)
+            await self._bot.studio.make(order, interaction, answer_id)
 
     @animate.autocomplete("model")
     async def _models(

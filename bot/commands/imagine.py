@@ -8,6 +8,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.acknowledge import acknowledge
 from bot.commands.options import (
     DESCRIPTIONS,
     Fps,
@@ -19,6 +20,7 @@ from bot.commands.options import (
 )
 from bot.errors import answering
 from bot.orders import Order, checked_negative, checked_prompt, parsed_size
+from bot.store import ClipFormat
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot
@@ -48,6 +50,7 @@ class Imagine(commands.Cog):
         size: str | None = None,
         model: str | None = None,
         expand: bool | None = None,
+        format: ClipFormat = "mp4",
     ) -> None:
         """Check what can be checked at once, acknowledge, then do the rest."""
         settings = self._bot.settings
@@ -66,9 +69,10 @@ class Imagine(commands.Cog):
                 width=width,
                 height=height,
                 expand=expand,
+                format=format,
             )
-            await interaction.response.defer(thinking=True)
-            await self._bot.studio.make(order, interaction)
+            answer_id = await acknowledge(interaction)
+            await self._bot.studio.make(order, interaction, answer_id)
 
     @imagine.autocomplete("model")
     async def _models(

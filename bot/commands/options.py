@@ -33,6 +33,7 @@ DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType(
         "guidance": "How closely to follow the prompt",
         "size": 'Width and height in pixels, such as "512x320"',
         "model": "Which model makes the clip",
+        "format": "What is sent: a video (the best), or a picture that moves",
         "expand": "Add detail to the prompt; the card shows what became of it",
     }
 )

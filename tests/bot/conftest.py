@@ -18,6 +18,7 @@ from PIL import Image
 
 from bot.app import Floor33Bot, create_bot
 from bot.settings import Settings
+from bot.settings.load import CONFIG_VARIABLE, VARIABLES
 from tests.engine.conftest import write_tiny_model
 
 PATIENCE_S = 60.0
@@ -136,7 +137,7 @@ async def make_world(settings: Settings, *, edit_interval_s: float = 0.0) -> Asy
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No bot.toml, token or data folder of the person who runs the tests."""
-    for name in ("FLOOR33_CONFIG", "FLOOR33_DATA_DIR", "DISCORD_TOKEN", "OPENAI_API_KEY"):
+    for name in (CONFIG_VARIABLE, *VARIABLES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 

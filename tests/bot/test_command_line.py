@@ -134,6 +134,7 @@ def test_the_doctor_is_content(
     assert {"data folder", "database", "ffmpeg", "devices", "token"} <= set(checks)
     assert checks["model tiny-t2v"]["status"] == "ok"
     assert "CC0-1.0" in checks["model tiny-t2v"]["detail"]
+    assert checks["warm-up"]["detail"] == "tiny-i2v, tiny-t2v are loaded at the start on cpu"
     assert checks["token"]["status"] == "warn"
     assert all(check["advice"] for check in checks.values() if check["status"] != "ok")
     assert models.is_dir()

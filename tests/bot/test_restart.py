@@ -59,6 +59,7 @@ async def test_a_clip_that_was_lost_is_said_to_be_lost(world: World) -> None:
     (row,) = world.query("select path from generations")
     (world.settings.data_dir / row["path"]).unlink()
     world.execute("update jobs set state = 'rendered', finished_at = null")
+    world.env.inject_error("GET", "/channels/*/messages/*", status=404, code=10008, times=None)
     await restart(world)
     await world.until(lambda: world.query("select * from jobs where state = 'failed'"))
     await world.until(lambda: "lost" in str(world.message(message.id).content))  # type: ignore[union-attr]

@@ -1,0 +1,23 @@
+"""The files of finished clips."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+def clip_files(clip: Path) -> tuple[Path, ...]:
+    """The clip, what is written beside it, and the copies that were made for uploads."""
+    copies = (clip.with_name(f"{clip.stem}{suffix}") for suffix in (".fit.mp4", ".gif", ".webp"))
+    return (clip, clip.with_suffix(".json"), *copies)
+
+
+def remove_clip(clip: Path) -> None:
+    """Delete all files of a clip; those that cannot be are logged."""
+    for path in clip_files(clip):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("%s could not be removed: %s", path, error)

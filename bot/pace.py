@@ -1,0 +1,56 @@
+"""How often cards may be edited, and when it is tried again after Discord failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+_IN_CHANNEL: Final = 0.5
+"""Share of the least interval that each card of a channel adds: Discord counts by channel."""
+_IN_ALL: Final = 0.025
+"""The same for each card anywhere: Discord allows 50 requests a second, for everything."""
+
+
+_TRIES: Final = 4
+_LONGER: Final = 3.0
+_LONGEST_S: Final = 600.0
+
+
+class EditPace:
+    """The time between two edits of a card, which grows with the number of cards.
+
+    With the default of two seconds a channel sees at most about one edit of progress a second, and
+    Discord 20, however many clips are under way.
+
+    Args:
+        least_s: seconds between two edits of a card that is alone.
+        retry_s: seconds until a last card is tried again; then longer and longer.
+    """
+
+    def __init__(self, least_s: float, retry_s: float) -> None:
+        self._least_s = least_s
+        self._retry_s = retry_s
+        self._cards: Counter[int] = Counter()
+
+    def enter(self, channel_id: int) -> None:
+        """One more card is live in the channel."""
+        self._cards[channel_id] += 1
+
+    def leave(self, channel_id: int) -> None:
+        """One less."""
+        self._cards[channel_id] -= 1
+        if not self._cards[channel_id]:
+            del self._cards[channel_id]
+
+    def interval_s(self, channel_id: int) -> float:
+        """Seconds between two edits of a card of the channel."""
+        crowd = max(_IN_CHANNEL * self._cards[channel_id], _IN_ALL * self._cards.total())
+        return self._least_s * max(1.0, crowd)
+
+    def pauses(self, *, patient: bool) -> Iterator[float]:
+        """Seconds between tries to show a last card; without end, if patient."""
+        pause, tries = self._retry_s, 0
+        while patient or tries < _TRIES:
+            yield pause
+            pause, tries = min(_LONGER * pause, _LONGEST_S), tries + 1

@@ -1,0 +1,54 @@
+"""The first minutes: models are loaded, and estimates learn from earlier runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import discord
+
+from bot.store import GenerationRecord
+from engine.serving import Workload
+
+if TYPE_CHECKING:
+    from bot.app import Floor33Bot
+
+PAST_RUNS: Final = 500
+"""Clips that the estimates learn from at a start."""
+
+WARMING: Final = "Warming up…"
+READY: Final = "/imagine a clip"
+_LOOK_S: Final = 0.5
+
+
+def past_runs(generations: Iterable[GenerationRecord]) -> Iterator[tuple[Workload, float]]:
+    """What earlier clips tell about the time that others will take."""
+    for clip in generations:
+        if clip.device is not None:
+            workload = Workload(
+                model=clip.model,
+                width=clip.width,
+                height=clip.height,
+                num_frames=clip.num_frames,
+                steps=clip.steps,
+                device=clip.device,
+            )
+            yield workload, clip.elapsed_s
+
+
+async def show_warm_up(bot: Floor33Bot) -> None:
+    """Say beside the bot's name that it is warming up, until a device is ready."""
+    await bot.wait_until_ready()
+    if not _ready(bot):
+        await bot.change_presence(activity=discord.CustomActivity(WARMING))
+        while not _ready(bot):  # noqa: ASYNC110 - threads tell no event loop
+            await asyncio.sleep(_LOOK_S)
+    await bot.change_presence(activity=discord.CustomActivity(READY))
+
+
+def _ready(bot: Floor33Bot) -> bool:
+    workers = bot.engine.status()
+    if not bot.settings.engine.warm_up:
+        return True
+    return any(worker.state not in ("starting", "warming") for worker in workers)

@@ -1,0 +1,100 @@
+"""The bot as a process of its own, to be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.loopback_discord.server import LoopbackDiscord
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 60.0
+_ZYGOTE = "tests.loopback_discord.zygote"
+
+
+class BotProcesses:
+    """Bots one after the other on the same settings; a context manager that leaves none alive.
+
+    Args:
+        discord: what they log in to.
+        config: their bot.toml.
+        log: where their standard error goes.
+    """
+
+    def __init__(self, discord: LoopbackDiscord, config: Path, log: Path) -> None:
+        self._discord, self._config, self._log = discord, config, log
+        self.pid: int | None = None
+
+    def __enter__(self) -> Self:
+        self._zygote = subprocess.Popen(
+            [sys.executable, "-m", _ZYGOTE, self._discord.url, self._discord.gateway_url],
+            cwd=ROOT,
+            env={**os.environ, "DISCORD_TOKEN": "loopback.token.of-no-use", "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready"
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+        self._zygote.kill()
+        self._zygote.communicate()
+
+    def start(self) -> None:
+        """Start a bot, without waiting until it listens."""
+        assert self.pid is None
+        order = {"config": str(self._config), "log": str(self._log)}
+        assert self._zygote.stdin is not None
+        self._zygote.stdin.write(json.dumps(order) + "\n")
+        self._zygote.stdin.flush()
+        self.pid = int(self._answer())
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End the bot, and wait until it has ended. Nothing happens if there is none."""
+        pid, self.pid = self.pid, None
+        if pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+            deadline = time.monotonic() + PATIENCE_S
+            while time.monotonic() < deadline:
+                os.kill(pid, 0)
+                time.sleep(0.005)
+            raise AssertionError(f"process {pid} does not end")
+
+    def strike(self) -> None:
+        """Kill the bot now, without waiting; callable from the server's thread."""
+        if (pid := self.pid) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    @property
+    def alive(self) -> bool:
+        if self.pid is None:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _answer(self) -> str:
+        assert self._zygote.stdout is not None
+        line = self._zygote.stdout.readline().strip()
+        assert line, "the process that starts bots has ended"
+        return line

@@ -1,0 +1,44 @@
+"""Starts real bot processes fast: imports everything once, then forks one for each order.
+
+An order is a line of JSON on standard input, ``{"config": FILE, "log": FILE}``; the answer is the
+process's id. The processes are children of this one, and can be killed like any other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+
+def main() -> None:
+    url, gateway_url = sys.argv[1:]
+    import discord.gateway
+    import discord.http
+    import yarl
+
+    import bot.app
+    import bot.installing  # noqa: F401  # whatever a start imports is there before the fork
+    import engine.checkpoints.load  # noqa: F401
+    from bot.__main__ import main as run_bot
+
+    discord.http.Route.BASE = url
+    discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead vanish by themselves
+    print("ready", flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        if child := os.fork():
+            print(child, flush=True)
+            continue
+        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os._exit(run_bot(["--config", order["config"]]))
+
+
+if __name__ == "__main__":
+    main()
