@@ -14,6 +14,7 @@ from bot.packing import CannotPack, packed
 from bot.paths import resolve
 from bot.ratings import THUMBS
 from bot.services import Services
+from bot.steadfast import written
 from bot.store import GenerationRecord, JobRecord, JobState, StoreError
 from bot.views import clip_mark, clip_view
 
@@ -53,11 +54,11 @@ class Handover:
             place = await self._show(job, generation, clip)
         except Undeliverable as error:
             logger.warning("job %s: %s", job.id, error)
-            await self._services.store.note_undelivered(job.id, UNDELIVERABLE)
+            await self._undelivered(job, UNDELIVERABLE)
             self._card.leave()
         except TRANSIENT as error:
             logger.error("the clip of job %s was refused: %s", job.id, error)
-            await self._services.store.note_undelivered(job.id, f"Discord refused it: {error}")
+            await self._undelivered(job, f"Discord refused it: {error}")
         else:
             await self._delivered(job, place)
 
@@ -121,9 +122,14 @@ class Handover:
 
     async def _delivered(self, job: JobRecord, place: Place | None) -> None:
         await self._note(job, place)
-        await self._services.store.set_job_state(job.id, JobState.DELIVERED)
+        store, pauses = self._services.store, self._services.pace.pauses(patient=True)
+        await written(lambda: store.set_job_state(job.id, JobState.DELIVERED), pauses)
         self._services.metrics.job_ended(JobState.DELIVERED.value)
         await self._card.seed_reactions(*THUMBS)
+
+    async def _undelivered(self, job: JobRecord, why: str) -> None:
+        store, pauses = self._services.store, self._services.pace.pauses(patient=True)
+        await written(lambda: store.note_undelivered(job.id, why), pauses)
 
     async def _note(self, job: JobRecord, place: Place | None) -> None:
         if place is None or place.message_id == job.message_id:

@@ -16,7 +16,7 @@ import pytest
 import simcord
 from PIL import Image
 
-from bot.app import Floor33Bot, create_bot
+from bot.app import RETRY_S, Floor33Bot, create_bot
 from bot.settings import Settings
 from bot.settings.load import CONFIG_VARIABLE, VARIABLES
 from tests.engine.conftest import write_tiny_model
@@ -106,8 +106,10 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def make_world(settings: Settings, *, edit_interval_s: float = 0.0) -> AsyncIterator[World]:
-    bot = create_bot(settings, edit_interval_s=edit_interval_s)
+async def make_world(
+    settings: Settings, *, edit_interval_s: float = 0.0, retry_s: float = RETRY_S
+) -> AsyncIterator[World]:
+    bot = create_bot(settings, edit_interval_s=edit_interval_s, retry_s=retry_s)
     # Patient, since tests may run on a machine that is busy with something else.
     env = simcord.Env(bot, settle_timeout=PATIENCE_S)
     await env.start()

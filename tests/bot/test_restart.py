@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+import pytest
+
 from bot.app import create_bot
-from tests.bot.conftest import World
+from bot.settings import Settings
+from tests.bot.conftest import World, make_world
 from tests.bot.test_imagine import contents
 
 
@@ -16,8 +23,8 @@ async def restart(world: World) -> None:
 
 async def test_jobs_are_finished_by_the_next_run(world: World) -> None:
     running = await world.alice.slash(world.channel, "imagine", prompt="a cat", steps=60, seed=5)
-    waiting = await world.bob.slash(world.channel, "imagine", prompt="a dog", steps=1, seed=6)
     await world.until(lambda: any("step" in text for text in contents(world)))
+    waiting = await world.bob.slash(world.channel, "imagine", prompt="a dog", steps=1, seed=6)
     await restart(world)
     states = {row["prompt"]: row["state"] for row in world.query("select * from jobs")}
     assert set(states) == {"a cat", "a dog"}
@@ -52,6 +59,24 @@ async def test_a_clip_that_was_rendered_is_delivered_and_not_made_again(world: W
     await world.clip(row["message_id"])
     assert world.query("select * from generations") == generations
     assert world.query("select attempts from jobs") == [{"attempts": 1}]
+
+
+async def test_a_clip_waits_for_a_database_that_is_locked(
+    overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bot.store.sqlite.BUSY_TIMEOUT_MS", 50)
+    async with make_world(Settings.load(overrides=overrides), retry_s=0.1) as world:
+        await world.alice.slash(world.channel, "imagine", prompt="a cat", steps=30)
+        await world.until(lambda: world.query("select id from jobs where state = 'running'"))
+        with closing(sqlite3.connect(world.settings.database_path)) as other:
+            other.execute("begin immediate")
+            await world.until(lambda: "trying again in" in caplog.text)
+            assert list(world.settings.output_dir.rglob("*.mp4"))
+            assert world.query("select state from jobs") == [{"state": "running"}]
+            other.rollback()
+        await world.until(lambda: world.query("select id from jobs where state = 'delivered'"))
+        assert len(world.messages()) == 1
+        assert world.query("select count(*) as n from generations") == [{"n": 1}]
 
 
 async def test_a_clip_that_was_lost_is_said_to_be_lost(world: World) -> None:
