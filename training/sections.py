@@ -48,6 +48,8 @@ class ProceduralWorld(Section):
 
     clips: PositiveInt = 6144
     """Procedural clips in the latent cache; captions are drawn anew each time."""
+    moving: Share = 0.5
+    """Share of clips that move in one of four directions; the others grow, shrink, spin or rest."""
     image_share: Share = 0.0
     """Share of steps that train on single frames and skip the temporal layers."""
     image_batch: PositiveInt = 64

@@ -14,7 +14,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from training.data.world import Scene, render, sample_placed_scene, sample_scene
+from training.data.world import SHAPES, Scene, render, sample_placed_scene, sample_scene
 
 CLIP_FRAMES = 16
 
@@ -83,6 +83,10 @@ def _encode(vae: AutoencoderKL, scene: Scene, frames: int) -> Tensor:
 
 def _digest(vae: AutoencoderKL, scenes: list[Scene]) -> str:
     digest = hashlib.sha256(repr(scenes).encode())
+    for shape in SHAPES:  # a scene may come to be drawn in another way
+        drawn = next((scene for scene in scenes if scene.shape == shape), None)
+        if drawn is not None:
+            digest.update(render(drawn, [0]).numpy().tobytes())
     for name, tensor in sorted(vae.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().tobytes())

@@ -50,7 +50,7 @@ class ClipSampler:
                 vae, cache_folder, seed=seed, count=own, shows=stage.shows, says=stage.says
             )
         else:
-            self._train = load_clips(vae, cache_folder, seed=seed, count=own)
+            self._train = load_clips(vae, cache_folder, seed=seed, count=own, moving=stage.moving)
         self._probe = load_clips(
             vae, cache_folder, seed=PROBE_SEED, count=stage.probe_clips, moving=1.0
         )
