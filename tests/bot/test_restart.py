@@ -39,6 +39,8 @@ async def test_jobs_are_finished_by_the_next_run(world: World) -> None:
         {"prompt": "a cat", "seed": 5, "attempts": 2},
         {"prompt": "a dog", "seed": 6, "attempts": 1},
     ]
+    body, _ = world.bot.metrics.exposition("")
+    assert b'floor33_jobs_retried_total{reason="restart"} 1.0' in body
     assert any("after a restart" in text for text in contents(world))
     assert len(world.messages()) == 2
 
