@@ -156,7 +156,8 @@ def test_sync_sends_the_commands(
     assert main(["--config", str(config), "sync", *arguments]) == 0
     ((path, commands),) = server.put
     assert path == f"/applications/{APPLICATION['id']}{where}/commands"
-    assert {command["name"] for command in commands} == {"imagine", "animate"}
+    names = {command["name"] for command in commands}
+    assert names == {"imagine", "animate", "queue", "history", "cancel", "admin"}
     assert "2 commands" in capsys.readouterr().out
     # Nothing else was opened.
     assert not (config.parent / "data").exists()

@@ -130,6 +130,7 @@ async def test_models_and_sizes_are_offered(world: World) -> None:
 
 async def test_several_users_are_served_in_turn(world: World) -> None:
     first = await world.alice.slash(world.channel, "imagine", prompt="one", steps=20)
+    await world.until(lambda: world.query("select id from jobs where state = 'running'"))
     second = await world.bob.slash(world.channel, "imagine", prompt="two")
     third = await world.moderator.slash(world.channel, "imagine", prompt="three")
     for result in (first, second, third):

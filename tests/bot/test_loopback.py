@@ -95,7 +95,7 @@ async def test_the_job_knows_its_message_before_anything_is_shown(studio: Studio
     (last,) = studio.query("select * from jobs")
     assert last["interaction_token"] is None
     assert message.clips == [f"floor33-{last['id'][:12]}.mp4"]
-    assert set(message.reactions) == {"👍", "👎"}
+    await studio.until(lambda: set(message.reactions) == {"👍", "👎"})
 
 
 async def test_a_refused_size_is_made_smaller_until_it_is_taken(studio: Studio) -> None:
