@@ -25,7 +25,7 @@ from tests.loopback_discord import Call, LoopbackDiscord
 from tests.loopback_discord.process import BotProcesses
 from tests.loopback_discord.state import EPHEMERAL, Interaction
 
-KILLS = int(os.environ.get("FLOOR33_KILLS", "12"))
+KILLS = int(os.environ.get("FLOOR33_KILLS", "8"))
 SEED = int(os.environ.get("FLOOR33_KILL_SEED", "33"))
 PATIENCE_S = 120.0
 USERS = range(5_001, 5_006)
