@@ -158,6 +158,6 @@ def test_sync_sends_the_commands(
     assert path == f"/applications/{APPLICATION['id']}{where}/commands"
     names = {command["name"] for command in commands}
     assert names == {"imagine", "animate", "queue", "history", "cancel", "admin"}
-    assert "2 commands" in capsys.readouterr().out
+    assert "6 commands" in capsys.readouterr().out
     # Nothing else was opened.
     assert not (config.parent / "data").exists()
