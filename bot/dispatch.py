@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 import discord
@@ -18,14 +18,12 @@ from bot.operations.logs import job_context
 from bot.outputs import remove_clip
 from bot.paths import inside, resolve
 from bot.services import Services
-from bot.steadfast import Result, written
 from bot.store import (
     GenerationRecord,
     IllegalTransitionError,
     JobRecord,
     JobState,
     NewGeneration,
-    Store,
     StoreError,
     TakenOverError,
 )
@@ -264,7 +262,7 @@ class Follower:
     async def _note_start(self) -> None:
         job_id = self.job.id
         try:
-            self.job = await self._write(
+            self.job = await self._services.write(
                 lambda store: store.set_job_state(job_id, JobState.RUNNING)
             )
         except StoreError as error:
@@ -294,7 +292,7 @@ class Follower:
             device=self._device,
         )
         try:
-            generation = await self._write(lambda store: store.add_generation(new))
+            generation = await self._services.write(lambda store: store.add_generation(new))
         except (IllegalTransitionError, TakenOverError) as error:
             self._leave(error)
             return None
@@ -322,7 +320,7 @@ class Follower:
         self._over = True
         job_id = self.job.id
         try:
-            self.job = await self._write(
+            self.job = await self._services.write(
                 lambda store: store.set_job_state(job_id, state, words, reason)
             )
         except (IllegalTransitionError, TakenOverError) as error:
@@ -332,11 +330,6 @@ class Follower:
             logger.exception("the end of job %s could not be recorded", self.job.id)
         self._services.metrics.job_ended(state.value, reason)
         return True
-
-    async def _write(self, write: Callable[[Store], Awaitable[Result]]) -> Result:
-        """What a job depends on is written as soon as the database allows it."""
-        store = self._services.store
-        return await written(lambda: write(store), self._services.pace.pauses(patient=True))
 
     def _leave(self, error: IllegalTransitionError | TakenOverError) -> None:
         # Another bot has taken over and was faster: its card must stand.

@@ -14,7 +14,6 @@ from bot.packing import CannotPack, packed
 from bot.paths import resolve
 from bot.ratings import THUMBS
 from bot.services import Services
-from bot.steadfast import written
 from bot.store import GenerationRecord, JobRecord, JobState, StoreError
 from bot.views import clip_mark, clip_view
 
@@ -122,14 +121,12 @@ class Handover:
 
     async def _delivered(self, job: JobRecord, place: Place | None) -> None:
         await self._note(job, place)
-        store, pauses = self._services.store, self._services.pace.pauses(patient=True)
-        await written(lambda: store.set_job_state(job.id, JobState.DELIVERED), pauses)
+        await self._services.write(lambda store: store.set_job_state(job.id, JobState.DELIVERED))
         self._services.metrics.job_ended(JobState.DELIVERED.value)
         await self._card.seed_reactions(*THUMBS)
 
     async def _undelivered(self, job: JobRecord, why: str) -> None:
-        store, pauses = self._services.store, self._services.pace.pauses(patient=True)
-        await written(lambda: store.note_undelivered(job.id, why), pauses)
+        await self._services.write(lambda store: store.note_undelivered(job.id, why))
 
     async def _note(self, job: JobRecord, place: Place | None) -> None:
         if place is None or place.message_id == job.message_id:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from bot.operations.metrics import Metrics
 from bot.operations.shutdown import Shutdown
 from bot.ownership import Ownership
 from bot.pace import EditPace
+from bot.steadfast import Result, written
 from bot.store import Store
 from engine.serving import Engine
 from prompt_expansion import PromptExpander
@@ -34,3 +35,7 @@ class Services:
     shutdown: Shutdown
     pace: EditPace
     weight_of: Callable[[int | None], float]
+
+    async def write(self, write: Callable[[Store], Awaitable[Result]]) -> Result:
+        """Write what a job depends on, as soon as the database allows it; see `written`."""
+        return await written(lambda: write(self.store), self.pace.pauses(patient=True))

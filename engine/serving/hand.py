@@ -14,7 +14,7 @@ import torch
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
 from engine.serving.capacity import Capacity
-from engine.serving.events import Cancelled, Failed, Finished, Started, Terminal
+from engine.serving.events import Started, Terminal
 from engine.serving.failures import failure_of, hung, is_out_of_memory
 from engine.serving.interrupts import Abandoned
 from engine.serving.job import Job
@@ -22,7 +22,7 @@ from engine.serving.models import PipelineCache
 from engine.serving.party import Commit
 from engine.serving.render import Renderer
 from engine.serving.settings import EngineSettings
-from engine.serving.source import Source
+from engine.serving.source import Source, tell_end
 from engine.serving.status import Tally
 from engine.serving.watchdog import Overdue, Watch
 
@@ -129,7 +129,7 @@ class Hand:
             self._stack(),
         )
         for job in jobs:
-            self._tell_end(job, hung(overdue.phase, overdue.seconds))
+            tell_end(job, hung(overdue.phase, overdue.seconds), self._queue, self._tally)
         return overdue
 
     def _run(self) -> None:
@@ -171,19 +171,11 @@ class Hand:
             if commit is not None:
                 commit()
             del self._jobs[job]
-        self._tell_end(job, outcome)
+        tell_end(job, outcome, self._queue, self._tally)
 
     def _fail_the_rest(self, error: Exception) -> None:
         for job in self.jobs:
             self._settle(job, failure_of(error, job.id))
-
-    def _tell_end(self, job: Job, outcome: Terminal) -> None:
-        if isinstance(outcome, Failed) and job.cancel_requested:
-            outcome = Cancelled()
-        self._tally.count(outcome)
-        # First out of the queue, then told: whoever sees the end may submit that id again.
-        self._queue.done(job, outcome.result.elapsed_s if isinstance(outcome, Finished) else None)
-        job.publish(outcome)
 
     def _load_first_models(self) -> None:
         self._state = "warming"

@@ -32,6 +32,7 @@ from engine.serving.ray.orders import ClipFiles, Hello, News, Order, Told
 from engine.serving.ray.receive import receive
 from engine.serving.ray.session import ClusterError
 from engine.serving.settings import EngineSettings
+from engine.serving.source import tell_end
 from engine.serving.status import Tally, WorkerState, WorkerStatus
 
 logger = logging.getLogger(__name__)
@@ -299,12 +300,7 @@ class RayWorker:
                 self._changed.notify_all()
 
     def _end(self, job: Job, outcome: Terminal) -> None:
-        if isinstance(outcome, Failed) and job.cancel_requested:
-            outcome = Cancelled()
-        self._tally.count(outcome)
-        # First out of the queue, then told: whoever sees the end may submit that id again.
-        self._queue.done(job, outcome.result.elapsed_s if isinstance(outcome, Finished) else None)
-        job.publish(outcome)
+        outcome = tell_end(job, outcome, self._queue, self._tally)
         with self._changed:
             self._hung |= isinstance(outcome, Failed) and outcome.reason is FailureReason.HUNG
             self._jobs.pop(job.id, None)
