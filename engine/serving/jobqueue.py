@@ -199,10 +199,6 @@ class JobQueue:
             self._places_changed()
         job.publish(Cancelled())
 
-    def estimate(self, settings: ResolvedSettings) -> Estimate:
-        """Device time of a job with such settings."""
-        return self._costs.estimate(settings)
-
     def view(self) -> QueueView:
         """The queue at this moment."""
         with self._changed:

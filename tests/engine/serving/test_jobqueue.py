@@ -157,11 +157,12 @@ def test_the_wait_is_what_comes_before_shared_by_the_workers(
 
 
 def test_the_error_of_a_wait_is_that_of_its_parts(make_queue: MakeQueue) -> None:
-    queue = make_queue(costs=known_costs(seconds=100.0, runs=1))
+    costs = known_costs(seconds=100.0, runs=1)
+    queue = make_queue(costs=costs)
     put(queue, "a")
     place = heard(put(queue, "b"))[0]
     assert isinstance(place, Queued)
-    assert place.wait_error == pytest.approx(queue.estimate(SETTINGS).error)
+    assert place.wait_error == pytest.approx(costs.estimate(SETTINGS).error)
     assert place.wait_error > 0.1
 
 
@@ -175,26 +176,28 @@ def test_very_many_jobs_before_one_are_extrapolated(make_queue: MakeQueue) -> No
 
 
 def test_who_waits_is_told_what_has_been_learned(make_queue: MakeQueue) -> None:
-    queue = make_queue(costs=known_costs(seconds=100.0, runs=1))
+    costs = known_costs(seconds=100.0, runs=1)
+    queue = make_queue(costs=costs)
     jobs = [put(queue, name) for name in "abc"]
     first = started(queue)
     wait_for(jobs[2], lambda event: isinstance(event, Queued) and event.position == 2)
     queue.done(first, 500.0)
     wait_for(jobs[2], lambda event: isinstance(event, Queued) and event.wait_s == 300.0)
-    assert queue.estimate(SETTINGS).seconds == pytest.approx(300.0)
+    assert costs.estimate(SETTINGS).seconds == pytest.approx(300.0)
     assert [job.cost_s for job in queue.view().waiting] == pytest.approx([300.0, 300.0])
 
 
 def test_only_jobs_that_ended_well_teach(make_queue: MakeQueue) -> None:
-    queue = make_queue(costs=known_costs(seconds=100.0))
+    costs = known_costs(seconds=100.0)
+    queue = make_queue(costs=costs)
     put(queue, "a")
     queue.done(started(queue))
-    assert queue.estimate(SETTINGS).seconds == pytest.approx(100.0)
+    assert costs.estimate(SETTINGS).seconds == pytest.approx(100.0)
     put(queue, "never-started")
     job = queue.take()
     assert job is not None
     queue.done(job, 5.0)
-    assert queue.estimate(SETTINGS).seconds == pytest.approx(100.0)
+    assert costs.estimate(SETTINGS).seconds == pytest.approx(100.0)
 
 
 def test_different_devices_are_one_average_until_one_is_known() -> None:
