@@ -11,23 +11,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
+from benchmarks.loopback import USERS, running_bot
 from tests.loopback_discord import LoopbackDiscord
-from tests.loopback_discord.process import BotProcesses
 from tests.loopback_discord.state import Interaction
 
-_CONFIG = """
-data_dir = "{data}"
-[engine]
-devices = ["cpu"]
-[limits]
-max_active_jobs_per_user = 1000
-max_active_jobs_per_guild = 100000
-"""
-_USERS = range(5_001, 5_051)
 _PATIENCE_S = 600.0
 
 
@@ -36,25 +25,19 @@ def measure(queued: int, commands: int, pause_s: float) -> list[float]:
 
     ``pause_s`` is the time between two of them.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "bot.toml"
-        config.write_text(_CONFIG.format(data=Path(folder) / "data"))
-        log = Path(folder) / "log"
-        with LoopbackDiscord() as discord, BotProcesses(discord, config, log) as bots:
-            bots.start()
-            discord.wait_ready(_PATIENCE_S)
-            waiting = [_ask(discord, number) for number in range(queued)]
-            discord.until(lambda: all(i.acknowledged_at is not None for i in waiting), _PATIENCE_S)
-            asked = []
-            for number in range(commands):
-                asked.append(_ask(discord, number))
-                time.sleep(pause_s)
-            discord.until(lambda: all(i.acknowledged_at is not None for i in asked), _PATIENCE_S)
-            return [(i.acknowledged_at or 0.0) - i.sent_at for i in asked]
+    with running_bot(_PATIENCE_S) as (discord, _):
+        waiting = [_ask(discord, number) for number in range(queued)]
+        discord.until(lambda: all(i.acknowledged_at is not None for i in waiting), _PATIENCE_S)
+        asked = []
+        for number in range(commands):
+            asked.append(_ask(discord, number))
+            time.sleep(pause_s)
+        discord.until(lambda: all(i.acknowledged_at is not None for i in asked), _PATIENCE_S)
+        return [(i.acknowledged_at or 0.0) - i.sent_at for i in asked]
 
 
 def _ask(discord: LoopbackDiscord, number: int) -> Interaction:
-    user = _USERS[number % len(_USERS)]
+    user = USERS[number % len(USERS)]
     made = discord.slash(user, "imagine", prompt="a red circle moving left", steps=50)
     assert made is not None
     return made

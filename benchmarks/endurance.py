@@ -9,44 +9,29 @@ sent a few at a time, and the process's resident memory is read after every roun
 from __future__ import annotations
 
 import argparse
-import tempfile
 from functools import partial
-from pathlib import Path
 
 import psutil
 
+from benchmarks.loopback import USERS, running_bot
 from tests.loopback_discord import LoopbackDiscord
-from tests.loopback_discord.process import BotProcesses
 
-_CONFIG = """
-data_dir = "{data}"
-[engine]
-devices = ["cpu"]
-[limits]
-max_active_jobs_per_user = 1000
-"""
 _PATIENCE_S = 900.0
 
 
 def measure(jobs: int, at_once: int, steps: int) -> list[tuple[int, float]]:
     """Clips delivered so far, and the bot's resident memory in MB, after each round."""
     seen = []
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "bot.toml"
-        config.write_text(_CONFIG.format(data=Path(folder) / "data"))
-        log = Path(folder) / "log"
-        with LoopbackDiscord() as discord, BotProcesses(discord, config, log) as bots:
-            bots.start()
-            discord.wait_ready(_PATIENCE_S)
-            assert bots.pid is not None
-            process = psutil.Process(bots.pid)
-            for first in range(0, jobs, at_once):
-                wanted = min(first + at_once, jobs)
-                for number in range(first, wanted):
-                    prompt = f"a red circle moving left {number}"
-                    discord.slash(5_001 + number % 50, "imagine", prompt=prompt, steps=steps)
-                discord.until(partial(_has_delivered, discord, wanted), timeout_s=_PATIENCE_S)
-                seen.append((wanted, process.memory_info().rss / 1e6))
+    with running_bot(_PATIENCE_S) as (discord, bots):
+        assert bots.pid is not None
+        process = psutil.Process(bots.pid)
+        for first in range(0, jobs, at_once):
+            wanted = min(first + at_once, jobs)
+            for number in range(first, wanted):
+                prompt = f"a red circle moving left {number}"
+                discord.slash(USERS[number % len(USERS)], "imagine", prompt=prompt, steps=steps)
+            discord.until(partial(_has_delivered, discord, wanted), timeout_s=_PATIENCE_S)
+            seen.append((wanted, process.memory_info().rss / 1e6))
     return seen
 
 
