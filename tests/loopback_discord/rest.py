@@ -60,6 +60,9 @@ class Rest:
             ("GET", webhook + "/messages/@original", self._original),
             ("PATCH", webhook + "/messages/@original", self._edit_original),
             ("DELETE", webhook + "/messages/@original", self._delete_original),
+            ("GET", webhook + "/messages/{message}", self._get_by_token),
+            ("PATCH", webhook + "/messages/{message}", self._edit_by_token),
+            ("DELETE", webhook + "/messages/{message}", self._delete_by_token),
             ("POST", webhook, self._follow_up),
             ("GET", channel, self._history),
             ("POST", channel, self._send),
@@ -162,6 +165,15 @@ class Rest:
     def _delete_original(self, request: web.Request, *_: Any) -> None:
         del self._state.messages[self._original_message(request).id]
 
+    def _get_by_token(self, request: web.Request, *_: Any) -> Any:
+        return self._state.message(self._message_by_token(request))
+
+    def _edit_by_token(self, request: web.Request, call: Call, files: list[Any]) -> Any:
+        return self._change(self._message_by_token(request), call, files)
+
+    def _delete_by_token(self, request: web.Request, *_: Any) -> None:
+        del self._state.messages[self._message_by_token(request).id]
+
     def _follow_up(self, request: web.Request, call: Call, files: list[Any]) -> Any:
         interaction = self._interaction(request.match_info["token"])
         return self._state.message(self._new(interaction.channel_id, call.payload, files))
@@ -171,6 +183,13 @@ class Rest:
         if interaction is None or interaction.dead:
             raise _Refused(404, 10015)
         return interaction
+
+    def _message_by_token(self, request: web.Request) -> Message:
+        interaction = self._interaction(request.match_info["token"])
+        message = self._state.messages.get(int(request.match_info["message"]))
+        if message is None or message.channel_id != interaction.channel_id:
+            raise _Refused(404, 10008)
+        return message
 
     def _original_message(self, request: web.Request) -> Message:
         number = self._interaction(request.match_info["token"]).message_id
