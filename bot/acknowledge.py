@@ -2,23 +2,97 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import logging
+from typing import TYPE_CHECKING, Final, cast
 
 import discord
+
+from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot
 
+logger = logging.getLogger(__name__)
 
-async def acknowledge(interaction: discord.Interaction) -> int | None:
-    """Show that the bot is at work; returns the message that will become the job's card.
+_TRIES: Final = 2
+_TIMEOUT_S: Final = 20.0
+_LOOKS: Final = 3
+
+
+class NotAcknowledgedError(Exception):
+    """The interaction cannot be answered any more, or somebody else answers it."""
+
+
+async def acknowledge(
+    interaction: discord.Interaction, *, thinking: bool = True, ephemeral: bool = False
+) -> int | None:
+    """Show that the bot is at work, and return the message that will become the answer.
 
     Its id is stored with the job, so that a bot that is killed a moment later finds it again. None
-    if Discord does not tell.
+    if there is no such message, or Discord does not tell.
+
+    A try whose answer was lost is repeated; when Discord then says that the interaction has been
+    answered, it was that first try.
+
+    Args:
+        interaction: a command or click, not yet answered.
+        thinking: show a "thinking" message; for a click otherwise nothing changes.
+        ephemeral: only the user sees the answer.
+
+    Raises:
+        NotAcknowledgedError: it came too late, another process has answered, or Discord is out of
+            order. Nothing can be told to the user.
     """
-    response = await interaction.response.defer(thinking=True)
+    client = cast("Floor33Bot", interaction.client)
+    unanswered = False
+    for _ in range(_TRIES):
+        try:
+            response = await call(
+                client,
+                lambda: interaction.response.defer(thinking=thinking, ephemeral=ephemeral),
+                timeout_s=_TIMEOUT_S,
+            )
+        except DiscordUnavailableError as error:
+            logger.warning("an acknowledgement got no answer: %s", error)
+            unanswered = True
+        except DiscordRefusedError as error:
+            if not error.already_acknowledged or not (
+                unanswered or client.http_trace.tried_before(interaction.id)
+            ):
+                raise NotAcknowledgedError(str(error)) from error
+            _mark_done(interaction, thinking=thinking)
+            _measure(client, interaction)
+            return await _original_id(client, interaction) if thinking else None
+        else:
+            _measure(client, interaction)
+            return None if response is None else response.message_id
+        if interaction.response.is_done():  # Discord took it, and the library did not understand
+            return await _original_id(client, interaction) if thinking else None
+    raise NotAcknowledgedError(f"Discord is out of order ({_TRIES} tries)")
+
+
+def _mark_done(interaction: discord.Interaction, *, thinking: bool) -> None:
+    """Have the library know of an answer that it was not told of."""
+    kind = discord.InteractionResponseType
+    done = kind.deferred_channel_message if thinking else kind.deferred_message_update
+    interaction.response._response_type = done
+
+
+def _measure(client: Floor33Bot, interaction: discord.Interaction) -> None:
     took = discord.utils.utcnow() - interaction.created_at
     name = "button" if interaction.command is None else interaction.command.qualified_name
-    metrics = cast("Floor33Bot", interaction.client).metrics
-    metrics.acknowledged(name, max(0.0, took.total_seconds()))
-    return None if response is None else response.message_id
+    client.metrics.acknowledged(name, max(0.0, took.total_seconds()))
+
+
+async def _original_id(client: Floor33Bot, interaction: discord.Interaction) -> int | None:
+    for _ in range(_LOOKS):
+        try:
+            message = await call(client, interaction.original_response, timeout_s=_TIMEOUT_S)
+        except DiscordUnavailableError as error:
+            logger.warning("the answer's message is not known: %s", error)
+        except DiscordRefusedError as error:
+            logger.warning("the answer's message is not known: %s", error)
+            return None
+        else:
+            return message.id
+    return None

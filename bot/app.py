@@ -17,6 +17,7 @@ from bot.commands.imagine import Imagine
 from bot.commands.jobs import Jobs
 from bot.engine_settings import engine_settings, expansion_settings
 from bot.errors import report, tell
+from bot.messages.http_trace import HttpTrace
 from bot.operations.metrics import Metrics
 from bot.operations.service import Operations
 from bot.operations.shutdown import Shutdown
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 RETRY_S: Final = 5.0
 EDIT_INTERVAL_S: Final = 2.0
 """Discord allows about five edits in five seconds in a channel; several clips may be under way."""
+_RATE_LIMIT_S: Final = 30.0
 
 
 class _Tree(app_commands.CommandTree["Floor33Bot"]):
@@ -75,12 +77,16 @@ class Floor33Bot(commands.Bot):
         edit_interval_s: float = EDIT_INTERVAL_S,
         retry_s: float = RETRY_S,
     ) -> None:
+        self.http_trace = HttpTrace()
         super().__init__(
             command_prefix=commands.when_mentioned,
             tree_cls=_Tree,
             help_command=None,
             intents=intents(),
             allowed_mentions=discord.AllowedMentions.none(),
+            http_trace=self.http_trace.config(),
+            # A longer one is waited for by ourselves, with nothing held up by it.
+            max_ratelimit_timeout=_RATE_LIMIT_S,
         )
         self.settings = settings
         self.background = Background()
@@ -117,6 +123,7 @@ class Floor33Bot(commands.Bot):
             shutdown=self.shutdown,
             pace=self._pace,
             weight_of=self.settings.queue.weight_of,
+            clock_skew=lambda: self.http_trace.clock_skew,
         )
         self.studio = Studio(self, self.settings, services)
         self.add_dynamic_items(*BUTTONS)
@@ -130,16 +137,27 @@ class Floor33Bot(commands.Bot):
         self.background.submit(self._begin)
 
     async def _begin(self) -> None:
+        """Do what takes its time at a start; one step that fails does not keep the others."""
+        steps = (self._look_at_models, self._learn, self._warm_up, self.studio.take_up)
+        for step in (*steps, lambda: show_warm_up(self)):
+            try:
+                await step()
+            except Exception:  # the boundary of a step
+                logger.exception("a step of the start failed")
+
+    async def _look_at_models(self) -> None:
         # The first look reads the weight files; nobody who types a command shall wait for that.
         for card in await asyncio.to_thread(self.engine.models):
             if card.installed and not card.ready:
                 logger.warning("model %s is not ready: %s", card.name, card.problem)
+
+    async def _learn(self) -> None:
         self.engine.learn(past_runs(await self.store.past_generations(PAST_RUNS)))
+
+    async def _warm_up(self) -> None:
         if self.settings.engine.warm_up:
             models = (self.settings.models.text_to_video, self.settings.models.image_to_video)
             await asyncio.to_thread(self.engine.warm_up, models)
-        await self.studio.take_up()
-        await show_warm_up(self)
 
     def still_in_charge(self) -> bool:
         """Whether this bot still works on its data folder; it ends if another has taken over."""
@@ -175,6 +193,7 @@ class Floor33Bot(commands.Bot):
         if not self._ended:
             self._ended = True
             await self.operations.close()
+            await self.shutdown.dismiss()
             # From here on nothing is shown or recorded: unfinished jobs wait for the next start.
             await self.background.close()
             await super().close()

@@ -11,10 +11,13 @@ from typing import Final
 
 import discord
 
+from bot.messages.formatting import shortened
 from bot.store import GenerationRecord, JobRecord
 from bot.text import duration, in_about, quote
 
 PREVIEW_FILE: Final = "preview.webp"
+FAILED_MARK: Final = "❌"
+CANCELLED: Final = "Cancelled."
 _DESCRIPTION: Final = 3000
 _FIELD: Final = 1024
 _BAR: Final = 12
@@ -33,6 +36,12 @@ class CardFile:
             return discord.File(self.content, filename=self.name)
         return discord.File(io.BytesIO(self.content), filename=self.name)
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of the file. Raises OSError."""
+        content = self.content
+        return content.stat().st_size if isinstance(content, Path) else len(content)
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -42,6 +51,11 @@ class Card:
     embed: discord.Embed
     view: discord.ui.View | None = None
     files: tuple[CardFile, ...] | None = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all its files. Raises OSError."""
+        return sum(file.size_bytes for file in self.files or ())
 
 
 class Phase(Enum):
@@ -144,12 +158,19 @@ def clip_card(
 def failed_card(job: JobRecord, sentence: str) -> Card:
     """A job that ended without a clip, and what to do about it."""
     embed = _base(job, None, discord.Colour.red())
-    return Card(f"❌ {sentence}", embed)
+    return Card(shortened(f"{FAILED_MARK} {sentence}"), embed)
+
+
+def undelivered_card(job: JobRecord, why: str, view: discord.ui.View) -> Card:
+    """A clip that is there and could not be sent, and how to get it."""
+    embed = _base(job, None, discord.Colour.orange())
+    text = f"The clip is ready, but could not be sent here. {why} /history has it."
+    return Card(shortened(text), embed, view)
 
 
 def cancelled_card(job: JobRecord) -> Card:
     """A job that was cancelled."""
-    return Card("Cancelled.", _base(job, None, discord.Colour.light_grey()))
+    return Card(CANCELLED, _base(job, None, discord.Colour.light_grey()))
 
 
 def _status(snapshot: Snapshot) -> str:
@@ -194,6 +215,9 @@ def _base(job: JobRecord, expanded: str | None, colour: discord.Colour) -> disco
         expanded = job.expansion.expanded
     if expanded is not None and expanded != job.prompt:
         embed.add_field(name="Expanded prompt", value=quote(expanded, _FIELD), inline=False)
+    if job.expansion is not None and job.expansion.fallback is not None:
+        told = quote(job.expansion.fallback, _FIELD)
+        embed.add_field(name="Prompt not expanded", value=told, inline=False)
     if job.negative_prompt:
         embed.add_field(name="Negative", value=quote(job.negative_prompt, _FIELD), inline=False)
     return embed

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from http import HTTPStatus
+from datetime import timedelta
 from typing import Any, Final
 
 import discord
 
 from bot.cards import Card
+from bot.messages.answers import (
+    DiscordRefusedError,
+    DiscordUnavailableError,
+    UploadTooLargeError,
+    call,
+)
 
 logger = logging.getLogger(__name__)
 
-_TOO_LARGE_CODE: Final = 40005
+TooLarge = UploadTooLargeError
 _TOKEN_LIFE: Final = timedelta(minutes=14, seconds=30)
 """Of an interaction's token; Discord says 15 minutes."""
-_LOOK_BACK: Final = 200
+_LOOK_BACK: Final = 400
 """Messages of a channel that are looked through for a clip that may have been sent before."""
+_DELETION_LAG_S: Final = 1.0
+"""How long the event that tells of a deletion may come after the first refused edit."""
+_EDIT_S: Final = 10.0
+_FINAL_S: Final = 30.0
+_BYTES_PER_S: Final = 64_000
+"""The slowest upload that is waited for."""
 
 
 class Undeliverable(Exception):  # noqa: N818 - an outcome, not a fault
-    """Nothing that could show the card is left: no message, no channel, no direct message."""
+    """Nothing that could show the card is left: no message, no channel, no direct message.
 
+    Attributes:
+        blocked: Discord does not want the content itself, so it will not be taken later either.
+    """
 
-class TooLarge(Exception):  # noqa: N818 - an outcome, not a fault
-    """Discord refused the attachments for their size."""
+    def __init__(self, message: str, *, blocked: bool = False) -> None:
+        super().__init__(message)
+        self.blocked = blocked
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +70,7 @@ class CardMessage:
         token: of the interaction that the message answers, while it may still be of use.
         nonce: up to 25 characters. Discord makes one message of two that are sent with the same
             one within minutes, as they are when the process is killed after the first.
+        clock_skew: this machine's time less Discord's, which its ids tell.
     """
 
     def __init__(
@@ -63,13 +82,20 @@ class CardMessage:
         nonce: str,
         message_id: int | None = None,
         token: str | None = None,
+        clock_skew: timedelta = timedelta(0),
     ) -> None:
         self._client = client
         self._user_id = user_id
         self._channel_id = channel_id
         self._message_id = message_id
+        # Whatever was sent for the job is newer than this; both are Discord's ids.
+        self._first_id = message_id
         self._nonce = nonce
         self._token = token
+        self._clock_skew = clock_skew
+        self._born = time.perf_counter()
+        # A new message was asked for, and no answer came.
+        self._unsure = False
 
     async def show(self, card: Card, *, final: bool = False) -> Place | None:
         """Put the card where it can be seen.
@@ -79,129 +105,192 @@ class CardMessage:
 
         Raises:
             Undeliverable: a final card found no place.
-            TooLarge: the attachments are larger than allowed.
-            discord.HTTPException, OSError: Discord is out of order; trying again may help.
+            UploadTooLargeError: the attachments are larger than allowed.
+            DiscordUnavailableError: trying again may help.
+            OSError: an attachment's file cannot be read.
         """
-        place = await self._by_token(card) or await self._by_edit(card)
-        if place is None and final:
-            place = await self._to_channel(card) or await self._to_user(card)
-            if place is None:
-                raise Undeliverable(f"user {self._user_id} cannot be reached")
-        if place is not None:
-            self._channel_id, self._message_id = place.channel_id, place.message_id
-        return place
+        timeout_s = _EDIT_S if not final else _FINAL_S + card.size_bytes / _BYTES_PER_S
+        refusals: list[DiscordRefusedError] = []
+        ways: list[Callable[[Card, float], Awaitable[Place | None]]] = [self._by_token]
+        ways.append(self._by_edit)
+        if final:
+            ways += [self._sent_before, self._to_channel, self._to_user]
+        for way in ways:
+            try:
+                place = await way(card, timeout_s)
+            except UploadTooLargeError:
+                raise
+            except DiscordRefusedError as error:
+                logger.info("message %s: %s: %s", self._message_id, way.__name__, error)
+                refusals.append(error)
+                continue
+            if place is not None:
+                self._channel_id, self._message_id = place.channel_id, place.message_id
+                return place
+        if final:
+            raise _undeliverable(refusals)
+        return None
 
-    async def find(self, mark: str, since: datetime) -> Place | None:
-        """Where a message of ours shows a button whose id is `mark`: a clip that was sent before.
+    async def find(self, mark: str) -> Place | None:
+        """Return where a message of ours shows a button whose id is `mark`, or None.
 
-        Looked at are the message itself and what we sent to the channel and to the user since then,
-        as far as that may be read.
+        Looked at are the message itself and what the bot sent to the channel and to the user since
+        then, as far as that may be read.
 
         Raises:
-            discord.HTTPException, OSError: Discord is out of order.
+            DiscordUnavailableError: nobody knows.
         """
         if self._message_id is not None:
             try:
-                message = await self._message(self._message_id).fetch()
-            except (discord.Forbidden, discord.NotFound) as error:
+                message = await self._call(self._message(self._message_id).fetch)
+            except DiscordRefusedError as error:
                 logger.info("message %s cannot be read: %s", self._message_id, error)
             else:
                 # The job's own message will be edited, so nothing was sent anywhere else.
                 found = _has_button(message, mark)
                 return Place(self._channel_id, message.id) if found else None
-        place = await self._find_in(self._channel(), mark, since)
-        if place is None and (direct := await self._direct_channel()) is not None:
-            place = await self._find_in(direct, mark, since)
-        return place
+        return await self._find_sent(lambda message: _has_button(message, mark))
 
-    async def seed_reactions(self, *emoji: str) -> None:
-        """Add reactions for others to click; does without them where that is not allowed."""
+    async def content(self) -> str | None:
+        """Return the text of the job's message, or None where it is not known.
+
+        Raises:
+            DiscordUnavailableError: nobody knows.
+        """
         if self._message_id is None:
-            return
-        try:
-            for one in emoji:
-                await self._message(self._message_id).add_reaction(one)
-        except (discord.Forbidden, discord.NotFound) as error:
-            logger.info("no reactions on message %s: %s", self._message_id, error)
-
-    async def _by_token(self, card: Card) -> Place | None:
-        application_id = self._client.application_id
-        if self._token is None or self._message_id is None or application_id is None:
             return None
-        if discord.utils.utcnow() - discord.utils.snowflake_time(self._message_id) > _TOKEN_LIFE:
+        try:
+            message: discord.Message = await self._call(self._message(self._message_id).fetch)
+        except DiscordRefusedError:
+            return None
+        return message.content
+
+    async def react(self, emoji: str) -> None:
+        """Add a reaction for others to click.
+
+        Raises:
+            DiscordRefusedError: it is not allowed there.
+            DiscordUnavailableError: trying again may help.
+        """
+        if (message_id := self._message_id) is not None:
+            await self._call(lambda: self._message(message_id).add_reaction(emoji))
+
+    async def _call(
+        self, request: Callable[[], Awaitable[Any]], timeout_s: float = _FINAL_S
+    ) -> Any:
+        return await call(self._client, request, timeout_s=timeout_s)
+
+    # ------------------------------------------------------------------- ways to show a card
+
+    async def _by_token(self, card: Card, timeout_s: float) -> Place | None:
+        application_id, message_id = self._client.application_id, self._message_id
+        if self._token is None or message_id is None or application_id is None:
+            return None
+        if self._token_age() > _TOKEN_LIFE:
             self._token = None
             return None
         webhook = discord.Webhook.partial(application_id, self._token, client=self._client)
+        fields = _edit(card)
         try:
-            message = await webhook.edit_message(self._message_id, **_edit(card))
-        except discord.HTTPException as error:
-            _raise_for_size(error)
-            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise
-            # Tokens die early at times (10015, 50027); the message may be reached without one.
-            logger.info("the token of message %s is of no use: %s", self._message_id, error)
-            self._token = None
-            return None
-        return Place(self._channel_id, message.id)
-
-    async def _by_edit(self, card: Card) -> Place | None:
-        if self._message_id is None:
-            return None
-        try:
-            message = await self._message(self._message_id).edit(**_edit(card))
-        except (discord.Forbidden, discord.NotFound) as error:
-            logger.info("message %s cannot be edited: %s", self._message_id, error)
-            return None
-        except discord.HTTPException as error:
-            _raise_for_size(error)
+            await self._call(lambda: webhook.edit_message(message_id, **fields), timeout_s)
+        except DiscordRefusedError as error:
+            if error.token_expired:  # tokens die early at times
+                self._token = None
             raise
-        return Place(self._channel_id, message.id)
+        return Place(self._channel_id, message_id)
 
-    async def _to_channel(self, card: Card) -> Place | None:
+    async def _by_edit(self, card: Card, timeout_s: float) -> Place | None:
+        if (message_id := self._message_id) is None:
+            return None
+        fields = _edit(card)
+        try:
+            await self._call(lambda: self._message(message_id).edit(**fields), timeout_s)
+        except DiscordRefusedError as error:
+            if error.message_gone:
+                # Who deleted it wants it gone: nothing may be sent anew before that is known.
+                await asyncio.sleep(_DELETION_LAG_S)
+            raise
+        return Place(self._channel_id, message_id)
+
+    async def _sent_before(self, card: Card, _timeout_s: float) -> Place | None:
+        """Return the message that a lost answer was about, so that it is not sent twice."""
+        if not self._unsure:
+            return None
+        place = await self._find_sent(lambda message: _shows(message, card))
+        self._unsure = False
+        return place
+
+    async def _to_channel(self, card: Card, timeout_s: float) -> Place | None:
         extra: dict[str, Any] = {"nonce": self._nonce}
         if self._message_id is not None:
             extra["reference"] = discord.MessageReference(
                 message_id=self._message_id, channel_id=self._channel_id, fail_if_not_exists=False
             )
-        try:
-            message = await self._channel().send(**_send(card), **extra)
-        except (discord.Forbidden, discord.NotFound) as error:
-            logger.info("channel %s takes no message: %s", self._channel_id, error)
-            return None
-        except discord.HTTPException as error:
-            _raise_for_size(error)
-            raise
-        return Place(self._channel_id, message.id)
+        fields = _send(card)
+        return await self._send(lambda: self._channel().send(**fields, **extra), timeout_s)
 
-    async def _to_user(self, card: Card) -> Place | None:
+    async def _to_user(self, card: Card, timeout_s: float) -> Place | None:
+        user = self._client.get_user(self._user_id)
+        if user is None:
+            user = await self._call(lambda: self._client.fetch_user(self._user_id))
+        fields, to = _send(card), user
+        return await self._send(lambda: to.send(**fields, nonce=self._nonce), timeout_s)
+
+    async def _send(
+        self, send: Callable[[], Awaitable[discord.Message]], timeout_s: float
+    ) -> Place | None:
         try:
-            user = self._client.get_user(self._user_id)
-            user = user or await self._client.fetch_user(self._user_id)
-            message = await user.send(**_send(card), nonce=self._nonce)
-        except (discord.Forbidden, discord.NotFound) as error:
-            logger.info("user %s takes no direct message: %s", self._user_id, error)
-            return None
-        except discord.HTTPException as error:
-            _raise_for_size(error)
+            message = await self._call(send, timeout_s)
+        except DiscordUnavailableError:
+            self._unsure = True
             raise
         return Place(message.channel.id, message.id)
 
+    # ---------------------------------------------------------------------------- looking
+
+    async def _find_sent(self, matches: Callable[[discord.Message], bool]) -> Place | None:
+        place = await self._find_in(self._channel(), matches)
+        if place is None and (direct := await self._direct_channel()) is not None:
+            place = await self._find_in(direct, matches)
+        return place
+
     async def _find_in(
-        self, channel: discord.PartialMessageable | discord.DMChannel, mark: str, since: datetime
+        self,
+        channel: discord.PartialMessageable | discord.DMChannel,
+        matches: Callable[[discord.Message], bool],
     ) -> Place | None:
-        try:
-            async for message in channel.history(limit=_LOOK_BACK, after=since):
-                if self._is_own(message) and _has_button(message, mark):
+        # Discord's own ids say what came later: the two clocks may differ.
+        after = None if self._first_id is None else discord.Object(self._first_id)
+
+        async def look() -> Place | None:
+            async for message in channel.history(limit=_LOOK_BACK, after=after, oldest_first=False):
+                if self._is_own(message) and matches(message):
                     return Place(channel.id, message.id)
-        except (discord.Forbidden, discord.NotFound) as error:
+            return None
+
+        try:
+            found: Place | None = await self._call(look)
+        except DiscordRefusedError as error:
             logger.info("channel %s cannot be read: %s", channel.id, error)
-        return None
+            return None
+        return found
 
     async def _direct_channel(self) -> discord.DMChannel | None:
         try:
-            return await self._client.create_dm(discord.Object(self._user_id))
-        except (discord.Forbidden, discord.NotFound):
+            channel: discord.DMChannel = await self._call(
+                lambda: self._client.create_dm(discord.Object(self._user_id))
+            )
+        except DiscordRefusedError:
             return None
+        return channel
+
+    def _token_age(self) -> timedelta:
+        """Return the larger of what the id and this process know; clocks may be wrong or change."""
+        here = timedelta(seconds=time.perf_counter() - self._born)
+        if self._first_id is None:
+            return here
+        sent = discord.utils.snowflake_time(self._first_id)
+        return max(here, discord.utils.utcnow() - self._clock_skew - sent)
 
     def _is_own(self, message: discord.Message) -> bool:
         own = self._client.user
@@ -212,6 +301,16 @@ class CardMessage:
 
     def _message(self, message_id: int) -> discord.PartialMessage:
         return self._channel().get_partial_message(message_id)
+
+
+def _undeliverable(refusals: list[DiscordRefusedError]) -> Undeliverable:
+    if all(error.closed for error in refusals):
+        return Undeliverable("Message, channel and direct messages are closed to the bot.")
+    # A closed direct message says less than why the channel did not take it.
+    first = next(error for error in refusals if not error.closed)
+    return Undeliverable(
+        f"Discord refused it: {first}", blocked=any(error.blocked for error in refusals)
+    )
 
 
 def _edit(card: Card) -> dict[str, Any]:
@@ -240,6 +339,14 @@ def _has_button(message: discord.Message, mark: str) -> bool:
     )
 
 
-def _raise_for_size(error: discord.HTTPException) -> None:
-    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or error.code == _TOO_LARGE_CODE:
-        raise TooLarge from error
+def _shows(message: discord.Message, card: Card) -> bool:
+    """Return whether the message is this very card: the same buttons, else the same words."""
+    marks = (
+        []
+        if card.view is None
+        else [getattr(item, "custom_id", None) for item in card.view.children]
+    )
+    if marks:
+        return all(isinstance(mark, str) and _has_button(message, mark) for mark in marks)
+    shown = message.embeds[0].description if message.embeds else None
+    return (message.content, shown) == (card.content, card.embed.description)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 import discord
 
-from bot.cards import Phase, Snapshot, cancelled_card, failed_card, progress_card
+from bot.cards import (
+    CANCELLED,
+    FAILED_MARK,
+    Phase,
+    Snapshot,
+    cancelled_card,
+    failed_card,
+    progress_card,
+)
 from bot.delivery import CardMessage
-from bot.handover import Handover
+from bot.handover import ClipLostError, Handover
 from bot.livecard import LiveCard
+from bot.messages.answers import DiscordUnavailableError
 from bot.operations.logs import job_context
 from bot.outputs import remove_clip
 from bot.paths import inside, resolve
@@ -24,6 +34,7 @@ from bot.store import (
     JobRecord,
     JobState,
     NewGeneration,
+    Store,
     StoreError,
     TakenOverError,
 )
@@ -43,18 +54,30 @@ from engine.serving import (
     RequestError,
     Started,
 )
+from prompt_expansion import Expansion
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 _QUEUE_FULL_WAIT_S: Final = 3.0
-_UNRECORDED: Final = "The clip was made but could not be recorded. It has been logged."
+_RECORD_S: Final = 10.0
+"""How long a finished clip waits for a database that cannot be written."""
+_RECORD_END_S: Final = 2.0
+"""The same for why there is no clip."""
+_INTERNAL: Final = "Something went wrong on our side. It has been logged. Ask again."
+_EXPANSION_FAILED: Final = "Prompt expansion failed; your own words are used."
 
 
 class Follower:
     """Takes one stored job through expansion, rendering and delivery, and shows each on its card.
 
-    `on_end` is told the job's id when it is over. When the bot closes in between, the job stays
-    in the store as it is, for the next start.
+    `on_end` is told the job's id when it is over, whatever ended it. When the bot closes in
+    between, the job stays in the store as it is, for the next start.
+
+    Attributes:
+        job: as it was stored last.
+        handed_over: set once the engine has the job, or it has ended before.
     """
 
     def __init__(
@@ -67,11 +90,18 @@ class Follower:
         on_end: Callable[[str], None],
     ) -> None:
         self.job = job
+        self.handed_over = asyncio.Event()
         self._services = services
+        self._message = message
         self._snapshot = Snapshot(resumed=resumed)
         self._on_end = on_end
+        self._task: asyncio.Task[object] | None = None
         self._engine_job: Job | None = None
-        self._over = False
+        self._generation: GenerationRecord | None = None
+        self._writes: list[asyncio.Task[Any]] = []
+        # Cancelled, failed, or its clip is there: nothing else may become of the job.
+        self._over = job.state is JobState.RENDERED
+        self._withdrawn = False
         self._device: str | None = None
         self._began = 0.0
         # Events and a cancellation are taken in one at a time, in their order.
@@ -93,50 +123,158 @@ class Follower:
         return self.job.expand and self.job.expansion is None
 
     async def run(self) -> None:
-        """Prepare the job and hand it to the engine, or deliver it if its clip is there already."""
+        """Take the job to its end. Whatever is raised on the way, it has one."""
+        self._task = asyncio.current_task()
         with job_context(self.job.id):
-            await self._run()
+            try:
+                await self._run()
+            except EngineClosed:
+                pass  # the job waits in the store
+            except asyncio.CancelledError:
+                if not self._over:
+                    raise
+                # Ended by `cancel` or `withdraw`, which have recorded it; or the bot is closing.
+                if self._engine_job is not None and self._generation is None:
+                    self._engine_job.subscribe(_remove_finished)
+            except (IllegalTransitionError, TakenOverError) as error:
+                # Another bot has taken over and was faster: its card must stand.
+                logger.warning("%s", error)
+                self._over = True
+            except Exception:  # the one place where a job's end is guaranteed
+                logger.exception("job %s failed", self.job.id)
+                await self._end_unexpectedly()
+            finally:
+                for write in self._writes:
+                    write.cancel()  # only a bot that is closing has any left
+                self._card.leave()
+                self.handed_over.set()
+                self._on_end(self.job.id)
+
+    async def show(self) -> None:
+        """Show the job as it is now."""
+        await self._card.refresh()
+
+    async def cancel(self, *, silently: bool = False) -> bool:
+        """End the job, at once and for good; False if its clip is there already.
+
+        `silently`: nothing is shown, since its message was taken away.
+        """
+        async with self._taking:
+            if self._over:
+                return False
+            self._over = True
+            # In the store first: who clicked shall not see it come back after a restart.
+            try:
+                await self._record_end(JobState.CANCELLED, "cancelled", None)
+            except (IllegalTransitionError, TakenOverError) as error:
+                logger.warning("%s", error)
+                return False
+        if self._engine_job is not None:
+            self._engine_job.cancel()
+        if silently:
+            self._card.leave()
+        else:
+            card = cancelled_card(self.job)
+            self._services.background.submit(lambda: self._handover.tell(self.job, card))
+        if self._task is not None:
+            self._task.cancel()
+        return True
+
+    async def withdraw(self) -> None:
+        """End the job, or the delivery of its clip: its message was deleted."""
+        if await self.cancel(silently=True):
+            return
+        self._withdrawn = True
+        self._card.leave()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    # ------------------------------------------------------------------ the way of a job
 
     async def _run(self) -> None:
+        if self._withdrawn:
+            return
         if self.job.state is JobState.RENDERED:
-            self._over = True
-            lost = await self._handover.deliver_stored(self.job)
-            if lost is not None:
-                await self._record_end(JobState.FAILED, lost, "lost")
-                await self._handover.tell(self.job, failed_card(self.job, lost))
-            self._on_end(self.job.id)
+            await self._unless_lost(self._handover.deliver_stored(self.job))
+            return
+        if self._over or await self._told_before():
             return
         try:
             request = await self._request()
             engine_job = await self._submit(request)
-        except EngineClosed:
-            return
         except (RequestError, _Unusable) as error:
             await self._end_without_clip(JobState.FAILED, str(error), "refused")
             return
         if engine_job is None:
             return
         self._engine_job = engine_job
-        engine_job.subscribe(self._on_event)
-        if self._over:
-            engine_job.cancel()
+        self.handed_over.set()
+        if (result := await self._follow(engine_job)) is not None:
+            await self._finish(result)
 
-    async def show(self) -> None:
-        """Show the job as it is, before it is run."""
-        await self._card.refresh()
+    async def _follow(self, engine_job: Job) -> GenerationResult | None:
+        """Take in the engine's events; returns the clip, or None if the job ended without one."""
+        async with contextlib.aclosing(engine_job.events()) as events:
+            async for event in events:
+                if not self._services.ownership.held():
+                    engine_job.cancel()  # the bot that has taken over runs the job
+                    self._over = True
+                    return None
+                match event:
+                    case Finished(result):
+                        return result
+                    case Failed(reason, message):
+                        await self._end_without_clip(JobState.FAILED, message, reason.value)
+                        return None
+                    case Cancelled():
+                        # The engine is closing: the job waits in the store. One that its user
+                        # cancelled was ended then.
+                        return None
+                    case Queued() | Started() | Progress():
+                        self._take_in(event)
+                        # Never waited for: work does not wait for showing.
+                        self._services.background.submit(self._card.refresh)
+        return None
 
-    async def cancel(self) -> bool:
-        """End the job, at once and for good; False if its clip is there already."""
+    async def _finish(self, result: GenerationResult) -> None:
+        """Record the clip and deliver it."""
         async with self._taking:
-            if self._over:
-                return False
-            # In the store first: who clicked shall not see it come back after a restart.
-            if not await self._record_end(JobState.CANCELLED, "cancelled", None):
-                return False
-        if self._engine_job is not None:
-            self._engine_job.cancel()
-        await self._handover.tell(self.job, cancelled_card(self.job))
-        self._on_end(self.job.id)
+            if self._over:  # cancelled while the last step was under way
+                await asyncio.to_thread(remove_clip, result.path)
+                return
+            self._over = True
+            new = self._new_generation(result)
+            recorded = self._write(lambda store: store.add_generation(new))
+            await asyncio.wait({recorded}, timeout=_RECORD_S)
+            # Made, though the database may take it later only: its owner shall have it now.
+            self._generation = recorded.result() if recorded.done() else new.unrecorded()
+        generation = self._generation
+        self._services.metrics.job_rendered(
+            generation.model, generation.device or "", generation.elapsed_s, generation.steps
+        )
+        await self._unless_lost(self._handover.deliver(self.job, generation, result.path, recorded))
+
+    async def _unless_lost(self, delivery: Awaitable[None]) -> None:
+        try:
+            await delivery
+        except ClipLostError as error:
+            await self._record_end(JobState.FAILED, str(error), "lost")
+            await self._handover.tell(self.job, failed_card(self.job, str(error)))
+
+    async def _told_before(self) -> bool:
+        """Whether the last run has told of an end that it could not record any more."""
+        if not self._snapshot.resumed or not self.job.attempts:
+            return False
+        try:
+            said = await self._message.content() or ""
+        except DiscordUnavailableError:
+            return False
+        if said != CANCELLED and not said.startswith(FAILED_MARK):
+            return False
+        self._over = True
+        state = JobState.CANCELLED if said == CANCELLED else JobState.FAILED
+        await self._record_end(state, said.removeprefix(FAILED_MARK).strip(), "told")
         return True
 
     # ------------------------------------------------------------------ to the engine
@@ -145,10 +283,10 @@ class Follower:
         job = self.job
         image = None
         if job.image_asset is not None:
-            path = resolve(self._services.data_dir, job.image_asset.path)
             try:
+                path = resolve(self._services.data_dir, job.image_asset.path)
                 image = await asyncio.to_thread(path.read_bytes)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 logger.error("picture of job %s: %s", job.id, error)
                 raise _Unusable("The picture is not on this machine any more.") from error
         return GenerationRequest(
@@ -169,28 +307,44 @@ class Follower:
         )
 
     async def _words(self) -> str:
-        """What the model is given: the expanded prompt, if one is wanted."""
+        """Return what the model is given: the expanded prompt, if one is wanted."""
         job = self.job
         if job.expansion is not None:
             return job.expansion.expanded
         if not job.expand:
             return job.prompt
         self._snapshot.phase = Phase.EXPANDING
-        await self._card.refresh()
-        expansion = await self._services.expander.expand(job.prompt)
+        self._services.background.submit(self._card.refresh)
+        expansion = await self._expanded(job.prompt)
         if expansion.fallback is not None:
             logger.info("job %s keeps the user's words: %s", job.id, expansion.fallback)
-        async with self._taking:
-            if not self._over:
-                await self._services.store.add_expansion(
-                    job.id,
-                    expansion.original,
-                    expansion.text,
-                    expansion.backend,
-                    expansion.language,
-                )
-                self.job = await self._services.store.get_job(job.id) or job
+        await self._write(
+            lambda store: store.add_expansion(
+                job.id,
+                expansion.original,
+                expansion.text,
+                expansion.backend,
+                expansion.language,
+                expansion.fallback,
+            )
+        )
+        stored = await self._services.write(lambda store: store.get_job(job.id))
+        self.job = job if stored is None else stored
         return expansion.text
+
+    async def _expanded(self, prompt: str) -> Expansion:
+        try:
+            return await self._services.expander.expand(prompt)
+        except Exception:  # a clip is worth more than its adjectives
+            logger.exception("prompt expansion failed")
+            return Expansion(
+                text=prompt,
+                original=prompt,
+                tokens=0,
+                backend="none",
+                language="und",
+                fallback=_EXPANSION_FAILED,
+            )
 
     async def _submit(self, request: GenerationRequest) -> Job | None:
         while not self._over:
@@ -203,80 +357,45 @@ class Follower:
 
     # ---------------------------------------------------------------- from the engine
 
-    def _on_event(self, event: Event) -> None:
-        # In a worker's thread, which must not wait for Discord.
-        if self._services.ownership.held():
-            self._services.background.submit(lambda: self._hear(event))
-        elif self._engine_job is not None:
-            self._engine_job.cancel()  # the bot that has taken over runs the job
-
-    async def _hear(self, event: Event) -> None:
-        with job_context(self.job.id):
-            await self._handle(event)
-
-    async def _handle(self, event: Event) -> None:
-        match event:
-            case Finished(result):
-                async with self._taking:
-                    generation = await self._record(result)
-                if generation is not None:
-                    await self._handover.deliver(self.job, generation, result.path)
-                    self._on_end(self.job.id)
-            case Failed(reason, message):
-                await self._end_without_clip(JobState.FAILED, message, reason.value)
-            case Cancelled():
-                # The engine is closing: the job waits in the store. One that its user cancelled
-                # was ended then.
-                pass
-            case Queued() | Started() | Progress():
-                async with self._taking:
-                    await self._take_in(event)
-                await self._card.refresh()
-
-    async def _take_in(self, event: Queued | Started | Progress) -> None:
+    def _take_in(self, event: Queued | Started | Progress) -> None:
         snapshot = self._snapshot
         match event:
             case Queued(position, wait_s, wait_error):
                 snapshot.phase, snapshot.position = Phase.QUEUED, position
                 snapshot.wait_s, snapshot.wait_error = wait_s, wait_error
             case Started(device):
-                again = self._device is not None  # its first machine was lost
-                self._began = time.perf_counter()
-                self._device = self._services.engine.kind_of(device)
-                snapshot.phase = Phase.RENDERING
-                if again:
-                    self._services.metrics.job_retried("worker_lost")
-                    return
-                if self.job.attempts > 0:
-                    self._services.metrics.job_retried("restart")
-                if not self._over:
-                    await self._note_start()
-                waited = discord.utils.utcnow() - self.job.created_at
-                self._services.metrics.job_started(self.job.model, waited.total_seconds())
+                self._start(device)
             case Progress(step, total_steps, preview):
                 snapshot.phase = Phase.RENDERING
                 snapshot.step, snapshot.total_steps = step, total_steps
                 snapshot.elapsed_s = time.perf_counter() - self._began
                 snapshot.preview = preview or snapshot.preview
 
-    async def _note_start(self) -> None:
-        job_id = self.job.id
-        try:
-            self.job = await self._services.write(
-                lambda store: store.set_job_state(job_id, JobState.RUNNING)
-            )
-        except StoreError as error:
-            logger.warning("the start of job %s was not recorded: %s", self.job.id, error)
+    def _start(self, device: str) -> None:
+        again = self._device is not None  # its first machine was lost
+        self._began = time.perf_counter()
+        self._device = self._services.engine.kind_of(device)
+        self._snapshot.phase = Phase.RENDERING
+        metrics = self._services.metrics
+        if again:
+            metrics.job_retried("worker_lost")
+            return
+        if self.job.attempts > 0:
+            metrics.job_retried("restart")
+        if not self._over:
+            job_id = self.job.id
+            self._write(lambda store: store.set_job_state(job_id, JobState.RUNNING))
+        waited = discord.utils.utcnow() - self.job.created_at
+        metrics.job_started(self.job.model, max(0.0, waited.total_seconds()))
 
-    async def _record(self, result: GenerationResult) -> GenerationRecord | None:
-        if self._over:  # cancelled while the last step was under way
-            await asyncio.to_thread(remove_clip, result.path)
-            return None
+    def _new_generation(self, result: GenerationResult) -> NewGeneration:
         expansion = self.job.expansion
-        new = NewGeneration(
+        return NewGeneration(
             job_id=self.job.id,
             prompt=self.job.prompt,
-            expanded_prompt=None if expansion is None else expansion.expanded,
+            expanded_prompt=(
+                None if expansion is None or expansion.fallback is not None else expansion.expanded
+            ),
             negative_prompt=result.negative_prompt,
             model=result.model,
             model_revision=result.model_revision,
@@ -291,53 +410,71 @@ class Follower:
             elapsed_s=result.elapsed_s,
             device=self._device,
         )
-        try:
-            generation = await self._services.write(lambda store: store.add_generation(new))
-        except (IllegalTransitionError, TakenOverError) as error:
-            self._leave(error)
-            return None
-        except StoreError:
-            logger.exception("the clip of job %s could not be recorded", self.job.id)
-            await self._record_end(JobState.FAILED, _UNRECORDED, "internal")
-            await self._handover.tell(self.job, failed_card(self.job, _UNRECORDED))
-            self._on_end(self.job.id)
-            return None
-        self._over = True
-        self._services.metrics.job_rendered(
-            generation.model, generation.device or "", generation.elapsed_s, generation.steps
-        )
-        return generation
+
+    # ------------------------------------------------------------------------ the end
 
     async def _end_without_clip(self, state: JobState, words: str, reason: str) -> None:
+        """Record why there is no clip and say so, in this order where the database allows it."""
         async with self._taking:
-            if self._over or not await self._record_end(state, words, reason):
+            if self._over:
                 return
+            self._over = True
+            ending = asyncio.create_task(self._record_end(state, words, reason))
+            await asyncio.wait({ending}, timeout=_RECORD_END_S)
+        if ending.done():
+            ending.result()
         await self._handover.tell(self.job, failed_card(self.job, words))
-        self._on_end(self.job.id)
+        await ending
 
-    async def _record_end(self, state: JobState, words: str, reason: str | None) -> bool:
-        """Whether the job is ours to end; a store that is out of order does not keep it alive."""
-        self._over = True
+    async def _end_unexpectedly(self) -> None:
+        """After a fault of ours: the clip is kept for /history, or the job has failed."""
+        try:
+            if self._generation is not None or self.job.state is JobState.RENDERED:
+                await self._handover.abandon(self.job, self._generation)
+                return
+            self._over = False
+            await self._end_without_clip(JobState.FAILED, _INTERNAL, "internal")
+        except Exception:  # nothing is left that could be done for it in this run
+            logger.exception("the end of job %s could not be recorded", self.job.id)
+
+    async def _record_end(self, state: JobState, words: str, reason: str | None) -> None:
         job_id = self.job.id
         try:
-            self.job = await self._services.write(
+            self.job = await self._write(
                 lambda store: store.set_job_state(job_id, state, words, reason)
             )
-        except (IllegalTransitionError, TakenOverError) as error:
-            self._leave(error)
-            return False
+        except (IllegalTransitionError, TakenOverError):
+            raise
         except StoreError:
-            logger.exception("the end of job %s could not be recorded", self.job.id)
+            logger.exception("the end of job %s could not be recorded", job_id)
         self._services.metrics.job_ended(state.value, reason)
-        return True
 
-    def _leave(self, error: IllegalTransitionError | TakenOverError) -> None:
-        # Another bot has taken over and was faster: its card must stand.
-        logger.warning("%s", error)
-        self._over = True
-        self._card.leave()
-        self._on_end(self.job.id)
+    def _write(self, write: Callable[[Store], Awaitable[Result]]) -> asyncio.Task[Result]:
+        """Begin a write, which is made once the ones before are done and the database allows it."""
+        before = self._writes[-1:]
+
+        async def written() -> Result:
+            if before:
+                await asyncio.wait(before)
+            return await self._services.write(write)
+
+        task = asyncio.create_task(written())
+        task.add_done_callback(_look_at)
+        self._writes = [*before, task]
+        return task
 
 
 class _Unusable(Exception):  # noqa: N818 - an outcome, not a fault
     """The job cannot be run any more; the text is for its owner."""
+
+
+def _look_at(write: asyncio.Task[Any]) -> None:
+    """Retrieve the error of a write that nobody waits for any more."""
+    if not write.cancelled() and (error := write.exception()) is not None:
+        logger.info("a write failed: %s", error)
+
+
+def _remove_finished(event: Event) -> None:
+    """Remove a clip that was finished though its job had been cancelled."""
+    if isinstance(event, Finished):
+        remove_clip(event.result.path)

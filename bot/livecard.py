@@ -9,19 +9,17 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Final
 
-import aiohttp
-import discord
-
 from bot.background import Background
 from bot.cards import Card, CardFile
-from bot.delivery import CardMessage, Place, TooLarge
+from bot.delivery import CardMessage, Place
+from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError
 from bot.operations.metrics import Metrics
 from bot.pace import EditPace
 
 logger = logging.getLogger(__name__)
 
-TRANSIENT: Final = (discord.HTTPException, aiohttp.ClientError, OSError)
-"""What `CardMessage.show` raises while Discord is out of order."""
+_ABANDON_S: Final = 2.0
+"""How long a progress edit that is under way may hold up the last card."""
 
 
 class LiveCard:
@@ -57,63 +55,80 @@ class LiveCard:
         self._render = render
         self._state = state
         self._editing = asyncio.Lock()
-        self._edited_at = float("-inf")
+        self._edit: asyncio.Task[None] | None = None
+        self._next_edit_at = float("-inf")
         self._shown: Hashable = None
         self._put_off: Callable[[], None] | None = None
         self._concluded = False
+        # Where an edit was refused the next one will be, too: only a last card finds another way.
+        self._closed = False
         self._files: tuple[CardFile, ...] | None = ()
 
     async def refresh(self) -> None:
         """Show the present state now or soon; troubles are logged, the next edit may do better."""
-        while not (self._concluded or self._editing.locked() or self._put_off is not None):
+        while not (
+            self._concluded or self._closed or self._editing.locked() or self._put_off is not None
+        ):
             # Otherwise the edit that is under way or put off looks at the state again.
-            interval = self._pace.interval_s(self._channel_id)
-            wait = self._edited_at + interval - time.perf_counter()
+            wait = self._next_edit_at - time.perf_counter()
             if wait > 0:
                 self._put_off = self._background.submit_later(wait, self._due)
                 return
             async with self._editing:
                 self._shown = self._state()
-                await self._show(self._render())
-                self._edited_at = time.perf_counter()
+                await self._abandonable(self._render())
+                interval_s = self._pace.interval_s(self._channel_id)
+                self._next_edit_at = max(self._next_edit_at, time.perf_counter() + interval_s)
             if self._state() == self._shown:
                 return
 
-    async def conclude(self, card: Card, *, patient: bool = False) -> Place | None:
+    async def conclude(
+        self, card: Card, *, patient: bool = False, on_wait: Callable[[], None] | None = None
+    ) -> Place | None:
         """Show the last card: Discord may be out of order for minutes.
 
         Args:
             card: what stays.
             patient: try for as long as it takes; otherwise for some minutes.
+            on_wait: called before each pause.
 
         Raises:
-            Undeliverable, TooLarge: as `CardMessage.show`.
-            discord.HTTPException, aiohttp.ClientError, OSError: Discord refused for good, or
-                stayed out of order.
+            Undeliverable, UploadTooLargeError, OSError: as `CardMessage.show`.
+            DiscordUnavailableError: Discord stayed out of order.
         """
         self._end()
-        for pause in self._pace.pauses(patient=patient):
+        await self._abandon_edit()
+        for interval_s in self._pace.pauses(patient=patient):
             try:
                 return await self._show_last(card)
-            except TRANSIENT as error:
-                if not _may_pass(error):
-                    raise
-                answered = isinstance(error, discord.HTTPException)
-                self._metrics.upload_retried("server_error" if answered else "network")
+            except DiscordUnavailableError as error:
+                pause = max(interval_s, error.retry_after_s)
+                self._metrics.upload_retried("server_error")
                 logger.warning("trying again in %g s: %s", pause, error)
-                await asyncio.sleep(pause)
+            if on_wait is not None:
+                on_wait()
+            await asyncio.sleep(pause)
         return await self._show_last(card)
 
     def leave(self) -> None:
         """Show nothing more; what stands there stays."""
         self._end()
 
-    async def seed_reactions(self, *emoji: str) -> None:
-        """As `CardMessage.seed_reactions`; troubles are logged."""
+    async def _abandonable(self, card: Card) -> None:
+        """Show progress in a task of its own, which `conclude` can give up."""
+        self._edit = asyncio.create_task(self._show(card))
         try:
-            await self._message.seed_reactions(*emoji)
-        except TRANSIENT as error:
-            logger.warning("no reactions: %s", error)
+            await asyncio.wait({self._edit})
+        finally:
+            self._edit.cancel()
+        if not self._edit.cancelled():
+            self._edit.result()
+
+    async def _abandon_edit(self) -> None:
+        if self._edit is not None and not self._edit.done():
+            await asyncio.wait({self._edit}, timeout=_ABANDON_S)
+            self._edit.cancel()
+            await asyncio.wait({self._edit})
 
     async def _show(self, card: Card) -> None:
         files = card.files
@@ -121,12 +136,19 @@ class LiveCard:
             card = replace(card, files=None)  # a picture that is there is not sent again
         try:
             place = await self._message.show(card)
-        except (*TRANSIENT, TooLarge) as error:
+        except DiscordUnavailableError as error:
+            self._next_edit_at = time.perf_counter() + error.retry_after_s
+            logger.info("progress was not shown: %s", error)
+            self._metrics.discord_edited("failed")
+            return
+        except (DiscordRefusedError, OSError) as error:
             logger.info("progress was not shown: %s", error)
             self._metrics.discord_edited("failed")
             return
         self._metrics.discord_edited("refused" if place is None else "done")
-        if place is not None:
+        if place is None:
+            self._closed = True
+        else:
             self._files = files
 
     async def _show_last(self, card: Card) -> Place | None:
@@ -146,9 +168,3 @@ class LiveCard:
     async def _due(self) -> None:
         self._put_off = None
         await self.refresh()
-
-
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, discord.HTTPException):
-        return error.status >= 500 or error.status == 429
-    return True

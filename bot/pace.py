@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
@@ -14,7 +15,8 @@ _IN_ALL: Final = 0.025
 
 _TRIES: Final = 4
 _LONGER: Final = 3.0
-_LONGEST_S: Final = 600.0
+_LONGEST_S: Final = 60.0
+"""Whoever waits is served within a minute of the trouble's end."""
 
 
 class EditPace:
@@ -54,3 +56,26 @@ class EditPace:
         while patient or tries < _TRIES:
             yield pause
             pause, tries = min(_LONGER * pause, _LONGEST_S), tries + 1
+
+
+class Pauses:
+    """Tells when each of many things may be tried again: after longer and longer pauses.
+
+    Args:
+        first_s: seconds until the first time.
+        longest_s: seconds that are never exceeded.
+    """
+
+    def __init__(self, first_s: float, longest_s: float) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._next: dict[str, tuple[float, float]] = {}
+
+    def due(self, key: str) -> bool:
+        """Return whether it is time for `key`, and begin its next pause if so."""
+        now = time.perf_counter()
+        at, pause = self._next.get(key, (now, self._first_s))
+        if now < at:
+            return False
+        self._next[key] = now + pause, min(2 * pause, self._longest_s)
+        return True

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final, TypeVar
 
+from bot.messages.answers import UploadTooLargeError
 from bot.store import ClipFormat
 from engine.serving import (
     CannotFitError,
@@ -17,9 +20,43 @@ from engine.serving import (
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
+_SIZES_TRIED: Final = 4
+_SHRINK: Final = 0.7
+"""Of the size that was refused, for the next try."""
+
 
 class CannotPack(Exception):  # noqa: N818 - an outcome, not a fault
     """No file of the clip can be uploaded; the text says why."""
+
+
+async def send_fitted(
+    clip: Path,
+    form: ClipFormat,
+    limit_bytes: int,
+    send: Callable[[Path], Awaitable[Result]],
+) -> Result:
+    """Send a clip, smaller whenever Discord refuses its size, and return what `send` does.
+
+    Args:
+        clip: the MP4 as it was made.
+        form: the format to send.
+        limit_bytes: what the interaction said of the upload limit. It may be wrong, and Discord
+            may change its mind.
+        send: uploads the file it is given; raises UploadTooLargeError when that was too large.
+
+    Raises:
+        CannotPack: no size was taken, or none could be made.
+    """
+    for _ in range(_SIZES_TRIED):
+        upload = await packed(clip, form, limit_bytes)
+        try:
+            return await send(upload)
+        except UploadTooLargeError:
+            limit_bytes = int(_SHRINK * upload.stat().st_size)
+            logger.info("%s was too large; trying %d bytes", upload, limit_bytes)
+    raise CannotPack("Discord takes no file of its size.")
 
 
 async def packed(clip: Path, form: ClipFormat, limit_bytes: int) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from bot.background import Background
@@ -22,7 +23,8 @@ class Services:
     """The parts that the bot owns.
 
     `pace` tells how often cards may be edited, `weight_of` a server's (None: direct messages)
-    weight in the queue; `shutdown` whether the bot is about to end.
+    weight in the queue; `shutdown` whether the bot is about to end; `clock_skew` this machine's
+    time less Discord's.
     """
 
     store: Store
@@ -35,6 +37,7 @@ class Services:
     shutdown: Shutdown
     pace: EditPace
     weight_of: Callable[[int | None], float]
+    clock_skew: Callable[[], timedelta]
 
     async def write(self, write: Callable[[Store], Awaitable[Result]]) -> Result:
         """Write what a job depends on, as soon as the database allows it; see `written`."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime
+from pathlib import Path
+from typing import Final
 
 import discord
 
@@ -13,18 +15,34 @@ from bot.cards import CardFile
 from bot.delivery import CardMessage
 from bot.dispatch import Follower
 from bot.errors import UserError
+from bot.handover import BLOCKED, UNDELIVERED
+from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
+from bot.messages.removal import remove_message
 from bot.orders import Order, random_seed
 from bot.outputs import remove_clip
-from bot.packing import CannotPack, packed
+from bot.pace import Pauses
+from bot.packing import CannotPack, send_fitted
 from bot.paths import resolve
 from bot.services import Services
 from bot.settings import Settings
-from bot.store import JobRecord, JobState, NewAsset, NewJob
+from bot.store import (
+    GenerationRecord,
+    IllegalTransitionError,
+    JobRecord,
+    JobState,
+    NewAsset,
+    NewJob,
+    StoreError,
+)
 from bot.text import quote
 from bot.uploads import Picture, keep
 from engine.serving import GenerationRequest, ResolvedSettings
 
 logger = logging.getLogger(__name__)
+
+_SEND_S: Final = 120.0
+_RETRY_UNDELIVERED_S: Final = 600.0
+_RETRY_UNDELIVERED_LONGEST_S: Final = 6 * 3600.0
 
 
 class Studio:
@@ -91,12 +109,9 @@ class Studio:
         self, generation_id: str, interaction: discord.Interaction, answer_id: int | None
     ) -> JobRecord:
         """Make the clip again with another seed. Raises as `make` does."""
-        generation = await self._services.store.get_generation(generation_id)
-        job = None
-        if generation is not None:
-            job = await self._services.store.get_job(generation.job_id)
-        if generation is None or job is None:
-            raise UserError("This clip is not known any more.")
+        generation, job = await self._clip(generation_id)
+        if generation.deleted_at is not None:
+            raise UserError("This clip was deleted and cannot be rolled again.")
         picture = None
         if job.image_asset is not None:
             path = resolve(self._settings.data_dir, job.image_asset.path)
@@ -136,6 +151,8 @@ class Studio:
             raise UserError("Only who asked for the clip, or a moderator, can cancel it.")
         follower = self._followers.get(job_id)
         if follower is None or not await follower.cancel():
+            if (await self._services.store.get_job(job_id) or job).state is JobState.CANCELLED:
+                return  # clicked twice, or somebody else was faster
             raise UserError("This job is over already.")
 
     async def cancel_own(self, user_id: int, job_id: str | None = None) -> list[JobRecord]:
@@ -145,56 +162,75 @@ class Studio:
             for follower in list(self._followers.values())
             if follower.job.user_id == user_id and job_id in (None, follower.job.id)
         ]
-        return [follower.job for follower in own if await follower.cancel()]
+        ended = await asyncio.gather(*(follower.cancel() for follower in own))
+        return [follower.job for follower, done in zip(own, ended, strict=True) if done]
 
     async def delete(self, generation_id: str, interaction: discord.Interaction) -> None:
-        """Remove a clip's message and its files. Raises UserError: not theirs, or unknown."""
-        store = self._services.store
-        generation = await store.get_generation(generation_id)
-        job = None if generation is None else await store.get_job(generation.job_id)
-        if generation is None or job is None:
-            raise UserError("This clip is not known any more.")
+        """Remove a clip's message, then its files; both or neither.
+
+        Raises UserError: not theirs, unknown, or Discord does not let the message go.
+        """
+        generation, job = await self._clip(generation_id)
         if not _may_remove(job, interaction):
             raise UserError("Only who asked for the clip, or a moderator, can delete it.")
-        await self._forget(generation.id, generation.path)
-        await interaction.delete_original_response()
+        message = interaction.message
+        await remove_message(
+            self._client,
+            [interaction.delete_original_response, *([] if message is None else [message.delete])],
+            self._services.pace.pauses(patient=False),
+        )
+        await self._forget(job, generation)
 
     async def fetch(self, generation_id: str, interaction: discord.Interaction) -> None:
         """Send users a clip of theirs as the answer; one that had not reached them counts then.
 
-        Raises UserError: not theirs, or it is gone.
+        Raises UserError: not theirs, it is gone, or it cannot be sent there.
         """
-        store = self._services.store
-        generation = await store.get_generation(generation_id)
-        job = None if generation is None else await store.get_job(generation.job_id)
-        if generation is None or job is None or generation.deleted_at is not None:
+        generation, job = await self._clip(generation_id)
+        if generation.deleted_at is not None:
             raise UserError("This clip is not known any more.")
         if interaction.user.id != job.user_id:
             raise UserError("Only who asked for the clip can have it sent.")
         clip = resolve(self._settings.data_dir, generation.path)
         if not await asyncio.to_thread(clip.is_file):
             raise UserError("The clip's file is no longer on this machine.")
+
+        async def send(upload: Path) -> None:
+            file = CardFile(f"floor33-{job.id[:12]}{upload.suffix}", upload).open()
+            await call(
+                self._client,
+                lambda: interaction.followup.send(
+                    quote(job.prompt, 300), file=file, ephemeral=True
+                ),
+                timeout_s=_SEND_S,
+            )
+
         try:
-            upload = await packed(clip, job.format, interaction.filesize_limit)
+            await send_fitted(clip, job.format, interaction.filesize_limit, send)
         except CannotPack as error:
             raise UserError(f"The clip cannot be uploaded here: {error}") from error
-        file = CardFile(f"floor33-{job.id[:12]}{upload.suffix}", upload).open()
-        await interaction.followup.send(quote(job.prompt, 300), file=file, ephemeral=True)
+        except DiscordRefusedError as error:
+            raise UserError(f"Discord does not take the clip here: {error}") from error
+        except DiscordUnavailableError as error:
+            logger.warning("a clip was not sent: %s", error)
+            raise UserError("Discord did not take the clip. Try again in a minute.") from error
         if job.state is JobState.RENDERED and job.id not in self._followers:
+            store = self._services.store
             await store.set_job_state(job.id, JobState.DELIVERED)
 
     async def message_gone(self, message_id: int) -> None:
-        """A message was deleted in Discord: its clip counts as deleted, its job is cancelled."""
-        store = self._services.store
-        job = await store.job_by_message(message_id)
+        """Have a message that was deleted in Discord stay away.
+
+        Its job is cancelled, or its delivery ended; its clip counts as deleted. Nothing is shown.
+        """
+        job = await self._services.write(lambda store: store.job_by_message(message_id))
         if job is None:
             return
-        follower = self._followers.get(job.id)
-        if follower is not None and await follower.cancel():
-            return
-        generation = await store.generation_by_job(job.id)
+        if (follower := self._followers.get(job.id)) is not None:
+            await follower.withdraw()
+        generation = await self._services.write(lambda store: store.generation_by_job(job.id))
         if generation is not None and generation.deleted_at is None:
-            await self._forget(generation.id, generation.path)
+            await self._forget(job, generation)
 
     async def resume(self) -> int:
         """Find the jobs that the last run left unfinished, for `take_up`; how many.
@@ -204,18 +240,49 @@ class Studio:
         await self._services.store.requeue_running()
         jobs = await self._services.store.unfinished_jobs()
         # What ran when the last run ended has waited already.
-        self._left = [self._follower(job, resumed=True) for job in sorted(jobs, key=_waited)]
+        self._left = [
+            self._follower(job, resumed=True)
+            for job in sorted(jobs, key=_waited)
+            if job.reason != BLOCKED
+        ]
         return len(self._left)
 
     async def take_up(self) -> None:
         """Carry on with the jobs that `resume` found, in their order."""
         left, self._left = self._left, []
         for follower in left:
-            if follower.needs_words or follower.job.state is JobState.RENDERED:
-                # These wait for others than the engine: nobody's place depends on them.
-                self._services.background.submit(follower.run)
-            else:
-                await follower.run()
+            self._services.background.submit(follower.run)
+            if not follower.needs_words and follower.job.state is not JobState.RENDERED:
+                # The others wait for more than the engine: nobody's place depends on them.
+                await follower.handed_over.wait()
+        self._services.background.submit(self._retry_undelivered)
+
+    async def _retry_undelivered(self) -> None:
+        """Now and then try clips that nobody could be shown: a channel may open again."""
+        pauses = Pauses(_RETRY_UNDELIVERED_S, _RETRY_UNDELIVERED_LONGEST_S)
+        while True:
+            await asyncio.sleep(_RETRY_UNDELIVERED_S)
+            try:
+                jobs = await self._services.store.unfinished_jobs()
+            except StoreError as error:
+                logger.warning("undelivered clips were not looked for: %s", error)
+                continue
+            for job in jobs:
+                if (
+                    job.reason == UNDELIVERED
+                    and job.id not in self._followers
+                    and pauses.due(job.id)
+                ):
+                    self._services.background.submit(self._follower(job, resumed=True).run)
+
+    async def _clip(self, generation_id: str) -> tuple[GenerationRecord, JobRecord]:
+        """Return a clip and its job. Raises UserError if there is no such clip."""
+        store = self._services.store
+        generation = await store.get_generation(generation_id)
+        job = None if generation is None else await store.get_job(generation.job_id)
+        if generation is None or job is None:
+            raise UserError("This clip is not known any more.")
+        return generation, job
 
     async def _admit(
         self,
@@ -273,8 +340,8 @@ class Studio:
     async def _start(self, job: JobRecord) -> None:
         # The job is stored: from here on it is carried out, whatever becomes of its message.
         follower = self._follower(job, resumed=False)
-        await follower.show()
         self._services.background.submit(follower.run)
+        await follower.show()
 
     def _follower(self, job: JobRecord, *, resumed: bool) -> Follower:
         message = CardMessage(
@@ -284,6 +351,7 @@ class Studio:
             message_id=job.message_id,
             token=job.interaction_token,
             nonce=job.id[:25],
+            clock_skew=self._services.clock_skew(),
         )
         follower = Follower(self._services, job, message, resumed=resumed, on_end=self._unfollow)
         self._followers[job.id] = follower
@@ -292,10 +360,20 @@ class Studio:
     def _unfollow(self, job_id: str) -> None:
         self._followers.pop(job_id, None)
 
-    async def _forget(self, generation_id: str, stored_path: str) -> None:
-        await self._services.store.set_generation_deleted(generation_id)
-        clip = resolve(self._settings.data_dir, stored_path)
+    async def _forget(self, job: JobRecord, generation: GenerationRecord) -> None:
+        """Remove a clip whose message is gone: the files first, which makes room for the row."""
+        clip = resolve(self._settings.data_dir, generation.path)
         await asyncio.to_thread(remove_clip, clip)
+        await self._services.write(lambda store: store.set_generation_deleted(generation.id))
+        if job.state is JobState.RENDERED:
+            try:
+                await self._services.write(
+                    lambda store: store.set_job_state(
+                        job.id, JobState.CANCELLED, "deleted", "deleted"
+                    )
+                )
+            except IllegalTransitionError as error:  # it was delivered at the last moment
+                logger.info("%s", error)
 
 
 def _may_remove(job: JobRecord, interaction: discord.Interaction) -> bool:

@@ -83,7 +83,7 @@ class DeleteButton(
 
     async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
         """Delete, if the user may."""
-        await interaction.response.defer()
+        await acknowledge(interaction, thinking=False)
         await bot.studio.delete(self.generation_id, interaction)
 
 
@@ -104,7 +104,7 @@ class CancelButton(
 
     async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
         """Cancel, if the user may."""
-        await interaction.response.defer()
+        await acknowledge(interaction, thinking=False)
         await bot.studio.cancel(self.job_id, interaction)
 
 
@@ -125,7 +125,7 @@ class FetchButton(
 
     async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
         """Send the clip, if it is the user's."""
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await acknowledge(interaction, ephemeral=True)
         await bot.studio.fetch(self.generation_id, interaction)
 
 
@@ -150,6 +150,13 @@ def fetch_view(labels: Mapping[str, str]) -> discord.ui.View:
     view = discord.ui.View(timeout=None)
     for generation_id, label in labels.items():
         view.add_item(FetchButton(generation_id, label))
+    return view
+
+
+def undelivered_view(generation_id: str) -> discord.ui.View:
+    """The buttons of a clip that could not be shown. None of them is `clip_mark`."""
+    view = fetch_view({generation_id: "Send to me"})
+    view.add_item(DeleteButton(generation_id))
     return view
 
 

@@ -12,6 +12,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.acknowledge import acknowledge
 from bot.errors import answering
 from bot.store import JobState
 from bot.text import escape, in_about
@@ -43,7 +44,7 @@ class Admin(commands.Cog):
         """Tell how the service is; only the asker sees it."""
         bot = self._bot
         async with answering(interaction):
-            await interaction.response.defer(ephemeral=True)
+            await acknowledge(interaction, ephemeral=True)
             endings = await bot.store.endings(datetime.now(UTC) - _DAY)
             disk = await asyncio.to_thread(shutil.disk_usage, bot.settings.data_dir)
             embed = discord.Embed(title="Floor33")

@@ -8,7 +8,8 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.errors import UserError, answering
+from bot.acknowledge import acknowledge
+from bot.errors import UserError, answering, tell
 from bot.store import JobState, PastJob
 from bot.text import duration, in_about, quote
 from bot.views import fetch_view
@@ -45,9 +46,7 @@ class Jobs(commands.Cog):
         """Tell the user's places among all."""
         async with answering(interaction):
             view = self._bot.engine.queue()
-            await interaction.response.send_message(
-                queue_text(view, str(interaction.user.id)), ephemeral=True
-            )
+            await tell(interaction, queue_text(view, str(interaction.user.id)))
 
     @app_commands.command(name="history", description="Your last clips, also those not delivered")
     @app_commands.allowed_contexts(guilds=True, dms=True, private_channels=False)
@@ -55,7 +54,7 @@ class Jobs(commands.Cog):
     async def history(self, interaction: discord.Interaction[Floor33Bot]) -> None:
         """Tell what became of the user's last jobs; clips that are there can be had again."""
         async with answering(interaction):
-            await interaction.response.defer(ephemeral=True)
+            await acknowledge(interaction, ephemeral=True)
             past = await self._bot.store.past_jobs(interaction.user.id, _LISTED)
             if not past:
                 raise UserError("You have not asked for a clip yet. Try /imagine.")
@@ -87,7 +86,7 @@ class Jobs(commands.Cog):
     ) -> None:
         """Cancel one of the user's jobs, or all."""
         async with answering(interaction):
-            await interaction.response.defer(ephemeral=True)
+            await acknowledge(interaction, ephemeral=True)
             chosen = None if clip in (None, _ALL) else clip
             ended = await self._bot.studio.cancel_own(interaction.user.id, chosen)
             if not ended:

@@ -1,10 +1,14 @@
-"""The orderly end: nothing new is begun, what is nearly done is finished."""
+"""The graceful shutdown: nothing new is begun, what is nearly done is finished."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Iterator
 from typing import Final
+
+import discord
 
 from bot.store import Store, StoreError
 from engine.serving import Engine
@@ -13,19 +17,47 @@ logger = logging.getLogger(__name__)
 
 RESTARTING: Final = "The bot is being restarted. Ask again in a minute."
 _LOOK_S: Final = 0.2
+_LAST_WORDS_S: Final = 5.0
 
 
 class Shutdown:
-    """Whether the end has been announced, and the waiting before it."""
+    """Knows the interactions in hand, whether the end has been announced, and waits before it.
+
+    Attributes:
+        begun: no new work is taken any more.
+    """
 
     def __init__(self) -> None:
         self.begun = False
+        self._in_hand: dict[asyncio.Task[object], discord.Interaction] = {}
+        self._last_words = 0
+
+    @contextlib.contextmanager
+    def in_hand(self, interaction: discord.Interaction) -> Iterator[None]:
+        """Count the interaction as unanswered while the block runs in the present task."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._in_hand[task] = interaction
+        try:
+            yield
+        finally:
+            del self._in_hand[task]
+
+    @contextlib.contextmanager
+    def last_words(self) -> Iterator[None]:
+        """Count a job whose end is recorded and still to be shown."""
+        self._last_words += 1
+        try:
+            yield
+        finally:
+            self._last_words -= 1
 
     async def drain(self, engine: Engine, store: Store, grace_s: float) -> bool:
-        """Start no more jobs, and wait until those that run are rendered and delivered.
+        """Start no more jobs; wait for interactions to be answered and running jobs to be done.
 
         Returns:
-            Whether they all were within `grace_s` seconds. What was not is done by the next start.
+            Whether they all were within `grace_s` seconds. Jobs that were not are done by the next
+            start.
         """
         self.begun = True
         engine.hold()
@@ -34,7 +66,9 @@ class Shutdown:
         try:
             async with asyncio.timeout(grace_s):
                 # Other tasks, and the engine's threads, move them on.
-                while await store.jobs_in_hand():  # noqa: ASYNC110
+                while (  # noqa: ASYNC110
+                    self._in_hand or self._last_words or await store.jobs_in_hand()
+                ):
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
             logger.warning("a clip is not done after %g s; it is left to the next start", grace_s)
@@ -43,3 +77,23 @@ class Shutdown:
             logger.error("not waited for what runs: %s", error)
             return False
         return True
+
+    async def dismiss(self) -> None:
+        """End the interactions that are still in hand, and tell their users to ask again."""
+        left, own = dict(self._in_hand), asyncio.current_task()
+        left.pop(own, None)  # type: ignore[arg-type]  # a command that ends the bot
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await asyncio.gather(*left, return_exceptions=True)
+                await asyncio.gather(*map(_send_restarting, left.values()), return_exceptions=True)
+
+
+async def _send_restarting(interaction: discord.Interaction) -> None:
+    if interaction.response.is_done():
+        await interaction.followup.send(RESTARTING, ephemeral=True)
+    else:
+        await interaction.response.send_message(RESTARTING, ephemeral=True)

@@ -41,6 +41,7 @@ def expansion_record(row: models.Expansion) -> ExpansionRecord:
         expanded=row.expanded,
         backend=row.backend,
         language=row.language,
+        fallback=row.fallback,
         created_at=row.created_at,
     )
 

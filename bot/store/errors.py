@@ -23,6 +23,13 @@ class StoreError(Exception):
         super().__init__(message)
         self.trouble = trouble
 
+    @property
+    def for_users(self) -> str:
+        """Return one sentence for somebody who does not run the bot."""
+        if self.trouble is Trouble.FULL:
+            return "The disk of the machine that runs this bot is full. Try again later."
+        return "The bot's database cannot be used at the moment. Try again later."
+
 
 class TakenOverError(StoreError):
     """Another bot has claimed the database since; this one may not write to it any more."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import asdict
 
 from sqlalchemy import select
@@ -42,7 +41,7 @@ class Generations(StorePart):
         async with self._database.write() as session:
             move(await load_job(session, new.job_id), JobState.RENDERED)
             await _note_revision(session, new.model, new.model_revision)
-            row = Generation(id=uuid.uuid4().hex, **asdict(new))
+            row = Generation(**asdict(new))
             session.add(row)
             await session.flush()
             return generation_record(row)

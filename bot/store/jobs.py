@@ -181,8 +181,12 @@ class Jobs(StorePart):
         async with self._database.read() as session:
             return await session.scalar(query) or 0
 
-    async def note_undelivered(self, job_id: str, error: str) -> JobRecord:
+    async def note_undelivered(
+        self, job_id: str, error: str, reason: str = "undelivered"
+    ) -> JobRecord:
         """Note why a rendered job's clip has not reached its user; the job stays rendered.
+
+        `reason` is the same in one word.
 
         Raises UnknownJobError, and IllegalTransitionError if the job is not rendered.
         """
@@ -190,7 +194,7 @@ class Jobs(StorePart):
             row = await load_job(session, job_id)
             if row.state != JobState.RENDERED.value:
                 raise IllegalTransitionError(job_id, row.state, "undelivered")
-            row.error, row.reason = error, "undelivered"
+            row.error, row.reason = error, reason
             return job_record(row)
 
     async def set_job_state(
@@ -213,9 +217,17 @@ class Jobs(StorePart):
             return job_record(row)
 
     async def add_expansion(
-        self, job_id: str, original: str, expanded: str, backend: str, language: str
+        self,
+        job_id: str,
+        original: str,
+        expanded: str,
+        backend: str,
+        language: str,
+        fallback: str | None = None,
     ) -> ExpansionRecord:
         """Keep what the prompt became; a later one replaces it until the clip is rendered.
+
+        `fallback` says why the user's own words were kept, if they were.
 
         Raises UnknownJobError, and StoreError once the clip exists or the job has ended.
         """
@@ -228,6 +240,7 @@ class Jobs(StorePart):
                 "expanded": expanded,
                 "backend": backend,
                 "language": language,
+                "fallback": fallback,
                 "created_at": utc_now(),
             }
             await session.execute(

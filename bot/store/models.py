@@ -156,6 +156,7 @@ class Expansion(Base):
     expanded: Mapped[str]
     backend: Mapped[str] = mapped_column(String(64))
     language: Mapped[str] = mapped_column(String(32))
+    fallback: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

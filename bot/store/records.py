@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from datetime import datetime
+import uuid
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Final, Literal, get_args
 
@@ -159,6 +160,7 @@ class ExpansionRecord:
     expanded: str
     backend: str
     language: str
+    fallback: str | None  # why the user's own words were kept
     created_at: datetime
 
 
@@ -217,6 +219,7 @@ class NewGeneration:
     device: str | None = None  # where it was rendered
     expanded_prompt: str | None = None  # what the model was given, if not the user's words
     negative_prompt: str | None = None
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
         check_int64("seed", self.seed)
@@ -227,6 +230,10 @@ class NewGeneration:
             height=self.height,
             num_frames=self.num_frames,
         )
+
+    def unrecorded(self) -> GenerationRecord:
+        """Return the clip as it will be stored: for showing it before it is."""
+        return GenerationRecord(**asdict(self), created_at=datetime.now(UTC), deleted_at=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

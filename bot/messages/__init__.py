@@ -1,0 +1,1 @@
+"""Everything that Discord shows of the bot, and how it gets there."""
