@@ -205,6 +205,8 @@ async def _serve(settings: Settings, end: Ending) -> None:
     async with create_bot(settings) as bot:
         end.prepare = bot.drain
         await bot.start(_token(settings))
+        if bot.failure is not None:
+            raise StartupError(bot.failure)
 
 
 def _announce(address: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 import discord
 from discord import app_commands
@@ -15,8 +16,10 @@ from bot.commands.admin import Admin
 from bot.commands.animate import Animate
 from bot.commands.imagine import Imagine
 from bot.commands.jobs import Jobs
+from bot.commands.signature import fits_signature
 from bot.engine_settings import engine_settings, expansion_settings
-from bot.errors import report, tell
+from bot.errors import answering, report, tell
+from bot.lifecycle.token_watch import TokenWatch
 from bot.messages.http_trace import HttpTrace
 from bot.operations.metrics import Metrics
 from bot.operations.service import Operations
@@ -29,7 +32,7 @@ from bot.services import Services
 from bot.settings import Settings
 from bot.store import Store
 from bot.studio import Studio
-from bot.views import BUTTONS
+from bot.views import BUTTONS, is_known_button
 from bot.warmup import PAST_RUNS, past_runs, show_warm_up
 from engine.serving import Engine
 from prompt_expansion import PromptExpander, make_expander
@@ -42,17 +45,40 @@ EDIT_INTERVAL_S: Final = 2.0
 _RATE_LIMIT_S: Final = 30.0
 
 
+_OTHER_VERSION: Final = (app_commands.CommandNotFound, app_commands.CommandSignatureMismatch)
+OTHER_COMMAND: Final = (
+    "This command is of another version of the bot. Reload Discord and type it again; if it stays, "
+    "whoever runs the bot has to run `python -m bot sync`."
+)
+OTHER_BUTTON: Final = (
+    "This button or form is of another version of the bot and does nothing any more. "
+    "Use /imagine, /animate or /history instead."
+)
+
+
 class _Tree(app_commands.CommandTree["Floor33Bot"]):
     """The commands, with one place for whatever their callbacks raise."""
 
     async def interaction_check(self, interaction: discord.Interaction[Floor33Bot], /) -> bool:
-        """Leave the answer to the bot that has taken over, if one has."""
-        return interaction.client.still_in_charge()
+        """Leave the answer to the bot that has taken over, and refuse other versions' options."""
+        if not interaction.client.still_in_charge():
+            return False
+        if interaction.type is discord.InteractionType.application_command and not fits_signature(
+            self, cast("Mapping[str, Any]", interaction.data or {})
+        ):
+            async with answering(interaction):
+                await tell(interaction, OTHER_COMMAND)
+            return False
+        return True
 
     async def on_error(
         self, interaction: discord.Interaction[Floor33Bot], error: app_commands.AppCommandError
     ) -> None:
         """Tell the user, and log what is our fault."""
+        if isinstance(error, _OTHER_VERSION):
+            logger.warning("a command is of another version: %s", error)
+            await tell(interaction, OTHER_COMMAND)
+            return
         if isinstance(error, (app_commands.CheckFailure, app_commands.TransformerError)):
             await tell(interaction, str(error))
             return
@@ -95,6 +121,8 @@ class Floor33Bot(commands.Bot):
         self.metrics = Metrics()
         self.shutdown = Shutdown()
         self.operations = Operations(self, self.metrics)
+        self.token_watch = TokenWatch(self)
+        self.failure: str | None = None
         self._ended = False
         self._stepping_down: asyncio.Task[None] | None = None
 
@@ -163,10 +191,19 @@ class Floor33Bot(commands.Bot):
         """Whether this bot still works on its data folder; it ends if another has taken over."""
         if self.ownership.held():
             return True
-        if self._stepping_down is None:
-            logger.error("another bot works on %s: this one ends", self.settings.data_dir)
-            self._stepping_down = asyncio.create_task(self.close())
+        self._step_down(f"another bot works on {self.settings.data_dir}: this one ends")
         return False
+
+    def fail(self, reason: str) -> None:
+        """End the bot, with exit code 1 and this one line, for a fault that only operators mend."""
+        if self.failure is None:
+            self.failure = reason
+        self._step_down(reason)
+
+    def _step_down(self, reason: str) -> None:
+        if self._stepping_down is None:
+            logger.error("%s", reason)
+            self._stepping_down = asyncio.create_task(self.close())
 
     async def add_commands(self) -> None:
         """Put the slash commands into the tree."""
@@ -178,6 +215,20 @@ class Floor33Bot(commands.Bot):
     async def on_ready(self) -> None:
         """Say who and where we are; may be called many times."""
         logger.info("logged in as %s, in %d servers", self.user, len(self.guilds))
+
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        """Answer buttons and forms that this version does not know: they stay on messages."""
+        kinds = (discord.InteractionType.component, discord.InteractionType.modal_submit)
+        if interaction.type not in kinds or not self.still_in_charge():
+            return
+        data = cast("Mapping[str, Any]", interaction.data or {})
+        if not is_known_button(data.get("custom_id")):
+            async with answering(interaction):
+                await tell(interaction, OTHER_BUTTON)
+
+    async def on_token_refused(self) -> None:
+        """Have an operator know; dispatched by `bot.messages.answers.call`."""
+        self.token_watch.note_refusal()
 
     async def on_message(self, message: discord.Message, /) -> None:
         """There are no commands in messages."""

@@ -130,6 +130,12 @@ class FetchButton(
 
 
 BUTTONS = (RerollButton, DeleteButton, CancelButton, FetchButton)
+_KNOWN = re.compile(f"floor33:(?:reroll|delete|cancel|fetch):{_ID}")
+
+
+def is_known_button(custom_id: object) -> bool:
+    """Return whether one of `BUTTONS` has such an id."""
+    return isinstance(custom_id, str) and _KNOWN.fullmatch(custom_id) is not None
 
 
 def clip_mark(generation_id: str) -> str:

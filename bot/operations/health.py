@@ -170,6 +170,15 @@ class RateLimitWatch(logging.Filter):
         return True
 
 
+def token_check(refused: Callable[[], bool]) -> ReadyCheck:
+    """Whether Discord accepts the bot's token, as far as is known."""
+
+    async def check() -> Finding:
+        return Finding(not refused(), "refused" if refused() else "accepted")
+
+    return check
+
+
 def in_charge_check(closed: Callable[[], bool]) -> ReadyCheck:
     """Whether the bot takes new work, and is not about to end."""
 

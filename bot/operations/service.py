@@ -15,6 +15,7 @@ from bot.operations.health import (
     in_charge_check,
     model_check,
     store_check,
+    token_check,
 )
 from bot.operations.http import OperationsServer
 from bot.operations.metrics import Metrics
@@ -62,6 +63,7 @@ class Operations:
         checks = {
             "database": store_check(bot.store),
             "gateway": gateway.check,
+            "token": token_check(lambda: bot.token_watch.refused),
             "models": model_check(bot.engine),
             "disk": disk_check(settings.data_dir, settings.limits.min_free_mb),
             "work": in_charge_check(lambda: bot.shutdown.begun or bot.is_closed()),
