@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -32,6 +33,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server, with /v1")
     parser.add_argument("--model", metavar="NAME", help="the server's name for the model")
     parser.add_argument("--timeout", type=float, default=defaults.timeout_s, metavar="SECONDS")
+    parser.add_argument(
+        "--max-tokens",
+        type=int,
+        default=defaults.max_tokens,
+        metavar="NUMBER",
+        help="longest answer of the server, its reasoning included",
+    )
     parser.add_argument("--json", action="store_true", help="print all that is known as JSON")
     return parser
 
@@ -46,11 +54,13 @@ async def _expand(settings: ExpansionSettings, prompt: str) -> Expansion:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    _write_what_the_console_cannot()
     parser = _parser()
     options = parser.parse_args(arguments)
     if not options.text.strip():
         parser.error("TEXT must not be empty")
-    if not _is_unicode(options.text):
+    text = _decoded(options.text)
+    if text is None:
         parser.error("TEXT is not valid UTF-8")
     try:
         settings = ExpansionSettings(
@@ -59,11 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model=options.model,
             api_key=os.environ.get("OPENAI_API_KEY") or None,
             timeout_s=options.timeout,
+            max_tokens=options.max_tokens,
         )
     except ExpansionSettingsError as error:
         parser.error(str(error))
     logging.basicConfig(level=logging.ERROR)  # the fallback says what the warnings would
-    expansion = asyncio.run(_expand(settings, options.text))
+    expansion = asyncio.run(_expand(settings, text))
     if options.json:
         print(json.dumps(dataclasses.asdict(expansion)))
     else:
@@ -73,12 +84,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _is_unicode(text: str) -> bool:
+def _write_what_the_console_cannot() -> None:
+    """Write letters that the console's encoding lacks as escapes instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _decoded(text: str) -> str | None:
+    """The argument as UTF-8, whatever the locale made of it; None if it is something else."""
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return None
 
 
 if __name__ == "__main__":

@@ -5,17 +5,13 @@ a direction round, paint a thing in another colour, or drop a "no". A doubtful c
 contradiction, because the user's own words are always good enough.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Final
 
-_WORD: Final = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*|[,.;:!?]")
-_STOP_WORDS: Final = frozenset(
-    "a an and are as at be being by for from has have he her his i in is it its of on or she so "
-    "some that the their them there they this to was were which while with , . ; : ! ?".split()
-)
-_NEGATIONS: Final = frozenset({"no", "not", "without", "never", "none", "nobody"})
+from prompt_expansion.quantities import other_number
+from prompt_expansion.words import COLOURS, PUNCTUATION, STOP_WORDS, negates, split_words, stem
+
 _DIRECTIONS: Final = (
     ({"left", "leftward", "leftwards"}, {"right", "rightward", "rightwards"}),
     ({"up", "upward", "upwards"}, {"down", "downward", "downwards"}),
@@ -29,14 +25,6 @@ _CHANGES: Final = (
     ({"growing", "grows"}, {"shrinking", "shrinks"}),
     ({"opening", "opens"}, {"closing", "closes"}),
 )
-_COLOURS: Final = frozenset(
-    "red orange yellow green blue purple violet pink brown black white grey gray cyan magenta "
-    "turquoise gold golden silver crimson scarlet teal navy beige".split()
-)
-_SAME: Final = {"gray": "grey", "golden": "gold", "violet": "purple"} | {
-    str(number): word
-    for number, word in enumerate("zero one two three four five six seven eight nine ten".split())
-}
 _REACH: Final = 3
 """How many words away from a colour or a negation the word may be that it belongs to."""
 
@@ -47,24 +35,26 @@ def keeps_words(original: str, expanded: str) -> bool:
     In scripts without spaces a run of letters counts as one word, and a prompt without any word
     (only emoji, say) must be there whole.
     """
-    wanted = [word for word in _words(original) if word not in _STOP_WORDS]
+    wanted = [word for word in split_words(original) if word not in STOP_WORDS]
     if not wanted:
         return original.strip() in expanded
-    given = {_stem(word) for word in _words(expanded)}
+    given = {stem(word) for word in split_words(expanded)}
     return all(
-        _stem(word) in given or (not word.isascii() and word in expanded.casefold())
+        stem(word) in given or (not word.isascii() and word in expanded.casefold())
         for word in wanted
     )
 
 
 def contradiction(original: str, expanded: str) -> str | None:
     """The first word of ``expanded`` that goes against ``original``; None if there is none."""
-    asked, given = _words(original), _words(expanded)
+    asked, given = split_words(original), split_words(expanded)
     return (
         _turned_direction(asked, given)
         or _reversed_change(asked, given)
         or _other_colour(asked, given)
+        or other_number(asked, given)
         or _dropped_negation(asked, given)
+        or _denied(asked, given)
     )
 
 
@@ -104,16 +94,16 @@ def _one_sided(
 
 
 def _other_colour(asked: Sequence[str], given: Sequence[str]) -> str | None:
-    asked_colours = {_stem(word) for word in asked if word in _COLOURS}
-    given_colours = [word for word in given if word in _COLOURS]
-    new_colours = [word for word in given_colours if _stem(word) not in asked_colours]
-    if asked_colours - {_stem(word) for word in given_colours} and new_colours:
+    asked_colours = {stem(word) for word in asked if word in COLOURS}
+    given_colours = [word for word in given if word in COLOURS]
+    new_colours = [word for word in given_colours if stem(word) not in asked_colours]
+    if asked_colours - {stem(word) for word in given_colours} and new_colours:
         return new_colours[0]
     wanted: dict[str, set[str]] = {}
     for colour, thing in _coloured(asked):
-        wanted.setdefault(thing, set()).add(_stem(colour))
+        wanted.setdefault(thing, set()).add(stem(colour))
     for colour, thing in _coloured(given):
-        if thing in wanted and _stem(colour) not in wanted[thing]:
+        if thing in wanted and stem(colour) not in wanted[thing]:
             return colour
     return None
 
@@ -121,40 +111,39 @@ def _other_colour(asked: Sequence[str], given: Sequence[str]) -> str | None:
 def _coloured(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Each colour with the stems of what it may belong to, "black and white cat" included."""
     for index, word in enumerate(words):
-        if word in _COLOURS:
-            after = [other for other in words[index + 1 :] if other not in _COLOURS | {"and"}]
-            for thing in takewhile(lambda other: other not in _STOP_WORDS, after[:_REACH]):
-                yield word, _stem(thing)
+        if word in COLOURS:
+            after = [other for other in words[index + 1 :] if other not in COLOURS | {"and"}]
+            for thing in takewhile(lambda other: other not in STOP_WORDS, after[:_REACH]):
+                yield word, stem(thing)
 
 
 def _dropped_negation(asked: Sequence[str], given: Sequence[str]) -> str | None:
     for index, negation in enumerate(asked):
-        if not _negates(negation):
+        if not negates(negation):
             continue
         following = asked[index + 1 : index + 1 + _REACH]
-        denied = next((_stem(word) for word in following if word not in _STOP_WORDS), None)
+        denied = next((stem(word) for word in following if word not in STOP_WORDS), None)
         for place, word in enumerate(given):
             before = given[max(0, place - _REACH) : place]
-            if _stem(word) == denied and not any(_negates(other) for other in before):
+            if stem(word) == denied and not any(negates(other) for other in before):
                 return word
     return None
 
 
-def _negates(word: str) -> bool:
-    return word in _NEGATIONS or word.endswith("n't")
+def _denied(asked: Sequence[str], given: Sequence[str]) -> str | None:
+    """A word that the user asserted and the expansion denies: "blood", then "no blood"."""
+    denied = {stem(word) for word in _after_negations(asked)}
+    asserted = {stem(word) for word in asked if word not in STOP_WORDS} - denied
+    return next((word for word in _after_negations(given) if stem(word) in asserted), None)
 
 
-def _words(text: str) -> list[str]:
-    return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
-
-
-def _stem(word: str) -> str:
-    """A crude stem: enough for "surfs" and "surfing", "cat" and "cats", "race" and "racing"."""
-    word = _SAME.get(word, word)
-    for ending in ("ing", "ies", "ed", "es", "s", "e"):
-        stem = word.removesuffix(ending)
-        if stem != word and len(stem) >= 3:
-            word = stem + ("y" if ending == "ies" else "")
-            break
-    doubled = len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeiouls"
-    return word[:-1] if doubled else word
+def _after_negations(words: Sequence[str]) -> Iterator[str]:
+    """The words that a negation belongs to, as far as it reaches within its clause."""
+    for index, negation in enumerate(words):
+        if negates(negation):
+            clause = takewhile(lambda word: word not in PUNCTUATION, words[index + 1 :])
+            for place, word in enumerate(clause):
+                if place >= _REACH:
+                    break
+                if word not in STOP_WORDS:
+                    yield word

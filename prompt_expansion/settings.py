@@ -4,13 +4,17 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 from urllib.parse import urlsplit
 
+from prompt_expansion.address import OPENAI_HOST
+
 Backend = Literal["offline", "openai", "none"]
 BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
 
 TIMEOUT_RANGE_S: Final = (0.1, 300.0)
-MAX_TOKENS_RANGE: Final = (16, 1024)
+MAX_TOKENS_RANGE: Final = (16, 32_768)
 
-_OPENAI_HOST: Final = "api.openai.com"
+DEFAULT_MAX_TOKENS: Final = 2048
+"""Enough for most reasoning models, whose reasoning counts, and about as much as a hosted model
+writes within the time limit. Others end long before, after the 40 words that they are asked for."""
 
 
 class ExpansionSettingsError(ValueError):
@@ -31,11 +35,14 @@ class ExpansionSettings:
 
     Attributes:
         backend: ``offline`` (rules), ``openai`` (a server) or ``none`` (prompts stay as they are).
-        base_url: Address of an OpenAI-compatible server, ``/v1`` included. None: OpenAI's own.
+        base_url: Address of an OpenAI-compatible server, ``/v1`` included; it may have a query
+            string such as ``?api-version=…``. None: OpenAI's own.
         model: The server's name for the model; needed by ``openai``.
-        api_key: Needed for OpenAI's own server; most local servers take none.
-        timeout_s: Seconds until the user's own words are used instead, one retry included.
-        max_tokens: Longest answer to ask the server for, in its tokens.
+        api_key: Needed for OpenAI's own server; most local servers take none. It is sent over
+            https:// or to this machine, and nowhere else.
+        timeout_s: Seconds until the user's own words are used instead, one retry included. They
+            count from when the server is asked, which happens in turn.
+        max_tokens: Longest answer to ask the server for, in its tokens, reasoning included.
 
     Raises:
         ExpansionSettingsError: For a value outside its range, or one that is missing.
@@ -46,7 +53,7 @@ class ExpansionSettings:
     model: str | None = None
     api_key: str | None = field(default=None, repr=False)
     timeout_s: float = 10.0
-    max_tokens: int = 160
+    max_tokens: int = DEFAULT_MAX_TOKENS
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -60,7 +67,8 @@ class ExpansionSettings:
         if self.base_url is not None and not _is_http_address(self.base_url):
             raise ExpansionSettingsError(
                 "base_url",
-                "must be an http:// or https:// address such as http://127.0.0.1:8080/v1",
+                "must be an http:// or https:// address such as http://127.0.0.1:8080/v1, without "
+                "a user name or password",
             )
         if self.backend == "openai":
             self._check_server()
@@ -80,7 +88,7 @@ class ExpansionSettings:
     @property
     def asks_openai(self) -> bool:
         """Whether the server is OpenAI's own rather than a compatible one."""
-        return self.base_url is None or urlsplit(self.base_url).hostname == _OPENAI_HOST
+        return self.base_url is None or urlsplit(self.base_url).hostname == OPENAI_HOST
 
 
 def _is_http_address(address: str) -> bool:
@@ -96,6 +104,8 @@ def _is_http_address(address: str) -> bool:
         and address.isascii()
         and address.isprintable()
         and " " not in address
+        and parts.username is None
+        and parts.password is None
     )
 
 

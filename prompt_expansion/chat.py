@@ -1,0 +1,169 @@
+"""Ask an OpenAI-compatible server, whatever its ways."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import httpx2
+
+from prompt_expansion.address import endpoints, may_have_key, without_secrets
+from prompt_expansion.completion import Complaint, Reply, read_complaint, read_reply
+from prompt_expansion.dialect import Dialect
+from prompt_expansion.http_post import Answer, TooLargeError, make_client, post
+from prompt_expansion.redaction import for_log
+from prompt_expansion.settings import ExpansionSettings
+
+logger = logging.getLogger("prompt_expansion.server")
+
+_OPENAI: Final = "https://api.openai.com/v1"
+_RETRIES: Final = 1
+_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 0.5
+"""A server that wants a longer one is not asked again; people wait for the answer."""
+
+_MOST_REQUESTS: Final = 8
+_PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+"""Statuses that may be another one a moment later."""
+
+
+class UnusableError(Exception):
+    """The answer cannot be used. The message completes "The expansion server …"."""
+
+
+class ChatServer:
+    """A chat server. It is asked in the ways that it turned out to understand."""
+
+    def __init__(self, settings: ExpansionSettings) -> None:
+        self._settings = settings
+        base_url = settings.base_url or _OPENAI
+        self._base_url = base_url
+        self._endpoints = list(endpoints(base_url))
+        # OpenAI's own server refuses for its newer models what most others know this limit by.
+        self._dialect = (
+            Dialect(limit_name="max_completion_tokens") if settings.asks_openai else Dialect()
+        )
+        self._client: httpx2.AsyncClient | None = None
+        self._closed = False
+        if settings.api_key is not None and not may_have_key(base_url):
+            logger.warning(
+                "prompt expansion: the key is not sent to %s, because http:// would show it",
+                without_secrets(base_url),
+            )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    async def ask(self, prompt: str) -> Reply:
+        """Return the model's reply to a request for an expansion of `prompt`.
+
+        Raises:
+            UnusableError: If there is none.
+        """
+        retries = _RETRIES
+        for _ in range(_MOST_REQUESTS):
+            try:
+                answer = await self._post(prompt)
+            except httpx2.TransportError as error:
+                if retries == 0:
+                    self._log("no connection", error.__cause__ or error)
+                    raise UnusableError("could not be reached") from error
+                retries -= 1
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            result = self._read(answer)
+            if isinstance(result, Reply):
+                return result
+            if self._adapts(answer, result):
+                continue
+            pause_s = _PAUSE_S if answer.retry_after_s is None else answer.retry_after_s
+            passing = result.status in _PASSING and not result.is_about_quota
+            if retries == 0 or not passing or pause_s > _LONGEST_PAUSE_S:
+                break
+            retries -= 1
+            await asyncio.sleep(pause_s)
+        self._log(f"status {result.status}", f"{result.codes} {result.words}")
+        raise UnusableError(_reason(result, sent_key=self._sends_key))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._closed = True
+        if self._client is not None:
+            await self._client.aclose()
+
+    @property
+    def _sends_key(self) -> bool:
+        return self._settings.api_key is not None and may_have_key(self._base_url)
+
+    async def _post(self, prompt: str) -> Answer:
+        settings = self._settings
+        try:
+            if self._client is None:
+                self._client = make_client(self._base_url, settings.api_key)
+        except (OSError, ValueError, ImportError, httpx2.InvalidURL) as error:
+            self._log("the environment's proxies or certificates cannot be used", error)
+            raise UnusableError("could not be reached") from error
+        body = self._dialect.request(prompt, settings.model or "", settings.max_tokens)
+        try:
+            return await post(self._client, self._endpoints[0], body)
+        except TooLargeError as error:
+            self._log("an answer that is too large", "")
+            raise UnusableError("sent an answer that is too large") from error
+        except (ValueError, httpx2.InvalidURL) as error:
+            self._log("the address or the answer cannot be used", error)
+            raise UnusableError("could not be reached, or its answer not be read") from error
+
+    def _read(self, answer: Answer) -> Reply | Complaint:
+        if answer.status >= 400:
+            return read_complaint(answer.status, answer.body)
+        if answer.status >= 300:
+            target = without_secrets(answer.location or "nowhere")
+            self._log(f"status {answer.status}", f"set base_url to where it points: {target}")
+            raise UnusableError(f"has moved to another address (status {answer.status})")
+        try:
+            return read_reply(answer.body)
+        except ValueError as error:
+            self._log("not a chat completion", answer.body[:300].decode("utf-8", "replace"))
+            raise UnusableError("sent something that is no chat completion") from error
+
+    def _adapts(self, answer: Answer, complaint: Complaint) -> bool:
+        """Learn from a complaint; returns whether there is another way to ask."""
+        if complaint.status in {401, 402, 403, 429}:
+            return False
+        unknown_address = answer.status in {404, 405} and "model" not in complaint.words.casefold()
+        if unknown_address and len(self._endpoints) > 1:
+            self._endpoints.pop(0)
+            return True
+        words = f"{complaint.codes} {complaint.words}"
+        dialect = self._dialect.adapted(words, self._settings.max_tokens)
+        if dialect is None:
+            return False
+        self._dialect = dialect
+        return True
+
+    def _log(self, what: str, words: object) -> None:
+        settings = self._settings
+        secrets = (settings.api_key or "",)
+        logger.warning(
+            "prompt expansion: %s from %s: %s",
+            what,
+            without_secrets(self._endpoints[0]),
+            for_log(str(words), secrets, (settings.model or "",)) or "no words",
+        )
+
+
+def _reason(complaint: Complaint, *, sent_key: bool) -> str:
+    status = complaint.status
+    if complaint.is_about_quota:
+        return f"has used up its quota (status {status})"
+    if status in {401, 403}:
+        if not sent_key:
+            return f"wants an API key and got none (status {status})"
+        return f"refused the API key (status {status})"
+    if status == 404:
+        return "does not know the address or the model (status 404)"
+    if status == 429:
+        return "has too many requests at the moment (status 429)"
+    return "answered with an error" + (f" (status {status})" if status >= 400 else "")
