@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import httpx2
 
@@ -63,6 +62,7 @@ class ChatServer:
             UnusableError: If there is none.
         """
         retries = _RETRIES
+        complaint = Complaint(0, "")
         for _ in range(_MOST_REQUESTS):
             try:
                 answer = await self._post(prompt)
@@ -76,16 +76,17 @@ class ChatServer:
             result = self._read(answer)
             if isinstance(result, Reply):
                 return result
-            if self._adapts(answer, result):
+            complaint = result
+            if self._adapts(answer, complaint):
                 continue
             pause_s = _PAUSE_S if answer.retry_after_s is None else answer.retry_after_s
-            passing = result.status in _PASSING and not result.is_about_quota
+            passing = complaint.status in _PASSING and not complaint.is_about_quota
             if retries == 0 or not passing or pause_s > _LONGEST_PAUSE_S:
                 break
             retries -= 1
             await asyncio.sleep(pause_s)
-        self._log(f"status {result.status}", f"{result.codes} {result.words}")
-        raise UnusableError(_reason(result, sent_key=self._sends_key))
+        self._log(f"status {complaint.status}", f"{complaint.codes} {complaint.words}")
+        raise UnusableError(_reason(complaint, sent_key=self._sends_key))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,7 +1,7 @@
 """Turn a chat model's reply into the prompt it means.
 
-Nothing here decides whether the result is any good: what cannot be taken apart is left as it is, and
-`prompt_expansion.validation` refuses it.
+Nothing here decides whether the result is any good: what cannot be taken apart is left as it is,
+and `prompt_expansion.validation` refuses it.
 """
 
 import re
@@ -41,8 +41,10 @@ _PREAMBLE: Final = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _INTRODUCTION: Final = re.compile(r"[^\n]{0,200}:\s*\n\s*(?=\S)")
-_LATER_LABEL: Final = re.compile(
-    rf"\n[\s*_#>-]*(?:final\ (?:answer|prompt|output|response)|{_LABEL})\s?[*_]*:", re.IGNORECASE
+_FINAL_LABEL: Final = re.compile(
+    r"\n[\s*_#>-]*(?:here(?:'s|\sis)\s(?:my|the)\s)?(?:(?:final|expanded|enhanced|improved|rewritten|revised|richer)\s(?:prompt|answer|"
+    r"output|response|description|version)|answer|response)\s?[*_]*:",
+    re.IGNORECASE,
 )
 _AFTERWORD: Final = re.compile(
     r"(?:let me know|i hope|hope this|feel free|note:|would you like|do you want|this prompt)",
@@ -73,6 +75,8 @@ def clean_reply(reply: str) -> str:
     """
     reply = reply.translate(_HALF_WIDTH)
     text = assistant_turn(strip_reasoning(reply))[:_LONGEST_ANSWER]
+    if label := _FINAL_LABEL.search(text):
+        text = text[label.end() :]
     for _ in range(_MOST_LAYERS):
         inner = _without_one_layer(text.strip())
         if inner == text:
@@ -109,10 +113,7 @@ def _without_heading(text: str) -> str:
 def _after_label(text: str) -> str:
     if introduction := _INTRODUCTION.match(text):
         return text[introduction.end() :]
-    shorter = _PREAMBLE.sub("", text, count=1)
-    if shorter == text and (label := _LATER_LABEL.search(text)):
-        return text[label.end() :]
-    return shorter
+    return _PREAMBLE.sub("", text, count=1)
 
 
 def _first_description(text: str) -> str:

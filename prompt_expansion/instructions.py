@@ -1,9 +1,9 @@
 """Tell a chat model what to do, and recognise its answers that only repeat that."""
 
 import json
-from typing import Final
+from typing import Final, NamedTuple
 
-from prompt_expansion.words import STOP_WORDS, split_words, stem
+from prompt_expansion.words import PUNCTUATION, split_words, stem
 
 _INSTRUCTIONS: Final = (
     "You write prompts for a text-to-video model. You are given a user's short prompt as JSON, "
@@ -23,11 +23,41 @@ _EXAMPLES: Final = {
         "shot, hazy morning light"
     ),
 }
+
+
+class _Subject(NamedTuple):
+    """What an example is about, and by which names a prompt in another language may ask for it."""
+
+    stem: str
+    details: frozenset[str]
+    elsewhere: tuple[str, ...]
+
+
 _SUBJECTS: Final = (
-    ("dog", frozenset(map(stem, "running beach wet sand splashing paws".split()))),
-    ("boat", frozenset(map(stem, "two white moving left people water reflections".split()))),
+    _Subject(
+        "dog",
+        frozenset(map(stem, "running beach wet sand splashing paws".split())),
+        (
+            "perr",
+            "chien",
+            "hund",
+            "cane",
+            "cani",
+            "cão",
+            "cachorr",
+            "собак",
+            "狗",
+            "犬",
+            "강아지",
+            "كلب",
+        ),
+    ),
+    _Subject(
+        "boat",
+        frozenset(map(stem, "two white moving left people water reflections".split())),
+        ("barc", "bote", "bateau", "boot", "schiff", "лодк", "船", "ボート", "보트", "قارب"),
+    ),
 )
-"""Stems of what the examples are about: the subject, and what belongs to it."""
 
 _RUN: Final = 4
 """Words in a row that are taken for a quotation of the instructions."""
@@ -57,8 +87,10 @@ def repeats_example(prompt: str, answer: str) -> bool:
     asked = {stem(word) for word in split_words(prompt)}
     given = {stem(word) for word in split_words(answer)}
     return any(
-        subject in given and subject not in asked and (given - asked) & details
-        for subject, details in _SUBJECTS
+        subject.stem in given - asked
+        and bool((given - asked) & subject.details)
+        and not any(name in prompt.casefold() for name in subject.elsewhere)
+        for subject in _SUBJECTS
     )
 
 
@@ -69,8 +101,7 @@ def repeats_instructions(prompt: str, answer: str) -> bool:
 
 
 def _runs(text: str) -> set[tuple[str, ...]]:
-    words = [word for word in split_words(text) if word.isalnum() or word in STOP_WORDS]
-    words = [word for word in words if word[0].isalnum()]
+    words = [word for word in split_words(text) if word not in PUNCTUATION]
     return {tuple(words[start : start + _RUN]) for start in range(len(words) - _RUN + 1)}
 
 

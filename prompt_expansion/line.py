@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 class Line:
     """A line in front of a server that may answer only one request at a time.
 
-    Who stands in line gives up when nobody got an answer for `patience_s`, because the server stands
-    still then, and in any case after `longest_wait_s`.
+    Who stands in line gives up when nobody got an answer for `patience_s`, because the server
+    stands still then, and in any case after `longest_wait_s`.
     """
 
     def __init__(self, places: int, *, patience_s: float, longest_wait_s: float) -> None:

@@ -5,9 +5,13 @@ import re
 from typing import Any, Final
 
 _FENCE: Final = re.compile(r"(?:```|~~~)[\w-]*[ \t]*\n?(.*?)(?:```|~~~|\Z)", re.DOTALL)
-_ELEMENT: Final = re.compile(r"<([a-z][\w-]{0,30})(?:\s[^<>]{0,100})?>([^<>]*)</\1\s*>", re.I)
+_ELEMENT: Final = re.compile(
+    r"<([a-z][\w-]{0,30})(?:\s[^<>]{0,100})?>([^<>]*)</\1\s*>", re.IGNORECASE
+)
 _BOX: Final = re.compile(r"\\(?:boxed|text|mathrm)\s*\{([^{}\\]*)\}")
-_ANSWER_ELEMENTS: Final = re.compile(r"prompt|answer|output|final|result|response|expan", re.I)
+_ANSWER_ELEMENTS: Final = re.compile(
+    r"prompt|answer|output|final|result|response|expan", re.IGNORECASE
+)
 
 _KEYS: Final = (
     *("expandedprompt", "expanded", "enhancedprompt", "enhanced", "improvedprompt", "richprompt"),

@@ -39,10 +39,9 @@ _SIGNS: Final = {
     "white": "白色 白い 하얀 أبيض بيضاء",
     "no": "没有 沒有 无人 無人 のない のいない 없는 بدون",
 }
-_HAN_NUMBERS: Final = {
-    **{"两": "two", "兩": "two", "二": "two", "三": "three", "四": "four", "五": "five"},
-    **{"六": "six", "七": "seven", "八": "eight", "九": "nine"},
-}
+_HAN_NUMBERS: Final = {"兩": "two"} | dict(
+    zip("两二三四五六七八九", "two two three four five six seven eight nine".split(), strict=True)
+)
 _HAN_COUNTED: Final = re.compile(
     rf"(?<![十百千万])([{''.join(_HAN_NUMBERS)}])[只隻个個匹条條辆輛名位头頭朵棵艘座把架群支根颗顆羽台本人]"
 )

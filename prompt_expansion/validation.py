@@ -1,8 +1,8 @@
 """Decide whether a cleaned answer is one description of the user's clip and nothing else.
 
-The answer of a chat server is not trusted. It has to look like a description; where that is in doubt
-it is refused, because the user's own words are always good enough. What the user wrote themselves is
-never held against an answer.
+The answer of a chat server is not trusted. It has to look like a description; where that is in
+doubt it is refused, because the user's own words are always good enough. What the user wrote
+themselves is never held against an answer.
 """
 
 import re
