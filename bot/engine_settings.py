@@ -51,4 +51,5 @@ def expansion_settings(settings: Settings) -> ExpansionSettings:
         model=wanted.model,
         api_key=None if key is None else key.get_secret_value(),
         timeout_s=wanted.timeout_s,
+        max_tokens=wanted.max_tokens,
     )

@@ -9,6 +9,7 @@ from bot.installing import fits, install_command, wanted_models
 from bot.settings import Settings
 from engine.checkpoints import PUBLISHED, DiskSpaceError, check_space
 from engine.serving import Engine, ModelCard
+from prompt_expansion.address import advice, without_secrets
 
 
 def check_models(settings: Settings, engine: Engine) -> Iterator[Check]:
@@ -81,9 +82,15 @@ def check_warm_up(settings: Settings, engine: Engine) -> Check:
 def check_expansion(settings: Settings) -> Check:
     """How prompts are expanded. No server is asked."""
     wanted = settings.expansion
-    if wanted.backend != "openai":
-        return Check("prompt expansion", Status.OK, f"backend {wanted.backend}")
-    return Check("prompt expansion", Status.OK, f"{wanted.model} at {wanted.base_url}")
+    name = "prompt expansion"
+    use = "for every prompt" if wanted.enabled else "only for those who ask for it"
+    if wanted.backend == "none":
+        return Check(name, Status.OK, "off (backend none)")
+    if wanted.backend == "offline":
+        return Check(name, Status.OK, f"by rules on this machine (backend offline), {use}")
+    server = f"{wanted.model} at {without_secrets(wanted.base_url)}, {use}"
+    problem = advice(wanted.base_url, has_key=wanted.api_key is not None)
+    return Check(name, Status.OK if problem is None else Status.WARN, server, problem)
 
 
 def _card(card: ModelCard, *, required: bool) -> Check:

@@ -191,6 +191,7 @@ class ExpansionSettings(Section):
         Allowed("a model's name of 1 to 200 characters"),
     ] = "gpt-4o-mini"
     timeout_s: Annotated[float, Strict()] = Field(default=20.0, ge=1, le=120, allow_inf_nan=False)
+    max_tokens: StrictInt = Field(default=2048, ge=16, le=32_768)
     api_key: Secret = Field(default=None, repr=False, exclude=True)
 
 
