@@ -1,7 +1,6 @@
 """Make a server's own words fit for a log: one short line, without secrets."""
 
 import re
-import unicodedata
 from typing import Final
 
 _LONGEST: Final = 300
@@ -52,12 +51,12 @@ def _is_harmless(run: str, known: tuple[str, ...]) -> bool:
     if any(run.strip(".") in name for name in known):
         return True
     words = [word for word in re.split(r"[\W_]+", run) if word]
-    return not any(_MIXED.search(word) for word in words) and (
+    return not any(len(word) > 5 and _MIXED.search(word) for word in words) and (
         max(map(len, words), default=0) < _LONGEST_NAME
     )
 
 
 def _visible(character: str) -> str:
-    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}:
-        return character.encode("unicode_escape", "surrogatepass").decode("ascii")
-    return character
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -13,10 +13,12 @@ from prompt_expansion import ExpansionSettings, PromptExpander, make_expander
 
 KEY = "sk-a-secret-of-the-tests"
 
+Content = str | list[Any] | None
 
-def completion(content: str | None, finish_reason: str = "stop") -> dict[str, Any]:
-    """The body of a chat completion."""
-    message = {"role": "assistant", "content": content}
+
+def completion(content: Content, finish_reason: str = "stop", **more: Any) -> dict[str, Any]:
+    """The body of a chat completion; `more` goes into the message."""
+    message = {"role": "assistant", "content": content, **more}
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -31,23 +33,40 @@ class ChatServer:
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.headers: list[Mapping[str, str]] = []
+        self.urls: list[str] = []
         self.keys: list[str] = []
         self.base_url = ""
         self.asked = asyncio.Event()
-        self._answers: list[tuple[int, str]] = []
+        self._answers: list[tuple[int, str | bytes, Mapping[str, str]]] = []
+        self._complaints: list[tuple[Callable[[dict[str, Any]], bool], int, str]] = []
         self._hangs = False
+        self._slot: asyncio.Semaphore | None = None
+        self._takes_s = 0.0
 
-    def say(self, content: str | None, finish_reason: str = "stop") -> None:
+    def say(self, content: Content, finish_reason: str = "stop", **more: Any) -> None:
         """Answer with a chat completion."""
-        self.answer(200, json.dumps(completion(content, finish_reason)))
+        self.answer(200, json.dumps(completion(content, finish_reason, **more)))
 
-    def answer(self, status: int, body: str) -> None:
-        """Answer with any status and body."""
-        self._answers.append((status, body))
+    def answer(self, status: int, body: str | bytes, **headers: str) -> None:
+        """Answer with any status, body and headers; an underscore is a dash in their names."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        # "retry-after-ms" keeps the one retry from waiting.
+        self._answers.append((status, body, named or {"retry-after-ms": "1"}))
+
+    def complain(
+        self, about: Callable[[dict[str, Any]], bool], message: str, status: int = 400
+    ) -> None:
+        """Refuse requests that `about` is true of."""
+        self._complaints.append((about, status, json.dumps({"error": {"message": message}})))
 
     def hang(self) -> None:
         """Take requests and never answer."""
         self._hangs = True
+
+    def work(self, seconds: float, at_once: int) -> None:
+        """Take some time for each request, and only so many at once."""
+        self._slot, self._takes_s = asyncio.Semaphore(at_once), seconds
 
     def asked_prompt(self) -> str:
         """The prompt inside the last request's last message."""
@@ -57,17 +76,23 @@ class ChatServer:
 
     async def handle(self, request: web.Request) -> web.Response:
         self.requests.append(await request.json())
+        self.headers.append(request.headers)
+        self.urls.append(request.path_qs)
         self.keys.append(request.headers.get("Authorization", ""))
         self.asked.set()
         if self._hangs:
             await asyncio.Event().wait()
-        status, body = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        # "retry-after-ms" keeps the SDK's one retry from waiting.
+        if self._slot is not None:
+            async with self._slot:
+                await asyncio.sleep(self._takes_s)
+        for about, status, complaint in self._complaints:
+            if about(self.requests[-1]):
+                return web.Response(status=status, text=complaint, content_type="application/json")
+        status, body, headers = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         return web.Response(
             status=status,
-            text=body,
-            content_type="application/json",
-            headers={"retry-after-ms": "1"},
+            body=body.encode() if isinstance(body, str) else body,
+            headers={"Content-Type": "application/json", **headers},
         )
 
 

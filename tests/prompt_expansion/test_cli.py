@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 
@@ -58,6 +59,7 @@ async def test_a_failing_server_is_told_on_stderr(chat_server, capsys):
         (["half a pair \ud83d"], "TEXT is not valid UTF-8"),
         (["a cat", "--backend", "magic"], "'offline', 'openai', 'none'"),
         (["a cat", "--timeout", "soon"], "soon"),
+        (["a cat", "--max-tokens", "2"], "max_tokens must be between 16 and 32768"),
         (["a cat", "--timeout", "-1"], "timeout_s must be between 0.1 and 300"),
         (["a cat", "--backend", "openai", "--base-url", "http://127.0.0.1/v1"], "model must"),
         (["a cat", "--colour"], "--colour"),
@@ -83,6 +85,57 @@ def test_it_runs_as_a_module():
     )
 
     assert json.loads(done.stdout)["language"] == "en"
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.run(
+        [sys.executable, "-m", "prompt_expansion", *arguments],
+        env=mine | environment,
+        capture_output=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp437", "cp932", "latin-1", "koi8-r"])
+@pytest.mark.parametrize("prompt", ["夜の森を走る狐", "ein Zug fährt, 🙂", "кот спит"])
+def test_consoles_without_the_letters_of_the_prompt(encoding, prompt):
+    """discord.py#5158, mcp-discord#22: consoles of Windows."""
+    done = run(prompt, PYTHONIOENCODING=encoding)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.strip()
+
+
+def test_a_locale_without_letters():
+    """The prompt comes as bytes then, and is still understood."""
+    done = run("夜の森を走る狐", "--json", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["original"] == "夜の森を走る狐"
+
+
+async def test_another_server_is_not_taken_from_the_environment(chat_server, capsys, monkeypatch):
+    """What the shell has set for other programs moves no prompts."""
+    monkeypatch.setenv("OPENAI_BASE_URL", chat_server.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-shell")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    chat_server.say("a cat surfing a tall wave")
+
+    code = await asyncio.to_thread(main, ["a cat surfing", "--backend", "openai", "--model", "m"])
+
+    assert code == 0
+    assert chat_server.requests == []
+    assert "could not be reached" in capsys.readouterr().err
+
+
+async def test_the_limit_of_tokens_can_be_set(chat_server, capsys):
+    chat_server.say("a cat surfing a tall wave")
+    command = ["a cat surfing", "--backend", "openai", "--base-url", chat_server.base_url]
+
+    await asyncio.to_thread(main, [*command, "--model", "tiny", "--max-tokens", "4000"])
+
+    assert chat_server.requests[0]["max_tokens"] == 4000
 
 
 def test_importing_loads_neither_the_sdk_nor_a_model_framework():

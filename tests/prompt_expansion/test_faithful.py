@@ -51,6 +51,13 @@ def test_lost_words_are_noticed(prompt, answer):
         ("balloons, no people", "balloons, many people", "people"),
         ("a horse without a rider", "a horse with its rider", "rider"),
         ("a bird that isn't flying", "a bird flying", "flying"),
+        ("a cake with three candles", "a cake with four candles", "four"),
+        ("3 candles on a cake", "three candles, five candles", "five"),
+        ("five dogs and one cat", "one dog and five cats", "one"),
+        ("a cat", "three white cats", "three"),
+        ("two dogs playing", "a dog playing", "a"),
+        ("blood on the wall", "a wall, no blood", "blood"),
+        ("people dancing", "dancing without people", "people"),
     ],
 )
 def test_contradictions_are_named(prompt, answer, word):
@@ -70,6 +77,10 @@ def test_contradictions_are_named(prompt, answer, word):
         ("a red apple, wooden table", "a red apple on a brown wooden table"),
         ("balloons, no people", "balloons over a field without any people"),
         ("a cat", "a white cat looking up"),
+        ("3 candles", "three candles on two plates"),
+        ("two dogs", "two dogs, both chasing a ball"),
+        ("a cat", "a cat watching two birds"),
+        ("a horse without a rider", "a horse without a rider, no saddle"),
     ],
 )
 def test_what_only_adds_is_no_contradiction(prompt, answer):

@@ -22,6 +22,7 @@ SERVER = {"backend": "openai", "base_url": "http://127.0.0.1:8080/v1", "model": 
         (SERVER | {"base_url": "http://host:99999/v1"}, "base_url"),
         (SERVER | {"base_url": "http://[::1/v1"}, "base_url"),
         (SERVER | {"base_url": "http://a b/v1"}, "base_url"),
+        (SERVER | {"base_url": "https://me:hunter2@host/v1"}, "base_url"),
         (SERVER | {"base_url": None}, "api_key"),
         (SERVER | {"base_url": "https://api.openai.com/v1"}, "api_key"),
         (SERVER | {"api_key": "line\nbreak"}, "api_key"),
