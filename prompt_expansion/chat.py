@@ -64,6 +64,8 @@ class ChatServer:
         retries = _RETRIES
         complaint = Complaint(0, "")
         for _ in range(_MOST_REQUESTS):
+            if self._closed:
+                raise UnusableError("is no longer connected")
             try:
                 answer = await self._post(prompt)
             except httpx2.TransportError as error:

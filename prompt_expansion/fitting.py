@@ -22,9 +22,11 @@ def fit(front: str, text: str, count_tokens: TokenCounter) -> str:
 
 
 def drop_last_clause(text: str) -> str:
-    """Drop the clause that an answer was cut off in, unless it is the only one."""
+    """Drop the clause that an answer was cut off in; if it is the only one, its last word."""
     clauses = _CLAUSE_END.split(text)
-    return text if len(clauses) == 1 else _closed(" ".join(clauses[:-1]))
+    if len(clauses) == 1:
+        return _closed(text.rpartition(" ")[0])
+    return _closed(" ".join(clauses[:-1]))
 
 
 def without_repeats(text: str) -> str:

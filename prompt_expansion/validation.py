@@ -133,7 +133,10 @@ def _unrelated(prompt: str, answer: str) -> str | None:
     # is taken for a translation then; the caller puts the user's own words in front of it.
     if wrong := mistranslation(prompt, given):
         return f'contradicted the prompt ("{wrong}")'
-    return None if shared or _is_visual(given) else "described something else"
+    if shared:
+        return None
+    has_subject = any(word not in VISUAL for word in significant(given))
+    return None if has_subject and _is_visual(given) else "described something else"
 
 
 def _subjects(asked: list[str]) -> list[str]:

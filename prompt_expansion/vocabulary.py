@@ -52,7 +52,8 @@ CHATTER: Final = frozenset(
         "customize modify provided provide provides specify keyword keywords text-to-video "
         "generate generates generated generating generation refers typically usually generally "
         "commonly popular means assume assuming maybe perhaps however therefore because "
-        "analysis thinking reasoning commentary assistantfinal lorem ipsum"
+        "analysis thinking reasoning commentary assistantfinal lorem ipsum "
+        "clip clips keeps adds added words depicts info need choice subject"
     ).split()
 )
 
@@ -91,7 +92,7 @@ PHRASES: Final = tuple(
 
 VISUAL: Final = frozenset(
     (
-        "camera shot shots close-up closeup view angle wide tracking static steady slow slowly "
+        "film style low camera shot shots close-up closeup view angle wide tracking static steady slow slowly "
         "fast smooth smoothly handheld hand-held pan panning zoom zooming dolly drone aerial "
         "overhead low-angle motion motions movement movements moving drifting gliding focus "
         "shallow depth field bokeh lens cinematic frame framed light lights lighting lit "

@@ -3,6 +3,7 @@
 import pytest
 
 from prompt_expansion.address import advice, endpoints, is_private, may_have_key, without_secrets
+from prompt_expansion.http_post import make_client
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,13 @@ def test_an_address_with_its_version_is_the_only_one():
 )
 def test_who_may_have_the_key(base_url, expected):
     assert may_have_key(base_url) is expected
+
+
+async def test_azure_gets_the_key_in_its_own_header():
+    client = make_client("https://me.openai.azure.com/openai/deployments/gpt", "sk-1")
+
+    assert client.headers["api-key"] == "sk-1"
+    await client.aclose()
 
 
 @pytest.mark.parametrize(

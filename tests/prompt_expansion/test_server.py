@@ -73,6 +73,14 @@ async def test_an_answer_that_was_cut_off_loses_its_torn_end(chat_server, expand
     assert expansion.text == "two red cars racing, wide shot"
 
 
+async def test_a_single_clause_that_was_cut_off_loses_its_torn_word(chat_server, expander_for):
+    chat_server.say("two red cars racing along a wet ro", finish_reason="length")
+
+    expansion = await expander_for().expand(PROMPT)
+
+    assert expansion.text == "two red cars racing along a wet"
+
+
 async def test_lost_words_are_put_back_in_front(chat_server, expander_for):
     chat_server.say("cars on a wet road, evening light")
 
@@ -250,6 +258,20 @@ async def test_after_close_the_users_own_words_are_used(chat_server, expander_fo
 
     assert expansion.text == PROMPT
     assert "no longer connected" in expansion.fallback
+
+
+async def test_closing_while_an_answer_is_awaited(chat_server, expander_for):
+    chat_server.hang()
+    expander = expander_for(timeout_s=60)
+    waiting = [asyncio.create_task(expander.expand(PROMPT)) for _ in range(4)]
+    await chat_server.asked.wait()
+
+    await expander.close()
+
+    async with asyncio.timeout(30):
+        expansions = await asyncio.gather(*waiting)
+    assert [expansion.text for expansion in expansions] == [PROMPT] * 4
+    assert all(expansion.fallback is not None for expansion in expansions)
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "a very long story " * 30])
