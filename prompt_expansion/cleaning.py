@@ -11,6 +11,7 @@ from typing import Final
 from prompt_expansion.reasoning import strip_reasoning
 from prompt_expansion.structured import only_element, only_string, unboxed, unfenced
 from prompt_expansion.turns import assistant_turn
+from prompt_expansion.words import significant, split_words
 
 # DeepSeek's tokens have a fullwidth bar, Chinese models write fullwidth colons and commas.
 _HALF_WIDTH: Final = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
@@ -74,7 +75,7 @@ def clean_reply(reply: str) -> str:
         One line; empty when nothing is left.
     """
     reply = reply.translate(_HALF_WIDTH)
-    text = assistant_turn(strip_reasoning(reply))[:_LONGEST_ANSWER]
+    text = assistant_turn(strip_reasoning(reply).strip()[:_LONGEST_ANSWER])
     if label := _FINAL_LABEL.search(text):
         text = text[label.end() :]
     for _ in range(_MOST_LAYERS):
@@ -122,19 +123,20 @@ def _first_description(text: str) -> str:
     for line in text.strip().splitlines():
         if not line.strip() or _RULE.fullmatch(line) or _AFTERWORD.match(line):
             break
-        if lines and _begins_something_else(line.strip(), lines[0]):
+        if lines and _begins_something_else(line.strip(), lines):
             break
         lines.append(line.strip())
     return " ".join(lines)
 
 
-def _begins_something_else(line: str, first: str) -> bool:
+def _begins_something_else(line: str, before: list[str]) -> bool:
     """Whether a line is a label, a heading, an item or another variant, and no continuation."""
     return bool(
         line.startswith("#")
         or _LABELLED_LINE.match(line)
         or _MARKER.match(line)
-        or line.casefold().split()[:2] == first.casefold().split()[:2]
+        or (line[0].isupper() and before[-1][-1].isalnum())
+        or significant(split_words(line))[:2] == significant(split_words(before[0]))[:2]
     )
 
 

@@ -70,7 +70,8 @@ _SUBJECTS: Final = {
     "rain": "lluvia regen pluie pioggia chuva дождь дождём",
     "night": "noche nacht nuit notte noite ночь ночью",
     "city town": "ciudad stadt ville città cidade город городе",
-    "dance dancer ballerina": "baila bailarina tanzt tänzerin danse danseuse ballerina dançarina танцует",
+    "dance dancer ballerina": "baila bailarina tanzt tänzerin danse danseuse ballerina "
+    "dançarina танцует",
 }
 _SIGNS: Final = {
     "red": "红色 紅色 赤い 赤色 빨간 빨강 أحمر حمراء",

@@ -52,8 +52,8 @@ CHATTER: Final = frozenset(
         "customize modify provided provide provides specify keyword keywords text-to-video "
         "generate generates generated generating generation refers typically usually generally "
         "commonly popular means assume assuming maybe perhaps however therefore because "
-        "analysis thinking reasoning commentary assistantfinal lorem ipsum "
-        "clip clips keeps adds added words depicts info need choice subject"
+        "analysis thinking reasoning commentary assistantfinal lorem ipsum clip clips keeps "
+        "adds added words depicts info need choice subject"
     ).split()
 )
 
@@ -92,16 +92,16 @@ PHRASES: Final = tuple(
 
 VISUAL: Final = frozenset(
     (
-        "film style low camera shot shots close-up closeup view angle wide tracking static steady slow slowly "
-        "fast smooth smoothly handheld hand-held pan panning zoom zooming dolly drone aerial "
-        "overhead low-angle motion motions movement movements moving drifting gliding focus "
-        "shallow depth field bokeh lens cinematic frame framed light lights lighting lit "
-        "sunlight moonlight daylight glow glowing glows bright dim dark soft warm cool cold "
-        "golden hazy haze misty mist foggy fog shadow shadows shadowy sun sunny sunset sunrise "
-        "dawn dusk evening morning night noon twilight neon backlit backlight rays beams "
-        "shimmering sparkling reflections reflection silhouette overcast stormy mood moody calm "
-        "serene peaceful quiet dreamy lively dramatic mysterious tense cozy cosy gentle gently "
-        "atmosphere atmospheric vivid vibrant colours colors detailed detail background "
-        "foreground breeze wind dust rain snow splashing"
+        "film style low camera shot shots close-up closeup view angle wide tracking static "
+        "steady slow slowly fast smooth smoothly handheld hand-held pan panning zoom zooming "
+        "dolly drone aerial overhead low-angle motion motions movement movements moving "
+        "drifting gliding focus shallow depth field bokeh lens cinematic frame framed light "
+        "lights lighting lit sunlight moonlight daylight glow glowing glows bright dim dark "
+        "soft warm cool cold golden hazy haze misty mist foggy fog shadow shadows shadowy sun "
+        "sunny sunset sunrise dawn dusk evening morning night noon twilight neon backlit "
+        "backlight rays beams shimmering sparkling reflections reflection silhouette overcast "
+        "stormy mood moody calm serene peaceful quiet dreamy lively dramatic mysterious tense "
+        "cozy cosy gentle gently atmosphere atmospheric vivid vibrant colours colors detailed "
+        "detail background foreground breeze wind dust rain snow splashing"
     ).split()
 )

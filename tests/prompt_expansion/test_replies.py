@@ -91,6 +91,8 @@ LAYOUT = {
     "bullets": f"- {RICH}\n- {OTHER}",
     "options": f"Option 1: {RICH}\nOption 2: {OTHER}",
     "variants on lines": f"{RICH}\n{OTHER}",
+    "variant with an article": f"{RICH}\nThe two red cars racing at night",
+    "variant with a capital": f"{RICH}\nAt night, they race under neon",
     "block quote": f"> {RICH}",
     "rules": f"---\n{RICH}\n---",
     "italic": f"*{RICH}*",
