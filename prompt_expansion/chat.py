@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass, replace
 from typing import Final
 
 import httpx2
@@ -30,6 +31,14 @@ class UnusableError(Exception):
     """The answer cannot be used. The message completes "The expansion server …"."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where and how a server is asked."""
+
+    url: str
+    dialect: Dialect
+
+
 class ChatServer:
     """A chat server. It is asked in the ways that it turned out to understand."""
 
@@ -37,11 +46,10 @@ class ChatServer:
         self._settings = settings
         base_url = settings.base_url or _OPENAI
         self._base_url = base_url
-        self._endpoints = list(endpoints(base_url))
         # OpenAI's own server refuses for its newer models what most others know this limit by.
-        self._dialect = (
-            Dialect(limit_name="max_completion_tokens") if settings.asks_openai else Dialect()
-        )
+        limit_name = "max_completion_tokens" if settings.asks_openai else "max_tokens"
+        # What was answered last comes first.
+        self._ways = [_Way(url, Dialect(limit_name)) for url in endpoints(base_url)]
         self._client: httpx2.AsyncClient | None = None
         self._closed = False
         if settings.api_key is not None and not may_have_key(base_url):
@@ -62,12 +70,13 @@ class ChatServer:
             UnusableError: If there is none.
         """
         retries = _RETRIES
+        ways = list(self._ways)
         complaint = Complaint(0, "")
         for _ in range(_MOST_REQUESTS):
             if self._closed:
                 raise UnusableError("is no longer connected")
             try:
-                answer = await self._post(prompt)
+                answer = await self._post(prompt, ways[0])
             except httpx2.TransportError as error:
                 if retries == 0:
                     self._log("no connection", error.__cause__ or error)
@@ -77,9 +86,11 @@ class ChatServer:
                 continue
             result = self._read(answer)
             if isinstance(result, Reply):
+                self._ways = ways
                 return result
             complaint = result
-            if self._adapts(answer, complaint):
+            if other_ways := self._other_ways(ways, complaint):
+                ways = other_ways
                 continue
             pause_s = _PAUSE_S if answer.retry_after_s is None else answer.retry_after_s
             passing = complaint.status in _PASSING and not complaint.is_about_quota
@@ -100,7 +111,7 @@ class ChatServer:
     def _sends_key(self) -> bool:
         return self._settings.api_key is not None and may_have_key(self._base_url)
 
-    async def _post(self, prompt: str) -> Answer:
+    async def _post(self, prompt: str, way: _Way) -> Answer:
         settings = self._settings
         try:
             if self._client is None:
@@ -108,9 +119,9 @@ class ChatServer:
         except (OSError, ValueError, ImportError, httpx2.InvalidURL) as error:
             self._log("the environment's proxies or certificates cannot be used", error)
             raise UnusableError("could not be reached") from error
-        body = self._dialect.request(prompt, settings.model or "", settings.max_tokens)
+        body = way.dialect.request(prompt, settings.model or "", settings.max_tokens)
         try:
-            return await post(self._client, self._endpoints[0], body)
+            return await post(self._client, way.url, body)
         except TooLargeError as error:
             self._log("an answer that is too large", "")
             raise UnusableError("sent an answer that is too large") from error
@@ -131,20 +142,16 @@ class ChatServer:
             self._log("not a chat completion", answer.body[:300].decode("utf-8", "replace"))
             raise UnusableError("sent something that is no chat completion") from error
 
-    def _adapts(self, answer: Answer, complaint: Complaint) -> bool:
-        """Learn from a complaint; returns whether there is another way to ask."""
+    def _other_ways(self, ways: list[_Way], complaint: Complaint) -> list[_Way]:
+        """The ways that are left after a complaint about the first; empty if that is the only."""
         if complaint.status in {401, 402, 403, 429}:
-            return False
-        unknown_address = answer.status in {404, 405} and "model" not in complaint.words.casefold()
-        if unknown_address and len(self._endpoints) > 1:
-            self._endpoints.pop(0)
-            return True
+            return []
+        about_address = complaint.status in {404, 405} and "model" not in complaint.words.casefold()
+        if about_address and len(ways) > 1:
+            return ways[1:]
         words = f"{complaint.codes} {complaint.words}"
-        dialect = self._dialect.adapted(words, self._settings.max_tokens)
-        if dialect is None:
-            return False
-        self._dialect = dialect
-        return True
+        dialect = ways[0].dialect.adapted(words, self._settings.max_tokens)
+        return [] if dialect is None else [replace(way, dialect=dialect) for way in ways]
 
     def _log(self, what: str, words: object) -> None:
         settings = self._settings
@@ -152,7 +159,7 @@ class ChatServer:
         logger.warning(
             "prompt expansion: %s from %s: %s",
             what,
-            without_secrets(self._endpoints[0]),
+            without_secrets(self._base_url),
             for_log(str(words), secrets, (settings.model or "",)) or "no words",
         )
 

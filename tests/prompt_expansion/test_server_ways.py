@@ -162,6 +162,15 @@ async def test_addresses_as_people_give_them(chat_server, expander_for, path):
     assert (await expander.expand(PROMPT)).text == RICH
 
 
+async def test_several_people_at_once_find_the_address(chat_server, expander_for):
+    chat_server.say(RICH)
+    expander = expander_for(base_url=chat_server.base_url.removesuffix("/v1"))
+
+    expansions = await asyncio.gather(*(expander.expand(PROMPT) for _ in range(6)))
+
+    assert [expansion.text for expansion in expansions] == [RICH] * 6
+
+
 async def test_a_query_string_stays_at_the_end(chat_server, expander_for):
     chat_server.say(RICH)
 
