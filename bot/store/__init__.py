@@ -3,6 +3,7 @@
 from bot.store.backup import Copied, backup_database
 from bot.store.database import Observer
 from bot.store.errors import (
+    DatabaseGoneError,
     IllegalTransitionError,
     StoreError,
     TakenOverError,
@@ -26,7 +27,12 @@ from bot.store.records import (
     TrainingRating,
     UserRecord,
 )
-from bot.store.restore import DatabaseThereError, Restored, restore_database
+from bot.store.restore import (
+    DatabaseThereError,
+    Restored,
+    make_empty_database,
+    restore_database,
+)
 from bot.store.retention import StoredFile
 from bot.store.states import TRANSITIONS, UNFINISHED, JobState
 from bot.store.store import Store
@@ -38,6 +44,7 @@ __all__ = [
     "AssetRecord",
     "ClipFormat",
     "Copied",
+    "DatabaseGoneError",
     "DatabaseThereError",
     "ExpansionRecord",
     "GenerationRecord",
@@ -62,5 +69,6 @@ __all__ = [
     "UnknownJobError",
     "UserRecord",
     "backup_database",
+    "make_empty_database",
     "restore_database",
 ]

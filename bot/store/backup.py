@@ -7,10 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
-from bot.store.errors import StoreError
+from bot.files import open_private
+from bot.paths import resolve
+from bot.store.errors import StoreError, Trouble
+from bot.store.lost import is_blank
 from bot.store.sqlite import BUSY_TIMEOUT_MS, translated
 from bot.store.states import JobState
 
@@ -38,29 +41,28 @@ class Copied:
 def backup_database(source: Path, destination: Path) -> Copied:
     """Copy the database `source` to the file `destination`, replacing it only when complete.
 
-    The copy is an SQLite database of one file. The files of the data folder (where `source` lies)
+    The copy is an SQLite database of one file, for this user only. The files of the data folder (where `source` lies)
     that unfinished jobs need lie in it too; `restore_database` puts them back.
 
-    Blocks. Raises StoreError: no such database, not writable, disk full, damaged source.
+    Blocks. Raises StoreError: no such database, an empty one, not writable, disk full, damaged
+    source.
     """
     if not source.is_file():
         raise StoreError(f"there is no database at {source}")
     if destination.exists() and destination.samefile(source):
         raise StoreError(f"backup {destination}: this is the database itself")
+    if is_blank(source):
+        # It would take the place of a backup that holds something.
+        raise StoreError(f"database {source}: it is empty; no backup was made", trouble=Trouble.GONE)
     try:
         with tempfile.TemporaryDirectory(prefix=".backup-", dir=destination.parent) as folder:
             copy = Path(folder) / destination.name
+            open_private(copy, "xb").close()
             copied = _copy(source, copy)
             copy.replace(destination)
             return copied
     except OSError as error:
         raise StoreError(f"backup {destination}: {error.strerror or error}") from error
-
-
-def is_inside(path: str) -> bool:
-    """Whether a stored path stays inside the data folder."""
-    parts = PurePosixPath(path).parts
-    return bool(parts) and not path.startswith("/") and ".." not in parts
 
 
 def _copy(source: Path, copy: Path) -> Copied:
@@ -94,7 +96,7 @@ def _add_files(target: sqlite3.Connection, data_dir: Path) -> Copied:
         target.execute(f"CREATE TABLE {FILES_TABLE} (path TEXT PRIMARY KEY, content BLOB NOT NULL)")
         for path in _needed(target):
             try:
-                content = (data_dir / path).read_bytes()
+                content = resolve(data_dir, path).read_bytes()
             except OSError:
                 missing.append(path)
                 continue
@@ -109,8 +111,7 @@ def _needed(target: sqlite3.Connection) -> Iterator[str]:
         return  # a database that no bot has opened yet
     states = {state.value: state.value for state in JobState}
     for (path,) in target.execute(_NEEDED, states).fetchall():
-        if is_inside(path):
-            yield path
+        yield path
 
 
 def _connect(uri: str) -> sqlite3.Connection:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from bot.store.errors import StoreError, Trouble
-from bot.store.postgres import CLAIM_HOLDERS, CLAIM_LOCK, connect
+from bot.store.postgres import CLAIM_HOLDERS, CLAIM_LOCK, backend_pid, connect, translated
 
 if TYPE_CHECKING:
     import asyncpg
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S: Final = 10.0
+_CLOSE_S: Final = 2.0
 _RETRY_S: Final = 0.05
 # Longer than a retry: whoever ended our connection to take over must be faster than we are.
 _PAUSES_S: Final = (1.0, 2.0, 5.0, 15.0)
@@ -59,10 +61,10 @@ class Claim:
                 for row in await connection.fetch(CLAIM_HOLDERS):
                     await connection.fetchval("SELECT pg_terminate_backend($1)", row["pid"])
                 await asyncio.sleep(_RETRY_S)
+            await self._keep(connection)
         except BaseException:
             connection.terminate()
             raise
-        self._keep(connection)
 
     async def close(self) -> None:
         """Let go of the claim."""
@@ -72,15 +74,15 @@ class Claim:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._retaking
         if self._connection is not None and not self._connection.is_closed():
-            await self._connection.close(timeout=2)
+            await self._connection.close(timeout=_CLOSE_S)
 
     async def _connect(self) -> asyncpg.Connection[Any]:
         connection: asyncpg.Connection[Any] = await connect(self._dsn)
         return connection
 
-    def _keep(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _keep(self, connection: asyncpg.Connection[Any]) -> None:
+        self.pid = await backend_pid(connection)
         self._connection = connection
-        self.pid = connection.get_server_pid()
         connection.add_termination_listener(self._ended)
 
     def _ended(self, _connection: object) -> None:
@@ -88,21 +90,28 @@ class Claim:
             self._retaking = asyncio.get_running_loop().create_task(self._retake())
 
     async def _retake(self) -> None:
-        import asyncpg
-
-        attempt = 0
-        while True:
+        for attempt in count():
             await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
-            attempt += 1
             try:
-                connection = await self._connect()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                logger.warning("database %s: %s", self._name, error)
+                with translated(self._name):
+                    if await self._taken_back():
+                        return
+            except StoreError as error:
+                logger.warning("%s", error)
                 continue
-            if await connection.fetchval(f"SELECT pg_try_advisory_lock({CLAIM_LOCK})"):
-                self._keep(connection)
-                return
-            await connection.close()
             self.lost = True
             logger.error("database %s: another bot has taken over", self._name)
             return
+
+    async def _taken_back(self) -> bool:
+        """Whether nobody else has taken the claim meanwhile; it is ours again then."""
+        connection = await self._connect()
+        try:
+            if await connection.fetchval(f"SELECT pg_try_advisory_lock({CLAIM_LOCK})"):
+                await self._keep(connection)
+                return True
+            await connection.close(timeout=_CLOSE_S)
+        except BaseException:
+            connection.terminate()
+            raise
+        return False

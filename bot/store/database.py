@@ -36,6 +36,12 @@ class Backend(Protocol):
     def translated(self) -> AbstractContextManager[None]:
         """Turns what the driver raises inside it into a StoreError with one clear line."""
 
+    def check_present(self) -> None:
+        """Raise DatabaseGoneError if what was opened is no longer where others look for it."""
+
+    async def rescue(self) -> bool:
+        """Put back what was opened, if it was removed; whether that was done. StoreError, OSError."""
+
     async def begin_write(self, session: AsyncSession) -> None:
         """Begin the transaction and wait until no other program writes."""
 
@@ -75,6 +81,7 @@ class Database:
         """A session that sees one moment of the database. Raises StoreError."""
         self._check_open()
         with self._observed(), self.backend.translated():
+            self.backend.check_present()
             async with AsyncSession(self.backend.reader, expire_on_commit=False) as session:
                 yield session
 
@@ -107,8 +114,8 @@ class Database:
         try:
             yield
         except StoreError as error:
-            # One with a cause is the driver's; the others are about what was asked for.
-            if self._observer is not None and error.__cause__ is not None:
+            # The others are about what was asked for.
+            if self._observer is not None and error.from_driver:
                 self._observer.database_failed(error.trouble)
             raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Trouble(StrEnum):
@@ -10,18 +11,87 @@ class Trouble(StrEnum):
 
     BUSY = "busy"
     FULL = "full"
+    IO = "io"
     DAMAGED = "damaged"
     DENIED = "denied"
     UNREACHABLE = "unreachable"
+    GONE = "gone"
     OTHER = "other"
+
+    @property
+    def passes(self) -> bool:
+        """Whether time, or the operator while the bot runs, mends it: worth another try."""
+        return self in _PASSING
+
+    @property
+    def for_users(self) -> str:
+        """One sentence for whoever asked for what could not be stored; names no file or server."""
+        return _FOR_USERS[self]
+
+
+_PASSING: Final = frozenset(
+    {Trouble.BUSY, Trouble.FULL, Trouble.IO, Trouble.DENIED, Trouble.UNREACHABLE}
+)
+_FOR_USERS: Final = {
+    Trouble.BUSY: "The bot's database is busy with something else. Try again in a minute.",
+    Trouble.FULL: (
+        "The disk of the machine that runs this bot is full. Its operator has to make room; "
+        "try again later."
+    ),
+    Trouble.IO: (
+        "The disk with the bot's database cannot be read or written at the moment. Its operator "
+        "has to look after it; try again later."
+    ),
+    Trouble.DAMAGED: (
+        "The bot's database is damaged, and its operator has to restore a backup; try again later."
+    ),
+    Trouble.DENIED: (
+        "The bot may not use its database at the moment. Its operator has to put that right; "
+        "try again later."
+    ),
+    Trouble.UNREACHABLE: "The bot's database cannot be reached. Try again in a few minutes.",
+    Trouble.GONE: (
+        "The bot's database was taken away while the bot ran, so nothing can be kept. Its "
+        "operator has to put it back and restart the bot."
+    ),
+    Trouble.OTHER: (
+        "The bot's database refused this, and nothing was kept. Its operator finds the reason in "
+        "the log."
+    ),
+}
 
 
 class StoreError(Exception):
-    """The database could not do what was asked; nothing of it was written."""
+    """The database could not do what was asked; nothing of it was written.
 
-    def __init__(self, message: str, *, trouble: Trouble = Trouble.OTHER) -> None:
+    Attributes:
+        trouble: the kind of failure.
+        from_driver: whether the database itself failed, not what was asked of it.
+    """
+
+    def __init__(
+        self, message: str, *, trouble: Trouble = Trouble.OTHER, from_driver: bool = False
+    ) -> None:
         super().__init__(message)
         self.trouble = trouble
+        self.from_driver = from_driver
+
+    @property
+    def for_users(self) -> str:
+        """One sentence for the person who asked; without paths, names and details."""
+        return self.trouble.for_users
+
+
+class DatabaseGoneError(StoreError):
+    """The database's file, or its folder, is no longer the one that was opened."""
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(
+            f"database {name}: {what} while the bot ran, so nothing can be kept in it any more; "
+            "put it back, or restore a backup, and start the bot again",
+            trouble=Trouble.GONE,
+            from_driver=True,
+        )
 
     @property
     def for_users(self) -> str:
@@ -36,6 +106,11 @@ class TakenOverError(StoreError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"database {name}: another bot has taken over")
+
+    @property
+    def for_users(self) -> str:
+        """See `StoreError`."""
+        return "The bot is being restarted. Ask again in a minute."
 
 
 class UnknownJobError(StoreError):

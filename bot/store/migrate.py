@@ -5,6 +5,7 @@ The revisions lie in `migrations/` beside the `bot` package (a checkout or an ed
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import time
 from contextlib import closing
@@ -17,9 +18,18 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine, inspect, text
 
-from bot.store.errors import StoreError
+from bot.files import make_private_folder
+from bot.store.errors import StoreError, Trouble
+from bot.store.lost import is_blank, refuse_lost
 from bot.store.postgres import WRITE_LOCK, PostgresBackend
-from bot.store.sqlite import BUSY_TIMEOUT_MS, database_url, install_pragmas, translated, writing
+from bot.store.sqlite import (
+    BUSY_TIMEOUT_MS,
+    database_url,
+    install_pragmas,
+    make_file,
+    translated,
+    writing,
+)
 
 MIGRATIONS: Final = Path(__file__).resolve().parents[2] / "migrations"
 _VERSION_TABLE: Final = "alembic_version"
@@ -34,18 +44,28 @@ def alembic_config() -> Config:
     return config
 
 
-def migrate(path: Path) -> None:
+def migrate(path: Path, *, anew: bool = False) -> None:
     """Create or upgrade the SQLite database at `path`, in one transaction. Blocks.
 
+    Args:
+        path: the file.
+        anew: make an empty database even where an earlier one has left its clips.
+
     Raises StoreError: no write access, not a database, not a Floor33 database, made by a newer
-    version, disk full, damaged. The file is then as it was.
+    version, disk full, damaged, or lost: empty beside the clips of an earlier run. The file is
+    then as it was.
     """
     _check_migrations()
     _prepare_folder(path)
-    engine = create_engine(database_url(path, "sqlite"), poolclass=NullPool)
+    if not anew and is_blank(path):
+        refuse_lost(path)
+    _make_file(path)
+    engine = create_engine(database_url(path, "sqlite"), poolclass=NullPool, hide_parameters=True)
     install_pragmas(engine, migrating=True)
     with translated(path):
         with writing(engine).begin() as connection:
+            if not anew and not inspect(connection).get_table_names():
+                refuse_lost(path)
             if _upgraded(str(path), connection):
                 _check_references(path, connection)
         # Last, so that a file that is refused is not touched.
@@ -121,12 +141,22 @@ def _switch_to_wal(path: Path) -> None:
 
 def _prepare_folder(path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         raise StoreError(f"the folder {path.parent} cannot be made: {reason}") from error
     if path.is_dir():
         raise StoreError(f"database {path}: this is a folder, not a file")
+
+
+def _make_file(path: Path) -> None:
+    try:
+        make_file(path)
+    except OSError as error:
+        raise StoreError(
+            f"database {path}: the file cannot be made: {error.strerror or error}",
+            trouble=Trouble.FULL if error.errno == errno.ENOSPC else Trouble.DENIED,
+        ) from error
 
 
 def _is_current(name: str, connection: Connection) -> bool:

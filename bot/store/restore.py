@@ -13,12 +13,22 @@ from typing import Final
 
 from sqlalchemy import NullPool, create_engine
 
-from bot.store.backup import FILES_TABLE, is_inside
+from bot.files import make_private_folder, open_private
+from bot.paths import OutsideError, resolve
+from bot.store.backup import FILES_TABLE
 from bot.store.errors import StoreError, Trouble
-from bot.store.migrate import check_revision
+from bot.store.lost import is_blank
+from bot.store.migrate import check_revision, migrate
 from bot.store.sqlite import database_url, translated
 
 _LOGS: Final = ("-wal", "-shm", "-journal")
+# Never a folder of ours: a file that is not there is told as one that is gone.
+_REFUSED: Final = "refused"
+_CUT_CLIP: Final = """
+    UPDATE generations SET path = ?, deleted_at = coalesce(deleted_at, strftime('%Y-%m-%d %H:%M:%f000'))
+    WHERE id = ?
+"""
+_CUT_PICTURE: Final = "UPDATE assets SET path = ? WHERE id = ?"
 
 
 class DatabaseThereError(StoreError):
@@ -30,11 +40,19 @@ class DatabaseThereError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was put back: the schema's revision, files written, and where the old database is."""
+    """What was put back.
+
+    Attributes:
+        revision: of the schema.
+        files: written to the data folder.
+        aside: where the older database is, if there was one.
+        refused: clips and pictures whose rows named a file that is none of the bot's.
+    """
 
     revision: str
     files: int
     aside: Path | None
+    refused: int = 0
 
 
 def restore_database(backup: Path, destination: Path, *, force: bool = False) -> Restored:
@@ -42,6 +60,7 @@ def restore_database(backup: Path, destination: Path, *, force: bool = False) ->
 
     Files that came with it are written to the folder of `destination` unless they are there. An
     older database is kept beside the new one under another name, and only replaced with `force`.
+    Rows that name files outside that folder are cut off from them: the clip counts as deleted.
 
     Blocks. Raises StoreError, and nothing is changed: no such backup, not a backup, damaged, made
     by a newer version, not writable, disk full; a bot runs on the database (with `force`, too).
@@ -52,22 +71,45 @@ def restore_database(backup: Path, destination: Path, *, force: bool = False) ->
     if destination.exists() and destination.samefile(backup):
         raise StoreError(f"backup {backup}: this is the database itself")
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(destination.parent)
         with tempfile.TemporaryDirectory(prefix=".restore-", dir=destination.parent) as folder:
             copy = Path(folder) / destination.name
+            open_private(copy, "xb").close()
             _copy(backup, copy)
             revision = _verified(backup, copy)
-            if destination.exists():
-                if not force:
-                    raise DatabaseThereError(destination)
-                _check_idle(destination)
+            _check_place(destination, force=force)
             with translated(copy):
                 files = _put_files_back(copy, destination.parent)
+                refused = _cut_off(copy, destination.parent)
             aside = _put_aside(destination)
             copy.replace(destination)
     except OSError as error:
         raise StoreError(f"restore {destination}: {error.strerror or error}") from error
-    return Restored(revision, files, aside)
+    return Restored(revision, files, aside, refused)
+
+
+def make_empty_database(destination: Path, *, force: bool = False) -> Path | None:
+    """Begin anew on purpose, beside the clips of an earlier run; where the old database is now.
+
+    Blocks. Raises as `restore_database` does.
+    """
+    try:
+        make_private_folder(destination.parent)
+        _check_place(destination, force=force)
+        aside = _put_aside(destination)
+    except OSError as error:
+        raise StoreError(f"restore {destination}: {error.strerror or error}") from error
+    migrate(destination, anew=True)
+    return aside
+
+
+def _check_place(destination: Path, *, force: bool) -> None:
+    """Refuse to take the place of a database without `force`, or of one that a bot works on."""
+    if is_blank(destination):
+        return
+    if not force:
+        raise DatabaseThereError(destination)
+    _check_idle(destination)
 
 
 def _copy(backup: Path, copy: Path) -> None:
@@ -92,7 +134,9 @@ def _verified(backup: Path, copy: Path) -> str:
                     f"backup {backup}: a row of {broken[0]} refers to a missing row",
                     trouble=Trouble.DAMAGED,
                 )
-        engine = create_engine(database_url(copy, "sqlite"), poolclass=NullPool)
+        engine = create_engine(
+            database_url(copy, "sqlite"), poolclass=NullPool, hide_parameters=True
+        )
         with engine.connect() as connection:
             return check_revision(backup, connection)
 
@@ -121,17 +165,43 @@ def _put_files_back(copy: Path, data_dir: Path) -> int:
         if found.fetchone() is None:
             return 0
         for path, content in database.execute(f"SELECT path, content FROM {FILES_TABLE}"):
-            target = data_dir / path
-            if is_inside(path) and not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
+            target = _place_of(path, data_dir)
+            if target is not None and not target.exists():
+                make_private_folder(target.parent)
                 part = target.with_name(f".{target.name}.part")
-                part.write_bytes(content)
+                with open_private(part, "wb") as file:
+                    file.write(content)
                 part.replace(target)
                 written += 1
         with database:
             database.execute(f"DROP TABLE {FILES_TABLE}")
         database.execute("VACUUM")
     return written
+
+
+def _place_of(path: str, data_dir: Path) -> Path | None:
+    """Where a file of the backup goes; None for nowhere: it would leave the data folder."""
+    try:
+        return resolve(data_dir, path)
+    except OutsideError:
+        return None
+
+
+def _cut_off(copy: Path, data_dir: Path) -> int:
+    """Take paths that lead out of the data folder from the rows; of how many rows."""
+    with closing(sqlite3.connect(copy)) as database, database:
+        clips = _outside(database, "generations", data_dir)
+        for (number,) in clips:
+            database.execute(_CUT_CLIP, (f"{_REFUSED}/{number}", number))
+        pictures = _outside(database, "assets", data_dir)
+        for (number,) in pictures:
+            database.execute(_CUT_PICTURE, (f"{_REFUSED}/{number}", number))
+        return len(clips) + len(pictures)
+
+
+def _outside(database: sqlite3.Connection, table: str, data_dir: Path) -> list[tuple[str | int]]:
+    rows = database.execute(f"SELECT id, path FROM {table}").fetchall()
+    return [(number,) for number, path in rows if _place_of(str(path), data_dir) is None]
 
 
 def _put_aside(database: Path) -> Path | None:

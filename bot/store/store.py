@@ -50,6 +50,7 @@ class Store(Jobs, Generations, History, Ratings, Retention, Users):
             raise StoreError("a database's address begins with postgresql://")
         server = PostgresBackend(location)
         try:
+            await server.check_server()
             await migrate_server(server)
         except BaseException:
             await server.close()
@@ -83,6 +84,21 @@ class Store(Jobs, Generations, History, Ratings, Retention, Users):
     def claimed(self) -> bool:
         """Whether no other bot has claimed the database since `claim`; True before it."""
         return self._backend.claimed
+
+    def check_present(self) -> None:
+        """Raise DatabaseGoneError if the file at `path` is no longer the one that was opened.
+
+        Whatever is written then would be lost with the last connection. Costs one `stat`; a
+        database on a server is always there.
+        """
+        self._backend.check_present()
+
+    async def rescue(self) -> bool:
+        """Write the database back to its path if its file was removed; whether that was done.
+
+        Raises StoreError or OSError if it was to be done and could not be.
+        """
+        return await self._backend.rescue()
 
     async def check_writable(self) -> None:
         """Raises StoreError if nothing can be written at the moment."""

@@ -110,7 +110,7 @@ def server_programs() -> Path | None:
     return None if found is None else found.parent
 
 
-def _server_user() -> str | None:
+def server_user() -> str | None:
     """Whom to run the server as: it refuses to run as root."""
     if os.geteuid() != 0:
         return None
@@ -123,7 +123,7 @@ def throw_away_server(programs: Path) -> Iterator[PostgresServer]:
     """A server of our own, on a socket in a folder of its own, that promises no durability."""
     # Not pytest's folder: a socket's path has at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="floor33-pg-"))
-    user = _server_user()
+    user = server_user()
     data = folder / "data"
     if user is not None:
         shutil.chown(folder, user)
