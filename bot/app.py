@@ -30,7 +30,7 @@ from bot.ratings import Ratings
 from bot.registration import register_commands
 from bot.services import Services
 from bot.settings import Settings
-from bot.store import Store
+from bot.store import DatabaseGoneError, Store, StoreError
 from bot.studio import Studio
 from bot.views import BUTTONS, is_known_button
 from bot.warmup import PAST_RUNS, past_runs, show_warm_up
@@ -40,6 +40,8 @@ from prompt_expansion import PromptExpander, make_expander
 logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 5.0
+_LOOK_S: Final = 10.0
+_TELL_S: Final = 1.0
 EDIT_INTERVAL_S: Final = 2.0
 """Discord allows about five edits in five seconds in a channel; several clips may be under way."""
 _RATE_LIMIT_S: Final = 30.0
@@ -61,7 +63,7 @@ class _Tree(app_commands.CommandTree["Floor33Bot"]):
 
     async def interaction_check(self, interaction: discord.Interaction[Floor33Bot], /) -> bool:
         """Leave the answer to the bot that has taken over, and refuse other versions' options."""
-        if not interaction.client.still_in_charge():
+        if not await interaction.client.may_answer(interaction):
             return False
         if interaction.type is discord.InteractionType.application_command and not fits_signature(
             self, cast("Mapping[str, Any]", interaction.data or {})
@@ -125,6 +127,8 @@ class Floor33Bot(commands.Bot):
         self.failure: str | None = None
         self._ended = False
         self._stepping_down: asyncio.Task[None] | None = None
+        self._lost: DatabaseGoneError | None = None
+        self.ended = asyncio.Event()
 
     async def setup_hook(self) -> None:
         """Open what the bot owns, and take up the jobs of the last run.
@@ -163,6 +167,7 @@ class Floor33Bot(commands.Bot):
         if resumed:
             logger.info("%d unfinished jobs of the last run are back in the queue", resumed)
         self.background.submit(self._begin)
+        self.background.submit(self._watch_database)
 
     async def _begin(self) -> None:
         """Do what takes its time at a start; one step that fails does not keep the others."""
@@ -188,7 +193,12 @@ class Floor33Bot(commands.Bot):
             await asyncio.to_thread(self.engine.warm_up, models)
 
     def still_in_charge(self) -> bool:
-        """Whether this bot still works on its data folder; it ends if another has taken over."""
+        """Whether this bot still works on its data folder.
+
+        It ends if another has taken over, or if the folder or the database in it is gone.
+        """
+        if self.lost_database() is not None:
+            return False
         if self.ownership.held():
             return True
         self._step_down(f"another bot works on {self.settings.data_dir}: this one ends")
@@ -204,6 +214,42 @@ class Floor33Bot(commands.Bot):
         if self._stepping_down is None:
             logger.error("%s", reason)
             self._stepping_down = asyncio.create_task(self.close())
+
+    async def may_answer(self, interaction: discord.Interaction) -> bool:
+        """Whether the interaction is this bot's to carry out.
+
+        Another bot that has taken over answers by itself. Where the database is gone, the user is
+        told.
+        """
+        if (lost := self.lost_database()) is not None:
+            await tell(interaction, lost.for_users)
+            return False
+        return self.still_in_charge()
+
+    def lost_database(self) -> DatabaseGoneError | None:
+        """Why nothing can be kept any more; the bot then ends, for its service manager to see."""
+        if self._lost is None:
+            try:
+                self.ownership.check_folder()
+                self.store.check_present()
+            except DatabaseGoneError as error:
+                logger.error("%s; the bot ends", error)
+                self._lost, self.failure = error, str(error)
+                self._stepping_down = asyncio.create_task(self._end_soon())
+        return self._lost
+
+    async def _end_soon(self) -> None:
+        try:
+            if await self.store.rescue():
+                logger.error("database %s: written back to its place", self.store.name)
+        except (StoreError, OSError) as error:
+            logger.error("the database could not be written back: %s", error)
+        await asyncio.sleep(_TELL_S)  # whoever asked can be told meanwhile
+        await self.close()
+
+    async def _watch_database(self) -> None:
+        while self.lost_database() is None:
+            await asyncio.sleep(_LOOK_S)
 
     async def add_commands(self) -> None:
         """Put the slash commands into the tree."""
@@ -254,6 +300,7 @@ class Floor33Bot(commands.Bot):
                 await self.expander.close()
             if hasattr(self, "store"):
                 await self.store.close()
+            self.ended.set()
         await super().close()
 
 

@@ -18,7 +18,7 @@ from bot.messages.answers import (
     UploadTooLargeError,
 )
 from bot.packing import CannotPack, send_fitted
-from bot.paths import resolve
+from bot.paths import OutsideError, resolve
 from bot.ratings import THUMBS
 from bot.services import Services
 from bot.store import GenerationRecord, JobRecord, JobState, StoreError
@@ -111,7 +111,11 @@ class Handover:
             self._card.leave()
             await self._delivered(job, place)
             return
-        path = resolve(self._services.data_dir, generation.path)
+        try:
+            path = resolve(self._services.data_dir, generation.path)
+        except OutsideError as error:
+            logger.error("the clip of job %s: %s", job.id, error)
+            raise ClipLostError from error
         if not await asyncio.to_thread(path.is_file):
             raise ClipLostError
         await self.deliver(job, generation, path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from bot.paths import OutsideError, resolve
+
 logger = logging.getLogger(__name__)
 
 
@@ -21,3 +23,13 @@ def remove_clip(clip: Path) -> None:
             path.unlink(missing_ok=True)
         except OSError as error:
             logger.warning("%s could not be removed: %s", path, error)
+
+
+def remove_stored_clip(data_dir: Path, stored: str) -> None:
+    """Delete the files of a clip by its stored path; one that leads elsewhere is left and logged."""
+    try:
+        clip = resolve(data_dir, stored)
+    except OutsideError as error:
+        logger.error("a clip's file was not removed: %s", error)
+    else:
+        remove_clip(clip)

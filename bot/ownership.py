@@ -7,6 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from bot.files import open_private
+from bot.store.errors import DatabaseGoneError
+from bot.store.identity import FileIdentity
+
 _FILE: Final = "bot.id"
 
 
@@ -21,22 +25,37 @@ class Ownership:
         self._file = data_dir / _FILE
         self._id = uuid.uuid4().hex
         self._also: Callable[[], bool] = lambda: True
+        self._folder: FileIdentity | None = None
 
     def take(self) -> None:
         """Make this bot the one that works on the folder. Raises OSError."""
         part = self._file.with_name(f".{_FILE}.{self._id}")
-        part.write_text(self._id, encoding="ascii")
+        with open_private(part, "w", encoding="ascii") as file:
+            file.write(self._id)
         part.replace(self._file)
+        self._folder = FileIdentity(self._file.parent)
 
     def depend_on(self, held: Callable[[], bool]) -> None:
         """Hold the folder only while this holds, too: the claim on a database elsewhere."""
         self._also = held
 
+    def check_folder(self) -> None:
+        """Raise DatabaseGoneError if the folder is not the one that was taken; one `stat`."""
+        if (change := self._change()) is not None:
+            raise DatabaseGoneError(str(self._file.parent), f"its folder {change}")
+
     def held(self) -> bool:
-        """Whether no other bot has taken over since; a file that is gone says nothing."""
+        """Whether the folder is still this bot's.
+
+        Not if another bot has taken over since, or if the folder is gone. A file that is gone from
+        the folder says nothing.
+        """
         if not self._also():
             return False
         try:
             return self._file.read_text(encoding="ascii") == self._id
         except FileNotFoundError:
-            return True
+            return self._change() is None
+
+    def _change(self) -> str | None:
+        return None if self._folder is None else self._folder.change()

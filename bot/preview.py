@@ -13,7 +13,7 @@ import simcord
 from simcord.backend.errors import SetupError
 from simcord.preview import Preview
 
-from bot.app import create_bot
+from bot.app import Floor33Bot, create_bot
 from bot.settings import Settings
 from bot.startup import StartupError
 
@@ -60,10 +60,12 @@ async def run_preview(settings: Settings, announce: Callable[[str], None]) -> No
             except SetupError as error:
                 raise StartupError(f"the preview cannot be served: {error}") from error
             announce(preview.url)
-            await _serve(preview, changed)
+            await _serve(preview, changed, bot)
     finally:
         await bot.close()
         await _leave(env)
+    if bot.failure is not None:
+        raise StartupError(bot.failure)
 
 
 def _make_world(env: simcord.Env) -> tuple[Any, list[Any]]:
@@ -103,13 +105,16 @@ def _watch(bot: Any) -> asyncio.Event:
     return changed
 
 
-async def _serve(preview: Preview, changed: asyncio.Event) -> None:
+async def _serve(preview: Preview, changed: asyncio.Event, bot: Floor33Bot) -> None:
+    """Until the page is closed or the bot has ended by itself."""
     republishing = asyncio.create_task(_republish(preview, changed))
+    ends = [asyncio.create_task(preview.wait_closed()), asyncio.create_task(bot.ended.wait())]
     try:
-        await preview.wait_closed()
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        republishing.cancel()
-        await asyncio.gather(republishing, return_exceptions=True)
+        for task in (republishing, *ends):
+            task.cancel()
+        await asyncio.gather(republishing, *ends, return_exceptions=True)
 
 
 async def _republish(preview: Preview, changed: asyncio.Event) -> None:

@@ -12,7 +12,7 @@ from bot.operations.metrics import Metrics
 from bot.operations.shutdown import Shutdown
 from bot.ownership import Ownership
 from bot.pace import EditPace
-from bot.steadfast import Result, written
+from bot.steadfast import Result, database_pauses, written
 from bot.store import Store
 from engine.serving import Engine
 from prompt_expansion import PromptExpander
@@ -41,4 +41,4 @@ class Services:
 
     async def write(self, write: Callable[[Store], Awaitable[Result]]) -> Result:
         """Write what a job depends on, as soon as the database allows it; see `written`."""
-        return await written(lambda: write(self.store), self.pace.pauses(patient=True))
+        return await written(lambda: write(self.store), database_pauses())

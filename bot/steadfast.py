@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
-from bot.store import StoreError, Trouble
+from bot.store import StoreError
 
 logger = logging.getLogger(__name__)
 
-_PASSING: Final = frozenset({Trouble.BUSY, Trouble.FULL, Trouble.UNREACHABLE})
-"""What an operator, or time, mends while the bot runs."""
+_FIRST_S: Final = 1.0
+_LONGEST_S: Final = 30.0
 
 Result = TypeVar("Result")
+
+
+def database_pauses() -> Iterator[float]:
+    """Seconds between tries of a write that somebody waits for: 1, 2, 4, ... 30, without end.
+
+    An operator who has made room does not wait for the bot.
+    """
+    pause = _FIRST_S
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST_S)
 
 
 async def written(write: Callable[[], Awaitable[Result]], pauses: Iterable[float]) -> Result:
@@ -22,7 +33,8 @@ async def written(write: Callable[[], Awaitable[Result]], pauses: Iterable[float
 
     Args:
         write: one transaction; a failed one has left nothing.
-        pauses: seconds between the tries; after the last the error is passed on.
+        pauses: seconds between the tries, e.g. `database_pauses()`; after the last the error is
+            passed on.
 
     Raises:
         StoreError: of a kind that does not pass by itself, at once.
@@ -31,7 +43,7 @@ async def written(write: Callable[[], Awaitable[Result]], pauses: Iterable[float
         try:
             return await write()
         except StoreError as error:
-            if error.trouble not in _PASSING:
+            if not error.trouble.passes:
                 raise
             logger.error("%s; trying again in %.0f s", error, pause)
         await asyncio.sleep(pause)

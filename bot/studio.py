@@ -19,10 +19,10 @@ from bot.handover import BLOCKED, UNDELIVERED
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
 from bot.messages.removal import remove_message
 from bot.orders import Order, random_seed
-from bot.outputs import remove_clip
+from bot.outputs import remove_stored_clip
 from bot.pace import Pauses
 from bot.packing import CannotPack, send_fitted
-from bot.paths import resolve
+from bot.paths import OutsideError, resolve
 from bot.services import Services
 from bot.settings import Settings
 from bot.store import (
@@ -114,8 +114,8 @@ class Studio:
             raise UserError("This clip was deleted and cannot be rolled again.")
         picture = None
         if job.image_asset is not None:
-            path = resolve(self._settings.data_dir, job.image_asset.path)
             try:
+                path = resolve(self._settings.data_dir, job.image_asset.path)
                 content = await asyncio.to_thread(path.read_bytes)
             except OSError as error:
                 raise UserError("The clip's picture is no longer on this machine.") from error
@@ -191,7 +191,11 @@ class Studio:
             raise UserError("This clip is not known any more.")
         if interaction.user.id != job.user_id:
             raise UserError("Only who asked for the clip can have it sent.")
-        clip = resolve(self._settings.data_dir, generation.path)
+        try:
+            clip = resolve(self._settings.data_dir, generation.path)
+        except OutsideError as error:
+            logger.error("clip of job %s: %s", job.id, error)
+            raise UserError("The clip's file is no longer on this machine.") from error
         if not await asyncio.to_thread(clip.is_file):
             raise UserError("The clip's file is no longer on this machine.")
 
@@ -362,8 +366,7 @@ class Studio:
 
     async def _forget(self, job: JobRecord, generation: GenerationRecord) -> None:
         """Remove a clip whose message is gone: the files first, which makes room for the row."""
-        clip = resolve(self._settings.data_dir, generation.path)
-        await asyncio.to_thread(remove_clip, clip)
+        await asyncio.to_thread(remove_stored_clip, self._settings.data_dir, generation.path)
         await self._services.write(lambda store: store.set_generation_deleted(generation.id))
         if job.state is JobState.RENDERED:
             try:

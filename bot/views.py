@@ -30,7 +30,7 @@ class _StudioButton(ABC):
 
     async def callback(self, interaction: discord.Interaction) -> None:
         bot = cast("Floor33Bot", interaction.client)
-        if not bot.still_in_charge():
+        if not await bot.may_answer(interaction):
             return
         try:
             async with answering(interaction):

@@ -14,7 +14,7 @@ from typing import Final
 from bot.operations.logs import job_context
 from bot.operations.metrics import Metrics
 from bot.outputs import clip_files, remove_clip
-from bot.paths import inside, resolve
+from bot.paths import OutsideError, inside, resolve
 from bot.settings import RetentionSettings
 from bot.store import Store, StoredFile, StoreError
 from bot.uploads import FOLDER as UPLOADS
@@ -124,7 +124,12 @@ class Retention:
         return due
 
     def _size_of(self, clip: StoredFile) -> int:
-        return sum(map(_size, clip_files(resolve(self._data_dir, clip.path))))
+        try:
+            path = resolve(self._data_dir, clip.path)
+        except OutsideError as error:
+            logger.error("retention: the clip of job %s: %s", clip.job_id, error)
+            return 0
+        return sum(map(_size, clip_files(path)))
 
     def _remove_clips(self, clips: Iterable[StoredFile]) -> int:
         freed = 0
