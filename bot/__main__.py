@@ -7,13 +7,16 @@ import asyncio
 import logging
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from bot.files import private_umask, umask
 from bot.installing import install_wanted
 from bot.operations.logs import LogFileError, configure_logging
 from bot.settings import Settings, SettingsError
+from bot.settings.secrets import Redactor, secrets_of_environment
 from bot.startup import (
     SETTINGS_ERRORS,
     StartupError,
@@ -29,7 +32,17 @@ _SERVER = "{} is for SQLite; the database is on a PostgreSQL server: use {} (doc
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 1 (it failed) or 2 (wrong usage or settings)."""
-    options = _parser().parse_args(arguments)
+    options = _arguments(arguments)
+    # Whatever this process writes holds what people typed; only models are everybody's.
+    with private_umask() as before:
+        try:
+            return _command(options, before)
+        except Exception:  # noqa: BLE001 - the outermost edge: nobody else takes the secrets out
+            sys.stderr.write(_redacted(traceback.format_exc()))
+            return FAILED
+
+
+def _command(options: argparse.Namespace, usual_umask: int) -> int:
     try:
         settings = Settings.load(options.config)
     except SettingsError as error:
@@ -43,16 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case "doctor":
             from bot.doctor import run_doctor
 
-            return run_doctor(settings, as_json=options.json)
+            return run_doctor(settings, as_json=options.json, fix=options.fix)
         case "backup":
             return _backup(settings, options.file)
         case "restore":
+            if options.empty:
+                return _begin_anew(settings, force=options.force)
             return _restore(settings, options.file, force=options.force)
         case "sync":
             return _run(_sync(settings, options.guild))
         case _:
             end = Ending()
-            return _prepare(settings) or _run(_serve(settings, end), end)
+            return _prepare(settings, usual_umask) or _run(_serve(settings, end), end)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,19 +81,38 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("run", help="run the bot (the default)")
     doctor = commands.add_parser("doctor", help="check the installation")
     doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.add_argument(
+        "--fix", action="store_true", help="first make the bot's files private to this account"
+    )
     backup = commands.add_parser("backup", help="copy the database while the bot runs")
     backup.add_argument("file", type=Path, metavar="FILE")
     restore = commands.add_parser("restore", help="put a backup in the database's place")
-    restore.add_argument("file", type=Path, metavar="FILE")
+    restore.add_argument("file", type=Path, metavar="FILE", nargs="?")
+    restore.add_argument(
+        "--empty", action="store_true", help="instead of FILE: begin anew, without a backup"
+    )
     restore.add_argument("--force", action="store_true", help="even where there is a database")
     sync = commands.add_parser("sync", help="tell Discord which commands there are")
     sync.add_argument("--guild", type=int, metavar="ID", help="in one server only, at once")
     return parser
 
 
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(given)
+    if options.command == "restore" and (options.file is None) != options.empty:
+        parser.error("restore needs either FILE or --empty")
+    return options
+
+
 def _fail(message: str, code: int = FAILED) -> int:
-    print(f"floor33: {message}", file=sys.stderr)
+    print(_redacted(f"floor33: {message}"), file=sys.stderr)
     return code
+
+
+def _redacted(text: str) -> str:
+    """The text without what is secret in the environment: also before the log is set up."""
+    return Redactor(secrets_of_environment())(text)
 
 
 def _backup(settings: Settings, file: Path) -> int:
@@ -111,18 +145,43 @@ def _restore(settings: Settings, file: Path, *, force: bool) -> int:
         f"{settings.database_path} restored from {file} (schema {restored.revision}), "
         f"with {restored.files} files of unfinished jobs"
     )
-    if restored.aside is not None:
-        print(f"the database that was there is now {restored.aside}")
+    if restored.refused:
+        print(
+            f"floor33: {restored.refused} clips or pictures named a file outside the data folder; "
+            "they count as deleted",
+            file=sys.stderr,
+        )
+    _tell_aside(restored.aside)
     return OK
 
 
-def _prepare(settings: Settings) -> int:
+def _begin_anew(settings: Settings, *, force: bool) -> int:
+    from bot.store import StoreError, make_empty_database
+
+    if settings.database.url is not None:
+        return _fail(_SERVER.format("restore", "dropdb and createdb"), USAGE)
+    try:
+        aside = make_empty_database(settings.database_path, force=force)
+    except StoreError as error:
+        return _fail(str(error))
+    print(f"{settings.database_path} is new and empty; clips that are there stay where they are")
+    _tell_aside(aside)
+    return OK
+
+
+def _tell_aside(aside: Path | None) -> None:
+    if aside is not None:
+        print(f"the database that was there is now {aside}")
+
+
+def _prepare(settings: Settings, usual_umask: int) -> int:
     """Whatever must be there before the bot starts, downloads included; the exit code."""
     try:
         check_requirements(settings)
         if settings.discord.token is not None:
             _token(settings)
-        install_wanted(settings)
+        with umask(usual_umask):
+            install_wanted(settings)
     except SettingsError as error:
         return _fail(str(error), USAGE)
     except StartupError as error:

@@ -248,7 +248,8 @@ class Floor33Bot(commands.Bot):
         await self.close()
 
     async def _watch_database(self) -> None:
-        while self.lost_database() is None:
+        # Nobody tells when a file is taken away.
+        while self.lost_database() is None:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
 
     async def add_commands(self) -> None:

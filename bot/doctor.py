@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Final
 
 from bot.checks import Check, Status
 from bot.checks.discord import check_discord
 from bot.checks.machine import check_machine
 from bot.checks.models import check_expansion, check_models, check_warm_up
+from bot.checks.privacy import check_privacy, make_private
 from bot.checks.service import check_service
 from bot.engine_settings import engine_settings, expansion_settings
 from bot.settings import Settings
+from bot.settings.secrets import Redactor, secrets_of
 from engine.serving import Engine, EngineSettingsError
 from prompt_expansion import ExpansionSettingsError
 
@@ -30,6 +32,7 @@ async def examine(settings: Settings) -> list[Check]:
         checks.append(Check("engine", Status.FAIL, str(error), "Correct it in bot.toml, [engine]."))
     else:
         checks += check_machine(settings, engine)
+        checks.append(check_privacy(settings))
         checks += check_models(settings, engine)
         checks.append(check_warm_up(settings, engine))
         await engine.close()
@@ -42,9 +45,22 @@ async def examine(settings: Settings) -> list[Check]:
     return checks + await check_service(settings) + await check_discord(settings)
 
 
-def run_doctor(settings: Settings, *, as_json: bool) -> int:
-    """Examine, print, and return the exit code: 0 if the bot could run, else 1."""
-    checks = asyncio.run(examine(settings))
+def run_doctor(settings: Settings, *, as_json: bool, fix: bool = False) -> int:
+    """Examine, print, and return the exit code: 0 if the bot could run, else 1.
+
+    `fix`: first make the bot's files private; nothing else is mended.
+    """
+    if fix:
+        make_private(settings)
+    redacted = Redactor(secrets_of(settings))
+    checks = [
+        replace(
+            check,
+            detail=redacted(check.detail),
+            advice=None if check.advice is None else redacted(check.advice),
+        )
+        for check in asyncio.run(examine(settings))
+    ]
     able = all(check.status is not Status.FAIL for check in checks)
     if as_json:
         print(json.dumps({"ok": able, "checks": [asdict(check) for check in checks]}, indent=2))

@@ -37,6 +37,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
             for name, lora in settings.models.loras.items()
         },
         max_image_pixels=settings.limits.max_image_pixels,
+        private_files=True,
         min_free_mb=settings.limits.min_free_mb,
     )
 

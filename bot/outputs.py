@@ -26,7 +26,7 @@ def remove_clip(clip: Path) -> None:
 
 
 def remove_stored_clip(data_dir: Path, stored: str) -> None:
-    """Delete the files of a clip by its stored path; one that leads elsewhere is left and logged."""
+    """Delete all files of a clip by its stored path; what lies elsewhere is left alone."""
     try:
         clip = resolve(data_dir, stored)
     except OutsideError as error:

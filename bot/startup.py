@@ -9,6 +9,7 @@ from typing import Final
 import aiohttp
 import discord
 
+from bot.files import make_private_folder
 from bot.operations.http import OperationsServerError
 from bot.settings import Settings
 from bot.store import StoreError
@@ -38,7 +39,7 @@ def check_requirements(settings: Settings) -> None:
 def check_folder(folder: Path) -> None:
     """Make the data folder if need be. Raises StartupError if it cannot be written to."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
     except OSError as error:
         raise StartupError(f"data_dir {folder}: {error.strerror or error}") from error
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -14,6 +14,7 @@ from typing import Final
 import discord
 
 from bot.errors import UserError
+from bot.files import make_private_folder
 from bot.store import NewAsset
 from bot.text import megabytes
 from engine.serving.pictures import PictureError, decode_picture
@@ -78,7 +79,7 @@ def _inspect(content: bytes, max_pixels: int) -> Picture:
 def _write(picture: Picture, data_dir: Path) -> NewAsset:
     digest = hashlib.sha256(picture.content).hexdigest()
     folder = data_dir / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     target = folder / digest
     if not _refreshed(target):
         descriptor, name = tempfile.mkstemp(prefix=".part-", dir=folder)

@@ -15,6 +15,7 @@ import torch
 from bot.checks.report import Check, Status
 from bot.settings import Settings
 from bot.startup import StartupError, check_folder
+from bot.store.lost import is_blank, lost_database
 from engine.serving import Engine
 from engine.serving.encode import EncoderMissingError, find_ffmpeg
 
@@ -49,7 +50,10 @@ def _data_folder(folder: Path, needed_mb: int) -> Check:
 
 
 def _database(path: Path) -> Check:
-    if not path.exists():
+    if is_blank(path):
+        if (problem := lost_database(path)) is not None:
+            advice = "Put back a backup with `python -m bot restore BACKUP`."
+            return Check("database", Status.FAIL, problem, advice)
         return Check("database", Status.OK, f"{path} will be made at the first start")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import json
 import logging
 import re
 import sys
@@ -11,23 +10,50 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from typing import TYPE_CHECKING, Final, cast
 
 import discord
 from pythonjsonlogger.json import JsonFormatter
 
+from bot.files import make_private_folder, open_private
 from bot.settings import LogSettings, Settings
+from bot.settings.secrets import Redactor, secrets_of
 
-_HIDDEN: Final = "***"
-_MIN_SECRET_CHARS: Final = 4
+if TYPE_CHECKING:
+    from io import TextIOWrapper
+
+__all__ = [
+    "JobFilter",
+    "LogFileError",
+    "Redacting",
+    "configure_logging",
+    "current_job",
+    "formatter",
+    "job_context",
+    "secrets_of",
+]
+
 _MB: Final = 10**6
 # Jobs are named in full wherever they are mentioned, by the engine too, which knows no contexts.
 _JOB: Final = re.compile(r"\bjob ([0-9a-f]{32})\b")
 _TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s%(job_note)s"
 _JSON: Final = "%(levelname)s %(name)s %(message)s %(threadName)s"
-# Their INFO is about every request and every migration step.
-_QUIET: Final = ("httpx", "httpx2", "alembic", "aiosqlite", "discord.http", "aiohttp.access")
+# Their INFO is about every request and every migration step, their DEBUG holds what people typed.
+_QUIET: Final = (
+    "aiohttp.access",
+    "aiosqlite",
+    "alembic",
+    "discord.http",
+    "discord.webhook",
+    "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
+    "openai",
+    "sqlalchemy",
+)
+# Their DEBUG is every event of Discord, with tokens and words.
+_NO_DEBUG: Final = ("discord.client", "discord.gateway", "discord.state")
 
 _job: contextvars.ContextVar[str | None] = contextvars.ContextVar("floor33_job", default=None)
 
@@ -71,39 +97,16 @@ class JobFilter(logging.Filter):
 
 
 class Redacting(logging.Formatter):
-    """Another formatter's lines, tracebacks included, without the secrets."""
+    """Another formatter's lines, tracebacks included, without secrets; see `Redactor`."""
 
     def __init__(self, inner: logging.Formatter, secrets: Iterable[str]) -> None:
         super().__init__()
         self._inner = inner
-        spelled = {form for secret in secrets for form in _spellings(secret)}
-        # Longest first: a secret may be a part of another one.
-        patterns = sorted(map(re.escape, spelled), key=len, reverse=True)
-        self._secrets = re.compile("|".join(patterns)) if patterns else None
+        self._redacted = Redactor(secrets)
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        line = self._inner.format(record)
-        return line if self._secrets is None else self._secrets.sub(_HIDDEN, line)
-
-
-def _spellings(secret: str) -> Iterator[str]:
-    """The secret as it may stand in a log: as it is, in JSON, in an address."""
-    if len(secret) >= _MIN_SECRET_CHARS:
-        yield secret
-        yield json.dumps(secret)[1:-1]
-        yield quote(secret, safe="")
-
-
-def secrets_of(settings: Settings) -> list[str]:
-    """What must never be logged: token, key, the database's password."""
-    given = (settings.discord.token, settings.expansion.api_key)
-    found = [secret.get_secret_value().strip() for secret in given if secret is not None]
-    if settings.database.url is not None:
-        address = settings.database.url.get_secret_value()
-        password = urlsplit(address).netloc.rpartition("@")[0].partition(":")[2]
-        found += [password, unquote(password)]
-    return found
+        return self._redacted(self._inner.format(record))
 
 
 def formatter(settings: LogSettings, secrets: Iterable[str]) -> logging.Formatter:
@@ -149,14 +152,25 @@ def configure_logging(settings: Settings, *, with_file: bool = False) -> None:
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
     # The preview's simulation probes discord.py with a client that hears nothing.
     logging.getLogger("discord.state").addFilter(lambda record: "intent" not in str(record.msg))
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    for names, least in ((_QUIET, logging.WARNING), (_NO_DEBUG, logging.INFO)):
+        for name in names:
+            logging.getLogger(name).setLevel(max(least, logging.getLogger().level))
+
+
+class _PrivateFileHandler(RotatingFileHandler):
+    """Its files are for this user only, also those put aside."""
+
+    def _open(self) -> TextIOWrapper:
+        return cast(
+            "TextIOWrapper",
+            open_private(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors),
+        )
 
 
 def _file_handler(settings: LogSettings, path: Path) -> logging.Handler:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return RotatingFileHandler(
+        make_private_folder(path.parent)
+        return _PrivateFileHandler(
             path, maxBytes=settings.max_mb * _MB, backupCount=settings.keep, encoding="utf-8"
         )
     except OSError as error:

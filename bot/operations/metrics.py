@@ -40,12 +40,15 @@ class Metrics:
         self._accepted.labels(kind, model).inc()
 
     def job_started(self, model: str, waited_s: float) -> None:
-        """A worker took a job, so many seconds after it was asked for."""
-        self._waited.labels(model).observe(waited_s)
+        """A worker took a job, so many seconds after it was asked for.
+
+        Less than none, after the clock was put back, counts as none.
+        """
+        self._waited.labels(model).observe(max(0.0, waited_s))
 
     def job_rendered(self, model: str, device: str, run_s: float, steps: int) -> None:
         """A clip was made in so many seconds of a device and so many denoising steps."""
-        self._run.labels(model, device).observe(run_s)
+        self._run.labels(model, device).observe(max(0.0, run_s))
         self._steps.labels(model, device).inc(steps)
         if run_s > 0:
             self._speed.labels(model, device).set(steps / run_s)
@@ -61,8 +64,11 @@ class Metrics:
     # --------------------------------------------------------------------- delivery
 
     def acknowledged(self, command: str, seconds: float) -> None:
-        """A command was answered so long after Discord sent it; it gives the bot 3 s."""
-        self._acknowledged.labels(command).observe(seconds)
+        """A command was answered so long after Discord sent it; it gives the bot 3 s.
+
+        The two clocks may differ: less than none counts as none.
+        """
+        self._acknowledged.labels(command).observe(max(0.0, seconds))
 
     def discord_edited(self, outcome: EditOutcome = "done") -> None:
         """A card was edited or sent: done, failed (it may be tried again), or refused."""
@@ -85,7 +91,7 @@ class Metrics:
 
     def database_waited(self, seconds: float) -> None:
         """See `bot.store.Observer`."""
-        self._write_wait.observe(seconds)
+        self._write_wait.observe(max(0.0, seconds))
 
     def database_failed(self, trouble: str) -> None:
         """See `bot.store.Observer`."""

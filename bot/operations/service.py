@@ -68,7 +68,12 @@ class Operations:
             "disk": disk_check(settings.data_dir, settings.limits.min_free_mb),
             "work": in_charge_check(lambda: bot.shutdown.begun or bot.is_closed()),
         }
-        self._server = OperationsServer(self._metrics, checks, lag.seconds)
+        self._server = OperationsServer(
+            self._metrics,
+            checks,
+            lag.seconds,
+            allowed_hosts=settings.operations.allowed_hosts or (),
+        )
         address = await self._server.start(settings.operations.host, settings.operations.port)
         logger.info("metrics and health: %s/metrics, /healthz, /readyz", address)
 

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from bot.settings.allowed import allowed_words, section_of, table_of
+from bot.settings.secrets import Redactor, secrets_of_address
 
 _MAX_SHOWN: Final = 80
-_PASSWORD: Final = re.compile(r"(://)[^/@]*@|(\bpassword=)[^&#']*")
+_ADDRESS: Final = re.compile(r"[a-z+]+://[^'\"\s]*", re.IGNORECASE)
 
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -100,6 +101,10 @@ def _shown(values: Mapping[str, Any], path: tuple[str, ...]) -> str:
     value: Any = values
     for name in path:
         value = value[name]
-    text = repr(str(value) if isinstance(value, PurePath) else value)
-    text = _PASSWORD.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
+    try:
+        text = repr(str(value) if isinstance(value, PurePath) else value)
+    except ValueError:  # a number of thousands of digits
+        text = "a very long number"
+    addresses = _ADDRESS.findall(text)
+    text = Redactor(secret for one in addresses for secret in secrets_of_address(one))(text)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
+from bot.settings.addresses import has_password
 from bot.settings.errors import SettingsError
 from bot.settings.explain import explain
 
@@ -29,6 +29,8 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
 SECRETS: Final = {
     path: name for name, path in VARIABLES.items() if path[-1] in ("token", "api_key")
 }
+
+_MAX_DEPTH: Final = 32
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -98,13 +100,37 @@ def _read(file: Path) -> dict[str, Any]:
             str(file), f"{file}: not UTF-8 text (line {line}, column {column})"
         ) from error
     try:
-        return tomllib.loads(text)
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         if not re.search(r"line \d+, column \d+", message):  # "at end of document"
             line, column = _position(text)
             message = f"{message} (at line {line}, column {column})"
         raise SettingsError(str(file), f"{file}: not valid TOML: {message}") from error
+    except RecursionError:
+        raise _too_deep(file) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise SettingsError(str(file), f"{file}: not valid TOML: {error}") from error
+    if _depth(values) > _MAX_DEPTH:
+        raise _too_deep(file)
+    return values
+
+
+def _too_deep(file: Path) -> SettingsError:
+    return SettingsError(str(file), f"{file}: tables or lists are nested too deeply")
+
+
+def _depth(value: object) -> int:
+    """How many tables and lists lie in one another; without recursion."""
+    depth, level = 0, [value]
+    while level := [
+        inner
+        for outer in level
+        if isinstance(outer, dict | list)
+        for inner in (outer.values() if isinstance(outer, dict) else outer)
+    ]:
+        depth += 1
+    return depth
 
 
 def _position(text: str) -> tuple[int, int]:
@@ -123,18 +149,13 @@ def _refuse_secrets(file: Path, values: Mapping[str, Any]) -> None:
             )
     address = values.get("database")
     address = address.get("url") if isinstance(address, Mapping) else None
-    if isinstance(address, str) and _has_password(address):
+    if isinstance(address, str) and has_password(address):
         key = ".".join(DATABASE_URL)
         raise SettingsError(
             key,
             f"{file}: {key} holds a password, which does not belong into a file; "
             "set the environment variable FLOOR33_DATABASE_URL to the whole address",
         )
-
-
-def _has_password(address: str) -> bool:
-    parts = urlsplit(address)
-    return ":" in parts.netloc.rpartition("@")[0] or "password" in parse_qs(parts.query)
 
 
 def _nested(keys: tuple[str, ...], value: object) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +16,7 @@ from pydantic import (
     field_validator,
 )
 
+from bot.settings.addresses import check_base_url
 from bot.settings.allowed import Allowed
 from bot.settings.fields import (
     Folder,
@@ -38,11 +38,7 @@ from bot.settings.service import (
 
 
 def _check_base_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("not an http or https address")
-    if parts.username or parts.password:
-        raise ValueError("a password does not belong into an address")
+    check_base_url(value)
     return value.rstrip("/")
 
 

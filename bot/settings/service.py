@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -15,15 +14,14 @@ from pydantic import (
     StringConstraints,
 )
 
+from bot.settings.addresses import check_database_url
 from bot.settings.allowed import Allowed
-from bot.settings.fields import Section, StrictInt, blank_is_none, check_path, upper
+from bot.settings.fields import Section, StrictInt, Unset, blank_is_none, check_path, upper
 
 
 def _check_database_url(value: SecretStr | None) -> SecretStr | None:
     if value is not None:
-        parts = urlsplit(value.get_secret_value())
-        if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
-            raise ValueError("not the address of a PostgreSQL database")
+        check_database_url(value.get_secret_value())
     return value
 
 
@@ -62,6 +60,11 @@ class OperationsSettings(Section):
         Allowed("an address or name of this machine"),
     ] = "127.0.0.1"
     port: StrictInt = Field(default=0, ge=0, le=65535)
+    allowed_hosts: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,253}$")], ...] | None,
+        Unset,
+        Allowed("a list of host names, without ports, or [] for none"),
+    ] = None
 
 
 class RetentionSettings(Section):

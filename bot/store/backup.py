@@ -41,8 +41,9 @@ class Copied:
 def backup_database(source: Path, destination: Path) -> Copied:
     """Copy the database `source` to the file `destination`, replacing it only when complete.
 
-    The copy is an SQLite database of one file, for this user only. The files of the data folder (where `source` lies)
-    that unfinished jobs need lie in it too; `restore_database` puts them back.
+    The copy is an SQLite database of one file, for this user only. The files of the data folder
+    (where `source` lies) that unfinished jobs need lie in it too; `restore_database` puts them
+    back.
 
     Blocks. Raises StoreError: no such database, an empty one, not writable, disk full, damaged
     source.
@@ -53,7 +54,9 @@ def backup_database(source: Path, destination: Path) -> Copied:
         raise StoreError(f"backup {destination}: this is the database itself")
     if is_blank(source):
         # It would take the place of a backup that holds something.
-        raise StoreError(f"database {source}: it is empty; no backup was made", trouble=Trouble.GONE)
+        raise StoreError(
+            f"database {source}: it is empty; no backup was made", trouble=Trouble.GONE
+        )
     try:
         with tempfile.TemporaryDirectory(prefix=".backup-", dir=destination.parent) as folder:
             copy = Path(folder) / destination.name

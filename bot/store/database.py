@@ -40,7 +40,7 @@ class Backend(Protocol):
         """Raise DatabaseGoneError if what was opened is no longer where others look for it."""
 
     async def rescue(self) -> bool:
-        """Put back what was opened, if it was removed; whether that was done. StoreError, OSError."""
+        """Put back a file that was removed; whether that was done. Raises StoreError, OSError."""
 
     async def begin_write(self, session: AsyncSession) -> None:
         """Begin the transaction and wait until no other program writes."""

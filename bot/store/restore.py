@@ -25,7 +25,8 @@ _LOGS: Final = ("-wal", "-shm", "-journal")
 # Never a folder of ours: a file that is not there is told as one that is gone.
 _REFUSED: Final = "refused"
 _CUT_CLIP: Final = """
-    UPDATE generations SET path = ?, deleted_at = coalesce(deleted_at, strftime('%Y-%m-%d %H:%M:%f000'))
+    UPDATE generations SET path = ?,
+        deleted_at = coalesce(deleted_at, strftime('%Y-%m-%d %H:%M:%f000', 'now'))
     WHERE id = ?
 """
 _CUT_PICTURE: Final = "UPDATE assets SET path = ? WHERE id = ?"

@@ -86,6 +86,7 @@ class Hub:
         pause_s: float = 1.0,
     ) -> None:
         self._endpoint = endpoint or constants.ENDPOINT
+        self._name = _without_password(self._endpoint)
         self.cache_dir = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
         self._offline = constants.is_offline_mode() if offline is None else offline
         self._pause_s = pause_s
@@ -169,12 +170,12 @@ class Hub:
         )
         if found.commit_hash is None or found.size is None:
             raise HubUnreachableError(
-                f"{self._endpoint} does not answer as a model hub does. Check HF_ENDPOINT, proxies "
+                f"{self._name} does not answer as a model hub does. Check HF_ENDPOINT, proxies "
                 "and firewalls."
             )
         if found.etag is None or not _SHA256.fullmatch(found.etag):
             raise ChecksumError(
-                f"{self._endpoint} states no SHA-256 for {repo}/{filename}, so that it could not "
+                f"{self._name} states no SHA-256 for {repo}/{filename}, so that it could not "
                 "be verified."
             )
         cached = self._pointer(repo, filename, found.commit_hash)
@@ -261,10 +262,21 @@ class Hub:
 
     def _unreachable(self, error: Exception, done: int = 0, size: int = 0) -> HubUnreachableError:
         lines = str(error).strip().splitlines() or [type(error).__name__]
+        if isinstance(error, httpx2.InvalidURL):
+            lines = ["not an address"]  # its text may hold a part of a password
         kept = f" {gigabytes(done)} of {gigabytes(size)} are kept: try again to go on."
         return HubUnreachableError(
-            f"{self._endpoint} cannot be reached ({lines[0].rstrip('.')}).{kept if done else ''}"
+            f"{self._name} cannot be reached ({lines[0].rstrip('.')}).{kept if done else ''}"
         )
+
+
+def _without_password(address: str) -> str:
+    """The address without user and password, whatever characters these have, and without a query.
+
+    A mirror's address may hold them; its errors are shown.
+    """
+    scheme, mark, rest = address.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2].partition('?')[0]}" if mark else "The hub"
 
 
 @contextmanager

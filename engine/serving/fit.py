@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,7 @@ def fit_to_limit(source: Path, limit_bytes: int, *, check: Check = carry_on) -> 
             found = search.at_size(width, height)
             if isinstance(found, Fitted):
                 target = fitted_path(source)
+                shutil.copymode(source, found.path)  # who may see the clip may see this
                 os.replace(found.path, target)
                 return Fitted(
                     target, found.bytes, found.how, found.width, found.height, found.detail

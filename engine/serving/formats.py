@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -78,6 +79,7 @@ def convert_clip(
             if isinstance(found, tuple):
                 rung, path = found
                 target = converted_path(source, to)
+                shutil.copymode(source, path)  # who may see the clip may see this
                 os.replace(path, target)
                 how: How = "quality" if (width, height) == (facts.width, facts.height) else "size"
                 detail = f"{rung} colours" if to == "gif" else f"quality {rung}"

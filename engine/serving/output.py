@@ -28,10 +28,14 @@ class OutputPaths:
     sidecar: Path
 
 
-def output_paths(output_dir: Path, job_id: str) -> OutputPaths:
-    """``<output_dir>/<YYYY-MM>/<job_id>.mp4`` and ``.json`` (UTC); makes the folder."""
+def output_paths(output_dir: Path, job_id: str, *, private: bool = False) -> OutputPaths:
+    """``<output_dir>/<YYYY-MM>/<job_id>.mp4`` and ``.json`` (UTC); makes the folders.
+
+    ``private``: folders that are made are for this user only.
+    """
     folder = output_dir / datetime.now(UTC).strftime("%Y-%m")
-    folder.mkdir(parents=True, exist_ok=True)
+    for missing in (output_dir, folder):
+        missing.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
     return OutputPaths(folder / f"{job_id}.mp4", folder / f"{job_id}.json")
 
 
@@ -59,14 +63,14 @@ def free_space_problem(output_dir: Path, min_free_mb: int) -> str | None:
     )
 
 
-def check_free_space(output_dir: Path, min_free_mb: int) -> None:
+def check_free_space(output_dir: Path, min_free_mb: int, *, private: bool = False) -> None:
     """Make the folder, and refuse to begin a job whose clip may not fit.
 
     Raises:
         DiskFullError: less than ``min_free_mb`` MiB are free.
         OSError: the folder cannot be made.
     """
-    output_dir.mkdir(parents=True, exist_ok=True)
+    output_dir.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
     if problem := free_space_problem(output_dir, min_free_mb):
         raise DiskFullError(f"{output_dir}: {problem}")
 
@@ -132,12 +136,17 @@ def staged(paths: OutputPaths) -> Iterator[OutputPaths]:
         hidden.sidecar.unlink(missing_ok=True)
 
 
-def publish_files(hidden: OutputPaths, paths: OutputPaths) -> None:
+def publish_files(hidden: OutputPaths, paths: OutputPaths, *, private: bool = False) -> None:
     """Give staged files their names: the clip last, so that a clip that exists is complete.
+
+    ``private``: only this user can read them, whatever the process's umask says.
 
     Raises:
         OSError: they cannot be renamed; neither is there then.
     """
+    if private:
+        hidden.sidecar.chmod(0o600)
+        hidden.clip.chmod(0o600)
     os.replace(hidden.sidecar, paths.sidecar)
     try:
         os.replace(hidden.clip, paths.clip)

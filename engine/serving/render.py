@@ -71,7 +71,11 @@ class Renderer:
         party = Party(jobs, self._settle)
         try:
             find_ffmpeg()
-            check_free_space(self._settings.output_dir, self._settings.min_free_mb)
+            check_free_space(
+                self._settings.output_dir,
+                self._settings.min_free_mb,
+                private=self._settings.private_files,
+            )
         except Exception as error:  # noqa: BLE001 - the jobs' boundary: logged, told to their owners
             self._fail(party, error)
             return

@@ -49,7 +49,7 @@ def save_clip(
     """
     asked = job.settings
     comment = clip_comment(asked)
-    paths = output_paths(settings.output_dir, job.id)
+    paths = output_paths(settings.output_dir, job.id, private=settings.private_files)
     with staged(paths) as hidden:
         encode_mp4(
             frames,
@@ -80,4 +80,4 @@ def save_clip(
         )
         write_sidecar(hidden.sidecar, result, comment)
         check()
-        end(result, partial(publish_files, hidden, paths))
+        end(result, partial(publish_files, hidden, paths, private=settings.private_files))

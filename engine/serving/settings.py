@@ -56,6 +56,8 @@ class EngineSettings:
         crf: H.264 quality, 0 (lossless) to 51; about 17 is visually lossless.
         min_short_side: smaller clips are enlarged by a whole factor until their short side has at
             least so many pixels.
+        private_files: whether clips and what is written beside them are for this user only,
+            instead of what the process's umask says.
         min_free_mb: a job fails at once when less disk space (MiB) than this is free.
         max_image_pixels: pictures with more pixels are refused before they are decoded.
 
@@ -81,6 +83,7 @@ class EngineSettings:
     previews_per_job: int = 4
     crf: int = 16
     min_short_side: int = 320
+    private_files: bool = False
     min_free_mb: int = 256
     max_image_pixels: int = 25_000_000
 

@@ -237,6 +237,7 @@ WRONG: list[tuple[str, object, str]] = [
     ("retention.max_gb", -0.1, "from 0 to 1000000"),
     ("operations.host", "http://x", "address or name"),
     ("operations.port", 65536, "from 0 to 65535"),
+    ("operations.allowed_hosts", ["http://x"], "host names"),
     ("log.level", "loud", '"DEBUG", "INFO", "WARNING", "ERROR"'),
     ("log.format", "xml", '"text", "json"'),
     ("log.file", 3, "path of a file"),

@@ -183,7 +183,7 @@ class RayWorker:
     def _pass_on(self, job: Job, told: Told) -> None:
         match told:
             case Told(_, Finished(result), ClipFiles() as files):
-                self._end(job, receive(job, result, files, self._settings.output_dir))
+                self._end(job, receive(job, result, files, self._settings))
             case Told(_, Failed() as outcome):
                 self._end(job, outcome)
             case Told(_, Cancelled()) if job.cancel_requested:
@@ -266,7 +266,11 @@ class RayWorker:
 
     def _hand_over(self, link: ActorLink, jobs: Sequence[Job]) -> None:
         try:
-            check_free_space(self._settings.output_dir, self._settings.min_free_mb)
+            check_free_space(
+                self._settings.output_dir,
+                self._settings.min_free_mb,
+                private=self._settings.private_files,
+            )
             link.take([Order(job.id, job.settings) for job in jobs])
         except ClusterError as error:
             link.condemn(str(error))  # the keeper puts the jobs back
