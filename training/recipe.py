@@ -260,8 +260,10 @@ def load_recipe(name_or_path: str) -> Recipe:
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in RECIPE_FOLDER.glob("*.toml")))
         raise RecipeError(f"no recipe {name_or_path!r}; shipped recipes: {known}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # of a number with thousands of digits, too
         raise RecipeError(f"{path}: {error}") from error
+    except RecursionError:
+        raise RecipeError(f"{path}: tables or lists are nested too deeply") from None
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:

@@ -37,11 +37,11 @@ _ADDRESS_VARIABLES: Final = (
     "FTP_PROXY",
     "ALL_PROXY",
 )
-_SECRET_NAME: Final = (
+_KEY_PATTERN: Final = (
     r"(?:[\w.-]*(?:password|passwd|secret|token|signature|credential)|[\w.-]*(?:api|access|auth|"
     r"subscription|private)[-_]?key|key|code|auth|sig|pwd|pass)"
 )
-_SECRET_KEY: Final = re.compile(_SECRET_NAME, re.IGNORECASE)
+_SECRET_KEY: Final = re.compile(_KEY_PATTERN, re.IGNORECASE)
 _PATTERNS: Final = (
     # A user's password in any address. What looks like a port is none, even where an @ follows.
     (
@@ -52,7 +52,7 @@ _PATTERNS: Final = (
     ),
     # A key in the query of an address.
     (
-        re.compile(rf"([?&]{_SECRET_NAME}=)[^&\s'\"<>#]+", re.IGNORECASE),
+        re.compile(rf"([?&]{_KEY_PATTERN}=)[^&\s'\"<>#]+", re.IGNORECASE),
         rf"\1{HIDDEN}",
     ),
     # Whoever has an interaction's token can answer in the bot's name for a quarter of an hour.

@@ -32,7 +32,10 @@ class DatabaseSettings(Section):
         SecretStr | None,
         BeforeValidator(blank_is_none),
         AfterValidator(_check_database_url),
-        Allowed('a postgresql:// address with the name of a database, or "" for SQLite'),
+        Allowed(
+            "a postgresql:// address with the name of a database and %-escapes in its password, "
+            'or "" for SQLite'
+        ),
     ] = Field(default=None, repr=False)
 
 
