@@ -40,7 +40,7 @@ from prompt_expansion import PromptExpander, make_expander
 logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 5.0
-_LOOK_S: Final = 10.0
+_LOOK_S: Final = 5.0
 _TELL_S: Final = 1.0
 EDIT_INTERVAL_S: Final = 2.0
 """Discord allows about five edits in five seconds in a channel; several clips may be under way."""

@@ -57,7 +57,10 @@ _PATTERNS: Final = (
     ),
     # Whoever has an interaction's token can answer in the bot's name for a quarter of an hour.
     (re.compile(r"(/(?:webhooks|interactions)/\d+/)[^\s/?'\"<>]+"), rf"\1{HIDDEN}"),
-    (re.compile(r"(['\"](?:interaction_)?token['\"]\s*[:=]\s*['\"])[^'\"]+"), rf"\1{HIDDEN}"),
+    (
+        re.compile(r"(\\?['\"](?:interaction_)?token\\?['\"]\s*[:=]\s*\\?['\"])[^'\"\\]+"),
+        rf"\1{HIDDEN}",
+    ),
     (
         re.compile(r"(\bAuthorization['\"]?\s*[:=]\s*['\"]?(?:Bot|Bearer|Basic)\s+)[^\s'\"]+"),
         rf"\1{HIDDEN}",

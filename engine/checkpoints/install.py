@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -31,6 +32,20 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 def is_installed(name: str, models_dir: Path) -> bool:
     """Whether the model's folder is there; folders appear whole, so nothing more is read."""
     return (models_dir / name / FACTS_FILE).is_file()
+
+
+def _check_endpoint() -> None:
+    """Refuse an ``HF_ENDPOINT`` that nobody can read: the client's own error quotes a part of it.
+
+    Raises InstallError.
+    """
+    try:
+        _ = urlsplit(os.environ.get("HF_ENDPOINT", "").strip()).port
+    except ValueError:
+        raise InstallError(
+            "HF_ENDPOINT is not an address; in a user's name or password characters such as "
+            "/ : @ [ ? # are written as %2F and so on."
+        ) from None
 
 
 def install_model(
@@ -67,6 +82,7 @@ def install_model(
             fault.
         OriginalCheckpointError: the file is not what the model's architecture needs.
     """
+    _check_endpoint()
     folder = Path(os.path.abspath(models_dir)) / model.name
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

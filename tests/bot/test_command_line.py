@@ -190,6 +190,38 @@ def test_the_doctor_finds_what_is_wrong(
     assert failed[0]["advice"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_lost_database_is_refused_and_can_be_begun_anew(
+    config: Path, capsys: pytest.CaptureFixture[str], there: bool
+) -> None:
+    data = config.parent / "data"
+    (data / "outputs").mkdir(parents=True)
+    (data / "outputs" / "clip.mp4").write_bytes(b"an MP4")
+    if there:
+        (data / "floor33.db").touch()
+    code, checks = doctor(config, capsys)
+    assert code == 1
+    assert checks["database"]["status"] == "fail"
+    assert "bot restore --empty" in checks["database"]["detail"]
+    assert main(["--config", str(config)]) == 1
+    err = capsys.readouterr().err.splitlines()
+    assert checks["database"]["detail"] in err[-1]
+    assert main(["--config", str(config), "restore", "--empty"]) == 0
+    assert "new and empty" in capsys.readouterr().out
+    assert doctor(config, capsys)[0] == 0
+    assert main(["--config", str(config), "restore", "--empty"]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert main(["--config", str(config), "restore", "--empty", "--force"]) == 0
+    assert (data / "outputs" / "clip.mp4").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("x.db", "--empty")])
+def test_restore_takes_a_file_or_nothing(config: Path, words: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", str(config), "restore", *words])
+    assert ended.value.code == 2
+
+
 def test_the_doctor_misses_ffmpeg(
     config: Path,
     tmp_path: Path,

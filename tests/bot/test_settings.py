@@ -513,3 +513,26 @@ def test_the_ends_of_a_range_are_inside(key: str, values: list[object]) -> None:
 
 def test_levels_are_read_in_any_case() -> None:
     assert Settings.load(None, {"log": {"level": "debug"}}).log.level == "DEBUG"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 5000 + "]" * 5000,
+        "a = " + "{a = " * 3000 + "1" + "}" * 3000,
+        "a = " + "[" * 200_000,
+        ".".join(["a"] * 20_000) + " = 1",
+        "[" + ".".join(["models"] * 20_000) + "]",
+        "data_dir = " + "[" * 40 + "]" * 40,
+    ],
+)
+def test_a_file_that_is_nested_too_deeply_is_one_line(write: Write, text: str) -> None:
+    error = refusal(path=write(text))
+    assert "nested too deeply" in str(error)
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "1" * 6000, "[limits]\nmax_prompt_chars = 0x" + "f" * 20_000]
+)
+def test_a_number_that_is_too_long_is_one_line(write: Write, text: str) -> None:
+    assert len(str(refusal(path=write(text)))) < 400

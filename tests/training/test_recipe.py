@@ -64,3 +64,15 @@ def test_the_command_line_reports_it_in_one_line(capsys: pytest.CaptureFixture[s
     error = capsys.readouterr().err
     assert error.startswith("training: no recipe 'nonesuch'")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 5000, "a = " + "{a = " * 3000, "a = " + "1" * 6000]
+)
+def test_a_recipe_that_nobody_wrote_by_hand_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "deep.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as refused:
+        load_recipe(str(path))
+    assert "\n" not in str(refused.value)
+    assert str(path) in str(refused.value)

@@ -146,3 +146,67 @@ async def test_a_blocked_loop_shows() -> None:
     now += 1.0
     assert lag.seconds() == pytest.approx(0.999)
     task.cancel()
+
+
+# ------------------------------------------------------------------ who may ask, how long
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/healthz", "/elsewhere"])
+@pytest.mark.parametrize(
+    "host", ["evil.test", "evil.test:9133", "127.0.0.1.evil.test", "localhost.evil.test", "[x]:1"]
+)
+async def test_a_foreign_name_is_not_answered(server: str, path: str, host: str) -> None:
+    status, _, text = await get(f"{server}{path}", Host=host)
+    assert status == 403
+    assert "floor33" not in text
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost:9133", "LOCALHOST", "10.0.0.7:80", "[::1]:9133", "prom.lan:1"]
+)
+async def test_an_address_and_a_known_name_are_answered(bot: Bot, host: str) -> None:
+    served = OperationsServer(bot.metrics, {}, lambda: 0.0, allowed_hosts=["prom.LAN"])
+    address = await served.start("127.0.0.1", 0)
+    try:
+        assert (await get(f"{address}/healthz", Host=host))[0] == 200
+    finally:
+        await served.close()
+
+
+async def read_to_the_end(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(20):
+        return await reader.read()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /healthz HTTP/1.1\r\n", b"POST /healthz HTTP/1.1\r\nContent-Length: 9\r\n\r\nx"],
+)
+async def test_a_connection_ends_whatever_was_sent(bot: Bot, sent: bytes) -> None:
+    served = OperationsServer(bot.metrics, {}, lambda: 0.0, connection_s=0.3)
+    address = await served.start("127.0.0.1", 0)
+    try:
+        host, port = address.removeprefix("http://").split(":")
+        halves = [await asyncio.open_connection(host, int(port)) for _ in range(20)]
+        for _, writer in halves:
+            writer.write(sent)
+            await writer.drain()
+        assert (await get_json(f"{address}/healthz"))[0] == 200
+        await asyncio.gather(*(read_to_the_end(reader) for reader, _ in halves))
+        for _, writer in halves:
+            writer.close()
+    finally:
+        await served.close()
+
+
+async def test_more_connections_than_anybody_needs_are_closed_at_once(bot: Bot) -> None:
+    served = OperationsServer(bot.metrics, {}, lambda: 0.0, connection_s=60)
+    address = await served.start("127.0.0.1", 0)
+    try:
+        host, port = address.removeprefix("http://").split(":")
+        held = [await asyncio.open_connection(host, int(port)) for _ in range(130)]
+        await read_to_the_end(held[-1][0])
+        for _, writer in held:
+            writer.close()
+    finally:
+        await served.close()

@@ -163,3 +163,17 @@ def test_discords_library_still_words_it_so() -> None:
     assert "'Webhook ID %s is rate limited. Retrying in" in inspect.getsource(
         discord.webhook.async_
     )
+
+
+def test_a_clock_that_was_put_back_makes_no_negative_times() -> None:
+    metrics = Metrics()
+    metrics.job_started("demo-t2v", -600.0)
+    metrics.acknowledged("imagine", -2.0)
+    metrics.database_waited(-1.0)
+    metrics.job_rendered("demo-t2v", "cpu", -3.0, 4)
+    shown = metrics.exposition()[0].decode()
+    for name in ("job_wait", "acknowledge", "database_write_wait", "job_run"):
+        (total,) = [
+            line for line in shown.splitlines() if line.startswith(f"floor33_{name}_seconds_sum")
+        ]
+        assert float(total.rpartition(" ")[2]) == 0.0, total
