@@ -93,13 +93,6 @@ class DatabaseGoneError(StoreError):
             from_driver=True,
         )
 
-    @property
-    def for_users(self) -> str:
-        """Return one sentence for somebody who does not run the bot."""
-        if self.trouble is Trouble.FULL:
-            return "The disk of the machine that runs this bot is full. Try again later."
-        return "The bot's database cannot be used at the moment. Try again later."
-
 
 class TakenOverError(StoreError):
     """Another bot has claimed the database since; this one may not write to it any more."""
