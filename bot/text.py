@@ -6,11 +6,9 @@ import re
 import unicodedata
 from typing import Final
 
+from bot.invisible import visible
+
 _ELLIPSIS: Final = "…"
-# Direction marks turn the rest of a line around: "gnp.exe" reads "exe.png".
-_DIRECTION: Final = frozenset(
-    "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-)
 # Discord shows any ASCII punctuation after a backslash as itself. These begin or end markdown or
 # a mention wherever they stand...
 _ANYWHERE: Final = re.compile(r"([\\`*_~|\[\]<@])")
@@ -20,12 +18,15 @@ _AT_START: Final = re.compile(r"^([#>+-]|\d+(?=\.))")
 
 
 def clean(text: str) -> str:
-    """One line of the text: without control and direction characters, blanks collapsed."""
+    """One line of visible text: without control, direction and invisible characters.
+
+    Blanks are collapsed. Emoji sequences stay whole, and so do words whose script needs joiners;
+    what is left of a text that shows nothing is "".
+    """
     kept = (
         " " if character.isspace() else character
-        for character in text
-        if character.isspace()
-        or (character not in _DIRECTION and unicodedata.category(character) not in {"Cc", "Cs"})
+        for character in visible(text)
+        if character.isspace() or unicodedata.category(character) not in {"Cc", "Cs"}
     )
     return " ".join("".join(kept).split())
 

@@ -52,6 +52,73 @@ def test_joined_emoji_stay_whole() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "👨🏽‍🦰",  # a skin tone before the joiner
+        "👁️‍🗨️",
+        "🏴‍☠️",
+        "🙂‍↔️",  # an arrow is a mathematical sign
+        "🩷‍🔥",  # newer than Python's tables
+        "❤️ 1️⃣ ℹ️ 〰️ ‼️",
+        "🏴󠁧󠁢󠁳󠁣󠁴󠁿",  # Scotland
+        "می‌خواهم",  # Persian
+        "क्‍ष",  # Hindi
+        "ന്‍",  # Malayalam, a joiner at the end
+        "辻󠄀",  # a variant of an ideograph
+        "é ñ",
+        "؀ ١",  # an Arabic sign of the category of invisible ones
+    ],
+)
+def test_what_is_written_with_invisible_characters_stays_whole(text: str) -> None:
+    assert clean(text) == text
+
+
+NOTHING = {
+    "blanks of no width": "\u200b\u200b",
+    "word joiners": "\u2060\ufeff",
+    "Hangul fillers": "\u3164 \uffa0\u115f\u1160",
+    "an empty braille pattern": "\u2800\u2800",
+    "tag letters": "".join(chr(0xE0000 + ord(letter)) for letter in "a cat"),
+    "a language tag": "\U000e0001",
+    "variation selectors": "\ufe0f\ufe0e\U000e0100",
+    "joiners": "\u200d\u200c\u200d",
+    "a selector on a blank": " \ufe0f\u200d \u200c",
+    "soft hyphens": "\u00ad\u00ad",
+    "operators": "\u2061\u2062\u2063\u2064",
+    "deprecated ones": "\u206a\u206f\u17b4\u17b5\u034f",
+    "Mongolian ones": "\u180b\u180e\u180f",
+    "shorthand and music": "\U0001bca0\U0001d173\U0001d159",
+    "annotations": "\ufff9\ufffa\ufffb\ufffc",
+    "ones that are not assigned yet": "\u2065\ufff0\U000e0fff",
+    "directions": "\u202e\u200f\u2066\u2069\u061c",
+    "blanks": "\u00a0\u3000\u2003\u1680",
+}
+
+
+@pytest.mark.parametrize("text", NOTHING.values(), ids=NOTHING)
+def test_a_prompt_that_shows_nothing_is_empty(text: str) -> None:
+    assert clean(text) == ""
+    with pytest.raises(UserError, match="The prompt is empty"):
+        checked_prompt(text, 500)
+
+
+@pytest.mark.parametrize("text", NOTHING.values(), ids=NOTHING)
+def test_what_shows_nothing_hides_in_no_word(text: str) -> None:
+    assert "".join(clean(f"ca{text}t").split()) == "cat"
+
+
+@given(
+    st.text(
+        alphabet=st.sampled_from(
+            "a 🙂❤क्می🏴\u200d\u200c\ufe0f\u200b\ufffc\u2800\x00☠\U000e0067\U000e007f"
+        )
+    )
+)
+def test_cleaning_again_changes_nothing(text: str) -> None:
+    assert clean(clean(text)) == clean(text)
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.84, "0.8 s"), (42.4, "42 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
