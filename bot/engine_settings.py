@@ -39,6 +39,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
         max_image_pixels=settings.limits.max_image_pixels,
         private_files=True,
         min_free_mb=settings.limits.min_free_mb,
+        prompt_in_metadata=settings.clips.prompt_in_metadata,
     )
 
 

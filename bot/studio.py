@@ -86,7 +86,9 @@ class Studio:
                 model=order.model,
                 prompt=order.expanded_prompt or order.prompt,
                 negative_prompt=order.negative_prompt,
-                image=None if order.picture is None else order.picture.content,
+                image=None
+                if order.picture is None
+                else order.picture.image or order.picture.content,
                 seed=seed,
                 fps=order.fps,
                 steps=order.steps,

@@ -7,17 +7,21 @@ import hashlib
 import logging
 import os
 import tempfile
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import discord
+from PIL import Image
 
 from bot.errors import UserError
 from bot.files import make_private_folder
 from bot.store import NewAsset
 from bot.text import megabytes
-from engine.serving.pictures import PictureError, decode_picture
+from engine.serving.picture_files import clean_file
+from engine.serving.pictures import START_SIDE, PictureError, read_picture
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +36,24 @@ _SIGNATURES: Final = (
 )
 
 
+# A few kilobytes can be a picture of a hundred megabytes, so one is unpacked at a time. In a pool
+# of its own: whoever waits here must not keep a thread from others.
+_UNPACKING: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="picture")
+_DOWNLOAD_S: Final = 60.0
+_NOT_ARRIVED: Final = "The picture did not arrive from Discord. Please send it again."
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An upload that decodes: its bytes as sent, and the size of its upright picture in pixels."""
+    """An upload that decodes, without its metadata, and its size in pixels when upright.
+
+    `image` is what it decodes to, perhaps smaller; None if that is not at hand.
+    """
 
     content: bytes
     width: int
     height: int
+    image: Image.Image | None = field(default=None, repr=False, compare=False)
 
 
 def check_size(attachment: discord.Attachment, max_bytes: int) -> None:
@@ -54,13 +69,17 @@ async def fetch(attachment: discord.Attachment, max_bytes: int, max_pixels: int)
     """Download and check a picture. Raises UserError with what is wrong with it."""
     check_size(attachment, max_bytes)
     try:
-        content = await attachment.read()
-    except discord.HTTPException as error:
-        logger.warning("attachment %s could not be fetched: %s", attachment.id, error)
-        raise UserError("Discord did not hand out the picture. Please send it again.") from error
+        async with asyncio.timeout(_DOWNLOAD_S):
+            content = await attachment.read()
+    except (discord.DiscordException, aiohttp.ClientError, OSError, ValueError) as error:
+        # TimeoutError is an OSError.
+        reason = str(error) or type(error).__name__
+        logger.warning("attachment %s could not be fetched: %s", attachment.id, reason)
+        raise UserError(_NOT_ARRIVED) from error
     if len(content) > max_bytes:  # the stated size was not the true one
         raise UserError(f"The picture is larger than {megabytes(max_bytes)}.")
-    return await asyncio.to_thread(_inspect, content, max_pixels)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_UNPACKING, _inspect, content, max_pixels)
 
 
 async def keep(picture: Picture, data_dir: Path) -> NewAsset:
@@ -70,10 +89,13 @@ async def keep(picture: Picture, data_dir: Path) -> NewAsset:
 
 def _inspect(content: bytes, max_pixels: int) -> Picture:
     try:
-        decoded = decode_picture(content, max_pixels=max_pixels)
+        decoded = read_picture(content, max_pixels=max_pixels, short_side=START_SIDE)
     except PictureError as error:
         raise UserError(str(error)) from error
-    return Picture(content, decoded.width, decoded.height)
+    cleaned = clean_file(content, decoded)
+    if decoded.turned or _mime(cleaned) != _mime(content):  # written anew from what was decoded
+        return Picture(cleaned, *decoded.image.size, decoded.image)
+    return Picture(cleaned, decoded.width, decoded.height, decoded.image)
 
 
 def _write(picture: Picture, data_dir: Path) -> NewAsset:

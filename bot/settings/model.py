@@ -49,12 +49,24 @@ ModelName = Annotated[
     Allowed("a model's name: up to 64 of a-z, 0-9, '.', '_', '-'"),
 ]
 GuildId = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,18}$")]
+DiscordId = Annotated[StrictInt, Field(ge=1, le=2**63 - 1)]
 Device = Annotated[str, StringConstraints(pattern=r"^(cpu|mps|cuda(:\d{1,3})?)$")]
 
 
 class DiscordSettings(Section):
     """`[discord]`."""
 
+    servers: Annotated[
+        Annotated[tuple[DiscordId, ...], Field(min_length=1, max_length=1000)] | None,
+        Unset,
+        Allowed("a list of servers' ids, whole numbers, or [] for any"),
+    ] = None
+    operators: Annotated[
+        Annotated[tuple[DiscordId, ...], Field(min_length=1, max_length=1000)] | None,
+        Unset,
+        Allowed("a list of users' ids, whole numbers, or [] for the application's owner or team"),
+    ] = None
+    direct_messages: Literal["members", "nobody", "anyone"] = "members"
     dev_guild_id: Annotated[
         Annotated[StrictInt, Field(ge=1, le=2**63 - 1)] | None,
         Unset,
@@ -155,7 +167,14 @@ class LimitSettings(Section):
     max_image_pixels: StrictInt = Field(default=25_000_000, ge=4096, le=200_000_000)
     max_active_jobs_per_user: StrictInt = Field(default=3, ge=1, le=1000)
     max_active_jobs_per_guild: StrictInt = Field(default=100, ge=1, le=100_000)
+    max_jobs_per_user_per_hour: StrictInt = Field(default=60, ge=1, le=100_000)
     min_free_mb: StrictInt = Field(default=256, ge=0, le=1_000_000)
+
+
+class ClipSettings(Section):
+    """`[clips]`."""
+
+    prompt_in_metadata: StrictBool = True
 
 
 class QueueSettings(Section):
@@ -207,6 +226,7 @@ class Settings(Section):
     engine: EngineSettings = EngineSettings()
     models: ModelSettings = ModelSettings()
     limits: LimitSettings = LimitSettings()
+    clips: ClipSettings = ClipSettings()
     queue: QueueSettings = QueueSettings()
     expansion: ExpansionSettings = ExpansionSettings()
     preview: PreviewSettings = PreviewSettings()

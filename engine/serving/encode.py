@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.serving.ffmpeg import EncodeError, EncoderMissingError, find_ffmpeg, run_ffmpeg
 from engine.serving.interrupts import Check, carry_on
+
+# Which end a line or a value in ffmpeg's metadata files, or begin a comment.
+_SPECIAL: Final = re.compile(r"([=;#\\\n\r])")
 
 __all__ = ["EncodeError", "EncoderMissingError", "encode_mp4", "enlargement", "find_ffmpeg"]
 
@@ -48,7 +56,8 @@ def encode_mp4(
         fps: frames per second of playback.
         crf: H.264 quality, 0 to 51, less is better.
         min_short_side: pixels that the short side shall have at least.
-        comment: kept in the file's ``comment`` tag.
+        comment: kept in the file's ``comment`` tag, without NUL characters. It is handed to
+            ffmpeg in a file that others cannot read: everybody can read a command line.
         check: called while ffmpeg runs; when it raises, ffmpeg is killed and nothing is left.
 
     Raises:
@@ -58,20 +67,38 @@ def encode_mp4(
     """
     part = path.with_name(f".{path.stem}.part.mp4")
     try:
-        run_ffmpeg(
-            [
-                *_input_arguments(frames, fps),
-                *_filter_arguments(frames.shape[2], frames.shape[1], min_short_side),
-                *("-an", "-c:v", "libx264", "-preset", "medium", "-crf", str(crf)),
-                *("-pix_fmt", "yuv420p", "-movflags", "+faststart"),
-                *("-metadata", f"comment={comment}", "-f", "mp4", os.fspath(part)),
-            ],
-            data=np.ascontiguousarray(frames).reshape(-1).data,
-            check=check,
-        )
+        with _metadata_file(comment) as metadata:
+            run_ffmpeg(
+                [
+                    *_input_arguments(frames, fps),
+                    *("-f", "ffmetadata", "-i", os.fspath(metadata)),
+                    *("-map", "0:v:0", "-map_metadata", "1"),
+                    *_filter_arguments(frames.shape[2], frames.shape[1], min_short_side),
+                    *("-an", "-c:v", "libx264", "-preset", "medium", "-crf", str(crf)),
+                    *("-pix_fmt", "yuv420p", "-movflags", "+faststart"),
+                    *("-f", "mp4", os.fspath(part)),
+                ],
+                data=np.ascontiguousarray(frames).reshape(-1).data,
+                check=check,
+            )
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _metadata_file(comment: str) -> Iterator[Path]:
+    """Yield a file with the tag in ffmpeg's own format, which only this account can read."""
+    escaped = _SPECIAL.sub(r"\\\1", comment.replace("\0", ""))
+    descriptor, name = tempfile.mkstemp(prefix="floor33-")
+    try:
+        with open(descriptor, "wb") as file:
+            # Without a last line break: behind a backslash, even one that is escaped, ffmpeg takes
+            # it for a part of the value.
+            file.write(f";FFMETADATA1\ncomment={escaped}".encode(errors="replace"))
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _input_arguments(frames: npt.NDArray[np.uint8], fps: int) -> list[str]:

@@ -75,10 +75,11 @@ def check_free_space(output_dir: Path, min_free_mb: int, *, private: bool = Fals
         raise DiskFullError(f"{output_dir}: {problem}")
 
 
-def clip_comment(settings: ResolvedSettings) -> str:
-    """What it takes to make the clip again, as JSON of ASCII characters.
+def clip_comment(settings: ResolvedSettings, *, with_prompt: bool = True) -> str:
+    """Return what it takes to make the clip again, as JSON of ASCII characters.
 
-    It holds nothing that changes between two runs, so equal settings give equal files.
+    It holds nothing that changes between two runs, so equal settings give equal files. Without
+    the prompt the clip can be handed on without the words of who asked for it.
     """
     card = settings.model
     facts: dict[str, Any] = {
@@ -97,11 +98,13 @@ def clip_comment(settings: ResolvedSettings) -> str:
         "height": settings.height,
         "num_frames": settings.num_frames,
     }
+    if not with_prompt:
+        del facts["prompt"], facts["negative_prompt"]
     return json.dumps(facts)
 
 
 def write_sidecar(path: Path, result: GenerationResult, comment: str) -> None:
-    """Write the comment's facts and how the job went, as JSON.
+    """Write the facts of a `clip_comment` and how the job went, as JSON.
 
     Raises:
         OSError: the file cannot be written.

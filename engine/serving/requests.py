@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,13 +14,21 @@ from engine.checkpoints.catalog import MIN_GUIDANCE, Catalog, ModelCard
 from engine.checkpoints.errors import ModelLoadError, UnknownModelError
 from engine.checkpoints.load import load_scheduler
 from engine.serving.errors import RequestError
-from engine.serving.pictures import MAX_PIXELS, PictureError, decode_picture, fit_picture
+from engine.serving.pictures import (
+    MAX_PIXELS,
+    START_SIDE,
+    PictureError,
+    decode_picture,
+    fit_picture,
+)
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARS = 4000
 """Far more than a text encoder reads; keeps a request from filling a file's metadata."""
 
 _SIZES_LISTED = 6
+_DECODING = threading.BoundedSemaphore(2)
+"""A small file can be a large picture: so many may be unpacked at a time in this process."""
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Size = tuple[int, int]
@@ -31,8 +40,8 @@ class GenerationRequest:
 
     What is None takes the model's default. ``seed`` is 0 to 2^32-1, sizes are pixels, ``fps`` is
     the rate that the model is told, at which the clip plays unless the model states another,
-    ``guidance`` the classifier-free guidance scale, ``image`` an encoded picture: required by
-    image-to-video models, refused by others. ``owner`` is on whose share of the devices it counts
+    ``guidance`` the classifier-free guidance scale, ``image`` an encoded picture, or one that
+    `read_picture` has decoded: required by image-to-video models, refused by others. ``owner`` is on whose share of the devices it counts
     ("": on one that all such requests have in common), and an owner of twice the ``weight``, > 0,
     has twice the share. ``begun``: a process that ended had begun it already, so it goes first.
     """
@@ -42,7 +51,7 @@ class GenerationRequest:
     prompt: str
     seed: int
     negative_prompt: str | None = None
-    image: bytes | None = None
+    image: bytes | Image.Image | None = None
     fps: int | None = None
     steps: int | None = None
     guidance: float | None = None
@@ -237,9 +246,9 @@ def explain_sizes(name: str, sizes: Sequence[Size], asked: Size) -> str:
 
 
 def _picture(
-    data: bytes | None, card: ModelCard, width: int, height: int, max_pixels: int
+    given: bytes | Image.Image | None, card: ModelCard, width: int, height: int, max_pixels: int
 ) -> Image.Image | None:
-    if data is None:
+    if given is None:
         if card.wants_image:
             raise RequestError("image", f"{card.name} starts from a picture: give it one.")
         return None
@@ -247,8 +256,13 @@ def _picture(
         raise RequestError(
             "image", f"{card.name} makes clips from words alone: leave the picture out."
         )
+    picture = given if isinstance(given, Image.Image) else _decoded(given, max_pixels)
+    return fit_picture(picture, width, height) if card.ready else picture
+
+
+def _decoded(data: bytes, max_pixels: int) -> Image.Image:
     try:
-        picture = decode_picture(data, max_pixels=max_pixels)
+        with _DECODING:
+            return decode_picture(data, max_pixels=max_pixels, short_side=START_SIDE)
     except PictureError as error:
         raise RequestError("image", str(error)) from error
-    return fit_picture(picture, width, height) if card.ready else picture

@@ -48,7 +48,6 @@ def save_clip(
         OSError: the files cannot be written.
     """
     asked = job.settings
-    comment = clip_comment(asked)
     paths = output_paths(settings.output_dir, job.id, private=settings.private_files)
     with staged(paths) as hidden:
         encode_mp4(
@@ -57,7 +56,7 @@ def save_clip(
             fps=asked.playback_fps,
             crf=settings.crf,
             min_short_side=settings.min_short_side,
-            comment=comment,
+            comment=clip_comment(asked, with_prompt=settings.prompt_in_metadata),
             check=check,
         )
         result = GenerationResult(
@@ -78,6 +77,6 @@ def save_clip(
             prompt=asked.prompt,
             negative_prompt=asked.negative_prompt,
         )
-        write_sidecar(hidden.sidecar, result, comment)
+        write_sidecar(hidden.sidecar, result, clip_comment(asked))
         check()
         end(result, partial(publish_files, hidden, paths, private=settings.private_files))

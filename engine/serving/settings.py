@@ -60,6 +60,8 @@ class EngineSettings:
             instead of what the process's umask says.
         min_free_mb: a job fails at once when less disk space (MiB) than this is free.
         max_image_pixels: pictures with more pixels are refused before they are decoded.
+        prompt_in_metadata: whether a clip's own metadata hold its prompt and negative prompt; the
+            JSON beside it always does.
 
     Raises:
         EngineSettingsError: a value is outside its range.
@@ -86,6 +88,7 @@ class EngineSettings:
     private_files: bool = False
     min_free_mb: int = 256
     max_image_pixels: int = 25_000_000
+    prompt_in_metadata: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model_dirs", MappingProxyType(dict(self.model_dirs)))

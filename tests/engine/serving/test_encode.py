@@ -2,8 +2,11 @@
 
 import errno
 import json
+import stat
 import struct
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -92,6 +95,61 @@ def test_the_comment_survives(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "clip.mp4")) as container:
         assert container.metadata["comment"] == comment
         assert container.streams.video[0].codec_context.color_range == 1  # limited, as tagged
+
+
+HOSTILE_COMMENTS = [
+    "a=b;c#d\\e",
+    "[STREAM]\ntitle=not a tag\n",
+    "two\r\nlines\n",
+    "#no remark",
+    ";FFMETADATA1",
+    "a backslash at the end\\",
+    "\\\n\\\\\n",
+    " blanks around ",
+    "雪 🙂 \u2028",
+    "long " * 20_000,
+    "-y -f null /dev/null",
+]
+
+
+@pytest.mark.parametrize("comment", HOSTILE_COMMENTS, ids=range(len(HOSTILE_COMMENTS)))
+def test_any_comment_survives_and_is_no_argument(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comment: str
+) -> None:
+    import av
+
+    commands: list[str] = []
+    start = subprocess.Popen
+
+    class Watched(start):  # type: ignore[misc, valid-type]
+        def __init__(self, command: list[str], *rest: object, **options: object) -> None:
+            commands.extend(command)
+            super().__init__(command, *rest, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Watched)
+    private = tmp_path / "private"
+    private.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(private))
+    encode(moving_box(1), tmp_path / "clip.mp4", comment=comment)
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        assert container.metadata["comment"] == comment
+        assert "title" not in container.metadata
+    assert commands
+    assert not [word for word in commands if comment.strip() in word]
+    assert list(private.iterdir()) == []
+
+
+def test_what_is_said_to_ffmpeg_can_be_read_by_this_account_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    modes: list[int] = []
+
+    def check() -> None:
+        modes.extend(stat.S_IMODE(file.stat().st_mode) for file in tmp_path.glob("floor33-*"))
+
+    encode(moving_box(), tmp_path / "clip.mp4", comment="words", check=check)
+    assert set(modes) == {0o600}
 
 
 def test_equal_frames_give_equal_bytes(tmp_path: Path) -> None:
