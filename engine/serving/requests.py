@@ -41,9 +41,10 @@ class GenerationRequest:
     What is None takes the model's default. ``seed`` is 0 to 2^32-1, sizes are pixels, ``fps`` is
     the rate that the model is told, at which the clip plays unless the model states another,
     ``guidance`` the classifier-free guidance scale, ``image`` an encoded picture, or one that
-    `read_picture` has decoded: required by image-to-video models, refused by others. ``owner`` is on whose share of the devices it counts
-    ("": on one that all such requests have in common), and an owner of twice the ``weight``, > 0,
-    has twice the share. ``begun``: a process that ended had begun it already, so it goes first.
+    `read_picture` has decoded: required by image-to-video models, refused by others. ``owner`` is
+    on whose share of the devices it counts ("": on one that all such requests have in common), and
+    an owner of twice the ``weight``, > 0, has twice the share. ``begun``: a process that ended had
+    begun it already, so it goes first.
     """
 
     job_id: str
