@@ -19,6 +19,7 @@ from bot.commands.jobs import Jobs
 from bot.commands.signature import fits_signature
 from bot.engine_settings import engine_settings, expansion_settings
 from bot.errors import answering, report, tell
+from bot.lifecycle.servers import AllowedServers
 from bot.lifecycle.token_watch import TokenWatch
 from bot.messages.http_trace import HttpTrace
 from bot.operations.metrics import Metrics
@@ -161,6 +162,7 @@ class Floor33Bot(commands.Bot):
         self.add_dynamic_items(*BUTTONS)
         await self.add_commands()
         await self.add_cog(Ratings(self))
+        await self.add_cog(AllowedServers(self, self.settings))
         await register_commands(self.tree, self.settings.discord.dev_guild_id)
         await self.operations.start()
         resumed = await self.studio.resume()

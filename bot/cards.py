@@ -20,6 +20,7 @@ FAILED_MARK: Final = "❌"
 CANCELLED: Final = "Cancelled."
 _DESCRIPTION: Final = 3000
 _FIELD: Final = 1024
+_UNREAD: Final = 200
 _BAR: Final = 12
 
 
@@ -80,6 +81,8 @@ class Snapshot:
     elapsed_s: float = 0.0
     preview: bytes | None = field(default=None, repr=False)
     resumed: bool = False
+    unread: str | None = None
+    unread_negative: str | None = None
 
     @property
     def shown(self) -> Hashable:
@@ -91,6 +94,7 @@ class Snapshot:
 def progress_card(job: JobRecord, snapshot: Snapshot, view: discord.ui.View | None) -> Card:
     """The place in the queue or the progress, with the latest preview picture."""
     embed = _base(job, None, discord.Colour.blurple())
+    _add_unread(embed, snapshot.unread, snapshot.unread_negative)
     _add_settings(
         embed,
         seed=job.seed,
@@ -129,6 +133,7 @@ def clip_card(
         problem: why there is no file.
     """
     embed = _base(job, generation.expanded_prompt, discord.Colour.green())
+    _add_unread(embed, generation.unread, generation.unread_negative)
     _add_settings(
         embed,
         seed=generation.seed,
@@ -221,6 +226,17 @@ def _base(job: JobRecord, expanded: str | None, colour: discord.Colour) -> disco
     if job.negative_prompt:
         embed.add_field(name="Negative", value=quote(job.negative_prompt, _FIELD), inline=False)
     return embed
+
+
+def _add_unread(embed: discord.Embed, prompt: str | None, negative: str | None) -> None:
+    """Name the words that were of no effect, since the model reads no more than 77 tokens."""
+    for name, words in (("prompt", prompt), ("negative prompt", negative)):
+        if words:
+            embed.add_field(
+                name=f"Too long for the model, not read of the {name}",
+                value=quote(words, _UNREAD),
+                inline=False,
+            )
 
 
 def _add_settings(

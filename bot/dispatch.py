@@ -37,6 +37,7 @@ from bot.store import (
     Store,
     StoreError,
     TakenOverError,
+    UnknownJobError,
 )
 from bot.views import cancel_view
 from engine.serving import (
@@ -136,8 +137,9 @@ class Follower:
                 # Ended by `cancel` or `withdraw`, which have recorded it; or the bot is closing.
                 if self._engine_job is not None and self._generation is None:
                     self._engine_job.subscribe(_remove_finished)
-            except (IllegalTransitionError, TakenOverError) as error:
-                # Another bot has taken over and was faster: its card must stand.
+            except (IllegalTransitionError, TakenOverError, UnknownJobError) as error:
+                # Another bot has taken over and was faster: its card must stand. Or the job is
+                # gone with the person who asked for it.
                 logger.warning("%s", error)
                 self._over = True
             except Exception:  # the one place where a job's end is guaranteed
@@ -209,6 +211,8 @@ class Follower:
         if engine_job is None:
             return
         self._engine_job = engine_job
+        self._snapshot.unread = engine_job.settings.unread
+        self._snapshot.unread_negative = engine_job.settings.unread_negative
         self.handed_over.set()
         if (result := await self._follow(engine_job)) is not None:
             await self._finish(result)
@@ -248,7 +252,12 @@ class Follower:
             recorded = self._write(lambda store: store.add_generation(new))
             await asyncio.wait({recorded}, timeout=_RECORD_S)
             # Made, though the database may take it later only: its owner shall have it now.
-            self._generation = recorded.result() if recorded.done() else new.unrecorded()
+            try:
+                self._generation = recorded.result() if recorded.done() else new.unrecorded()
+            except UnknownJobError:
+                # The person was forgotten meanwhile, so nobody else knows of this file.
+                await asyncio.to_thread(remove_clip, result.path)
+                raise
         generation = self._generation
         self._services.metrics.job_rendered(
             generation.model, generation.device or "", generation.elapsed_s, generation.steps
@@ -397,6 +406,8 @@ class Follower:
                 None if expansion is None or expansion.fallback is not None else expansion.expanded
             ),
             negative_prompt=result.negative_prompt,
+            unread=result.unread,
+            unread_negative=result.unread_negative,
             model=result.model,
             model_revision=result.model_revision,
             seed=result.seed,

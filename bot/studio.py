@@ -10,16 +10,16 @@ from typing import Final
 
 import discord
 
-from bot.admission import check_room
 from bot.cards import CardFile
 from bot.delivery import CardMessage
 from bot.dispatch import Follower
 from bot.errors import UserError
 from bot.handover import BLOCKED, UNDELIVERED
+from bot.jobs.admission import Admission
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
 from bot.messages.removal import remove_message
 from bot.orders import Order, random_seed
-from bot.outputs import remove_stored_clip
+from bot.outputs import remove_picture, remove_stored_clip
 from bot.pace import Pauses
 from bot.packing import CannotPack, send_fitted
 from bot.paths import OutsideError, resolve
@@ -40,6 +40,7 @@ from engine.serving import GenerationRequest, ResolvedSettings
 
 logger = logging.getLogger(__name__)
 
+_REMOVED: Final = "This clip was deleted, so it cannot be rolled again."
 _SEND_S: Final = 120.0
 _RETRY_UNDELIVERED_S: Final = 600.0
 _RETRY_UNDELIVERED_LONGEST_S: Final = 6 * 3600.0
@@ -55,9 +56,11 @@ class Studio:
         self._client = client
         self._settings = settings
         self._services = services
+        self.admission = Admission(client, settings, services)
         self._followers: dict[str, Follower] = {}
         self._left: list[Follower] = []
-        # Counting a user's jobs and adding one must not overlap with another command's.
+        # Counting a user's jobs and adding one must not overlap with another command's, nor keeping
+        # a picture with taking it away.
         self._admission = asyncio.Lock()
 
     @property
@@ -69,6 +72,8 @@ class Studio:
         self, order: Order, interaction: discord.Interaction, answer_id: int | None
     ) -> JobRecord:
         """Store a job for the order, show its card as the interaction's answer, start it.
+
+        Who asked has passed `admission.check`; how much is under way is looked at once more.
 
         Args:
             order: what is wanted.
@@ -86,9 +91,7 @@ class Studio:
                 model=order.model,
                 prompt=order.expanded_prompt or order.prompt,
                 negative_prompt=order.negative_prompt,
-                image=None
-                if order.picture is None
-                else order.picture.image or order.picture.content,
+                image=None if order.picture is None else order.picture.source,
                 seed=seed,
                 fps=order.fps,
                 steps=order.steps,
@@ -110,10 +113,11 @@ class Studio:
     async def reroll(
         self, generation_id: str, interaction: discord.Interaction, answer_id: int | None
     ) -> JobRecord:
-        """Make the clip again with another seed. Raises as `make` does."""
+        """Make the clip again with another seed. Raises as `make` does, and for removed clips."""
+        await self.admission.check(interaction)
         generation, job = await self._clip(generation_id)
-        if generation.deleted_at is not None:
-            raise UserError("This clip was deleted and cannot be rolled again.")
+        if generation.removed:
+            raise UserError(_REMOVED)
         picture = None
         if job.image_asset is not None:
             try:
@@ -235,7 +239,9 @@ class Studio:
         if (follower := self._followers.get(job.id)) is not None:
             await follower.withdraw()
         generation = await self._services.write(lambda store: store.generation_by_job(job.id))
-        if generation is not None and generation.deleted_at is None:
+        if generation is None:
+            await self._services.write(lambda store: store.remove_words(job.id))
+        elif not generation.removed:
             await self._forget(job, generation)
 
     async def resume(self) -> int:
@@ -298,9 +304,8 @@ class Studio:
         answer_id: int | None,
     ) -> JobRecord:
         async with self._admission:
-            await check_room(
-                self._services, self._settings, interaction.user.id, interaction.guild_id
-            )
+            await self.admission.check_room(interaction.user.id, interaction.guild_id)
+            await self._check_parent(order.parent_generation_id)
             asset = order.asset
             if asset is None and order.picture is not None:
                 asset = await keep(order.picture, self._settings.data_dir)
@@ -364,12 +369,31 @@ class Studio:
         return follower
 
     def _unfollow(self, job_id: str) -> None:
-        self._followers.pop(job_id, None)
+        follower = self._followers.pop(job_id, None)
+        if follower is not None and follower.job.image_asset is not None:
+            self._services.background.submit(lambda: self._drop_picture(job_id))
+
+    async def _check_parent(self, generation_id: str | None) -> None:
+        """Refuse a re-roll of a clip that was deleted since its words were read."""
+        if generation_id is not None:
+            parent = await self._services.store.get_generation(generation_id)
+            if parent is None or parent.removed:
+                raise UserError(_REMOVED)
+
+    async def _drop_picture(self, job_id: str) -> None:
+        """Delete the picture of a job that is over, unless a clip or another job needs it."""
+        async with self._admission:
+            picture = await self._services.store.unneeded_picture(job_id)
+            if picture is not None:
+                await asyncio.to_thread(remove_picture, self._settings.data_dir, picture)
 
     async def _forget(self, job: JobRecord, generation: GenerationRecord) -> None:
-        """Remove a clip whose message is gone: the files first, which makes room for the row."""
+        """Remove a clip whose message is gone, with the words and the picture it was made of.
+
+        The files first, which makes room for the row.
+        """
         await asyncio.to_thread(remove_stored_clip, self._settings.data_dir, generation.path)
-        await self._services.write(lambda store: store.set_generation_deleted(generation.id))
+        await self._services.write(lambda store: store.remove_clip(generation.id))
         if job.state is JobState.RENDERED:
             try:
                 await self._services.write(
@@ -379,6 +403,7 @@ class Studio:
                 )
             except IllegalTransitionError as error:  # it was delivered at the last moment
                 logger.info("%s", error)
+        await self._drop_picture(job.id)
 
 
 def _may_remove(job: JobRecord, interaction: discord.Interaction) -> bool:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from bot.errors import UserError
 from bot.files import make_private_folder
+from bot.outputs import UPLOADS
 from bot.store import NewAsset
 from bot.text import megabytes
 from engine.serving.picture_files import clean_file
@@ -25,7 +26,8 @@ from engine.serving.pictures import START_SIDE, PictureError, read_picture
 
 logger = logging.getLogger(__name__)
 
-FOLDER: Final = "uploads"
+FOLDER: Final = UPLOADS
+
 _SIGNATURES: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -54,6 +56,11 @@ class Picture:
     width: int
     height: int
     image: Image.Image | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def source(self) -> Image.Image | bytes:
+        """What a clip is made from: decoded already, where that is at hand."""
+        return self.content if self.image is None else self.image
 
 
 def check_size(attachment: discord.Attachment, max_bytes: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -13,7 +15,8 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.acknowledge import acknowledge
-from bot.errors import answering
+from bot.errors import UserError, answering
+from bot.operators import operators
 from bot.store import JobState
 from bot.text import escape, in_about
 
@@ -21,13 +24,27 @@ if TYPE_CHECKING:
     from bot.app import Floor33Bot
     from engine.serving import FailureReason, QueueView, WorkerStatus
 
+logger = logging.getLogger(__name__)
+
+Field = tuple[str, str]
+
 _DAY: Final = timedelta(days=1)
-_FIELD: Final = 1024
 _GB: Final = 1e9
+# Discord's limits for one embed: fields, and characters of a name, a value and all together.
+_FIELDS: Final = 25
+_NAME: Final = 256
+_FIELD: Final = 1024
+_EMBED: Final = 6000
+_TITLE: Final = "Floor33"
+_OPERATORS_ONLY: Final = "Only the operators of this bot can do that."
 
 
 class Admin(commands.Cog):
-    """For those who may manage the server, unless its settings say otherwise."""
+    """For those who manage a server, unless its settings say otherwise, and for the operators.
+
+    Discord shows the commands to those who may manage the server. They see what concerns it; the
+    machine, the other servers and blocks are for the operators alone.
+    """
 
     def __init__(self, bot: Floor33Bot) -> None:
         self._bot = bot
@@ -39,24 +56,119 @@ class Admin(commands.Cog):
         guild_only=True,
     )
 
-    @admin.command(name="status", description="Devices, queue, failures and disk")
+    @admin.command(name="status", description="Queue and failures; for operators also the machine")
     async def status(self, interaction: discord.Interaction[Floor33Bot]) -> None:
         """Tell how the service is; only the asker sees it."""
-        bot = self._bot
         async with answering(interaction):
             await acknowledge(interaction, ephemeral=True)
-            endings = await bot.store.endings(datetime.now(UTC) - _DAY)
-            disk = await asyncio.to_thread(shutil.disk_usage, bot.settings.data_dir)
-            embed = discord.Embed(title="Floor33")
-            for worker in bot.engine.status():
-                embed.add_field(name=worker.device, value=device_text(worker), inline=False)
-            embed.add_field(name="Queue", value=line_text(bot.engine.queue()), inline=False)
-            embed.add_field(name="Last 24 hours", value=endings_text(endings), inline=False)
-            free = f"{disk.free / _GB:.1f} of {disk.total / _GB:.1f} GB free"
-            if await asyncio.to_thread(bot.engine.free_space_problem):
-                free += "; new clips are refused"
-            embed.add_field(name="Disk", value=free, inline=False)
-            await interaction.followup.send(embed=embed, ephemeral=True)
+            guild_id = interaction.guild_id
+            if self._is_operator(interaction):
+                fields = await self._machine()
+            elif guild_id is not None:
+                fields = await self._server(guild_id)
+            else:
+                raise UserError(_OPERATORS_ONLY)
+            await interaction.followup.send(embed=status_embed(fields), ephemeral=True)
+
+    @admin.command(name="block", description="Take no more orders and ratings from somebody")
+    @app_commands.describe(user="Who; by id also somebody who is not here")
+    async def block(self, interaction: discord.Interaction[Floor33Bot], user: discord.User) -> None:
+        """Block a user in all servers and in direct messages."""
+        async with answering(interaction):
+            await acknowledge(interaction, ephemeral=True)
+            self._check_operator(interaction)
+            if user.id in operators(self._bot, self._bot.settings):
+                raise UserError("Operators cannot be blocked.")
+            new = await self._bot.store.block(user.id)
+            if new:
+                logger.warning("user %s was blocked by operator %s", user.id, interaction.user.id)
+            done = "is blocked now" if new else "was blocked already"
+            await interaction.followup.send(
+                f"{escape(user.name)} ({user.id}) {done}. What they have under way goes on; "
+                "`/admin unblock` takes it back.",
+                ephemeral=True,
+            )
+
+    @admin.command(name="unblock", description="Take orders from somebody again")
+    @app_commands.describe(user="Who; by id also somebody who is not here")
+    async def unblock(
+        self, interaction: discord.Interaction[Floor33Bot], user: discord.User
+    ) -> None:
+        """Take a block back."""
+        async with answering(interaction):
+            await acknowledge(interaction, ephemeral=True)
+            self._check_operator(interaction)
+            if not await self._bot.store.unblock(user.id):
+                raise UserError(f"{escape(user.name)} ({user.id}) is not blocked.")
+            logger.warning("user %s was unblocked by operator %s", user.id, interaction.user.id)
+            await interaction.followup.send(
+                f"{escape(user.name)} ({user.id}) may use the bot again.", ephemeral=True
+            )
+
+    def _is_operator(self, interaction: discord.Interaction[Floor33Bot]) -> bool:
+        return interaction.user.id in operators(self._bot, self._bot.settings)
+
+    def _check_operator(self, interaction: discord.Interaction[Floor33Bot]) -> None:
+        if not self._is_operator(interaction):
+            raise UserError(_OPERATORS_ONLY)
+
+    async def _server(self, guild_id: int) -> list[Field]:
+        store = self._bot.store
+        jobs = await store.jobs_of_server(guild_id)
+        endings = await store.endings(datetime.now(UTC) - _DAY, guild_id=guild_id)
+        running, waiting = jobs.get(JobState.RUNNING, 0), jobs.get(JobState.QUEUED, 0)
+        return [
+            ("Queue", f"{running} being made, {waiting} waiting for this server"),
+            ("Last 24 hours", endings_text(endings)),
+        ]
+
+    async def _machine(self) -> list[Field]:
+        bot = self._bot
+        endings = await bot.store.endings(datetime.now(UTC) - _DAY)
+        disk = await asyncio.to_thread(shutil.disk_usage, bot.settings.data_dir)
+        free = f"{disk.free / _GB:.1f} of {disk.total / _GB:.1f} GB free"
+        if await asyncio.to_thread(bot.engine.free_space_problem):
+            free += "; new clips are refused"
+        general = [
+            ("Queue", line_text(bot.engine.queue())),
+            ("Last 24 hours", endings_text(endings)),
+            ("Disk", free),
+        ]
+        return [*device_fields(bot.engine.status(), _FIELDS - len(general)), *general]
+
+
+def status_embed(fields: Sequence[Field]) -> discord.Embed:
+    """An embed with all these fields, whatever their number and length, as Discord takes it.
+
+    The last fields are kept whole as far as that is possible; the first, which are the devices',
+    share the room that these leave.
+    """
+    shown = [(name[:_NAME], value[:_FIELD]) for name, value in fields[-_FIELDS:]]
+    room = _EMBED - len(_TITLE) - sum(len(name) for name, _ in shown)
+    embed = discord.Embed(title=_TITLE)
+    values: list[str] = []
+    for index, (_, value) in reversed(list(enumerate(shown))):
+        # Each may have its part of what is left, and what shorter ones do not need.
+        values.append(_cut(value, max(1, room // (index + 1))))
+        room -= len(values[-1])
+    for (name, _), value in zip(shown, reversed(values), strict=True):
+        embed.add_field(name=name, value=value, inline=False)
+    return embed
+
+
+def device_fields(workers: Sequence[WorkerStatus], most: int) -> list[Field]:
+    """A field for each device; of more than `most`, those that have failed first, then a count."""
+    if len(workers) <= most:
+        return [(worker.device, device_text(worker)) for worker in workers]
+    troubled = sorted(workers, key=lambda worker: not (worker.failures or worker.broken_models))
+    shown, rest = troubled[: most - 1], troubled[most - 1 :]
+    states = Counter(worker.state for worker in rest)
+    summary = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    done = sum(worker.jobs_done for worker in rest)
+    return [
+        *((worker.device, device_text(worker)) for worker in shown),
+        (f"{len(rest)} more devices", f"{summary}; clips since the start: {done}"),
+    ]
 
 
 def device_text(worker: WorkerStatus) -> str:
@@ -71,7 +183,7 @@ def device_text(worker: WorkerStatus) -> str:
     if worker.replaced:
         lines.append(f"threads given up because they hung: {worker.replaced}")
     lines += [f"{name} cannot be loaded: {why}" for name, why in worker.broken_models.items()]
-    return _cut(lines)
+    return _escaped(lines)
 
 
 def line_text(queue: QueueView) -> str:
@@ -95,7 +207,7 @@ def endings_text(endings: Mapping[tuple[JobState, str | None], int]) -> str:
         state.value if reason is None else f"{state.value}: {reason}": count
         for (state, reason), count in endings.items()
     }
-    return _cut([f"{name} {count}" for name, count in sorted(named.items())])
+    return _escaped([f"{name} {count}" for name, count in sorted(named.items())])
 
 
 def _failures(failures: Mapping[FailureReason, int]) -> str:
@@ -104,5 +216,12 @@ def _failures(failures: Mapping[FailureReason, int]) -> str:
     return "; failed: " + ", ".join(f"{why} {count}" for why, count in sorted(failures.items()))
 
 
-def _cut(lines: Sequence[str]) -> str:
-    return "\n".join(escape(line) for line in lines)[:_FIELD]
+def _escaped(lines: Sequence[str]) -> str:
+    return _cut("\n".join(escape(line) for line in lines), _FIELD)
+
+
+def _cut(text: str, limit: int) -> str:
+    """The text, or its beginning with a sign that it goes on; never half an escape."""
+    if len(text) <= limit:
+        return text
+    return text[: limit - 1].rstrip("\\ \n") + "…"

@@ -71,7 +71,8 @@ class Animate(commands.Cog):
             unwanted = checked_negative(negative, limits.max_prompt_chars)
             check_size(image, max_bytes)
             answer_id = await acknowledge(interaction)
-            # At once: Discord's links to attachments expire.
+            await self._bot.studio.admission.check(interaction)
+            # Soon: Discord's links to attachments expire.
             picture = await fetch(image, max_bytes, limits.max_image_pixels)
             order = Order(
                 kind="animate",

@@ -72,6 +72,7 @@ class Imagine(commands.Cog):
                 format=format,
             )
             answer_id = await acknowledge(interaction)
+            await self._bot.studio.admission.check(interaction)
             await self._bot.studio.make(order, interaction, answer_id)
 
     @imagine.autocomplete("model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import discord
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _PROMPT: Final = 60
 _LISTED: Final = 10
+_DESCRIPTION: Final = 4096
+_TITLE: Final = "Your last clips"
 _ALL: Final = "all"
 _MARKS: Final = {
     JobState.QUEUED: "⏳",
@@ -55,19 +58,23 @@ class Jobs(commands.Cog):
         """Tell what became of the user's last jobs; clips that are there can be had again."""
         async with answering(interaction):
             await acknowledge(interaction, ephemeral=True)
-            past = await self._bot.store.past_jobs(interaction.user.id, _LISTED)
+            user_id, store = interaction.user.id, self._bot.store
+            waiting = await store.undelivered_jobs(user_id, _LISTED)
+            past = await store.past_jobs(user_id, _LISTED)
             if not past:
                 raise UserError("You have not asked for a clip yet. Try /imagine.")
+            # First those that have not reached their user, however long ago they were made.
+            older = [entry for entry in waiting if entry not in past]
+            past = [*older, *past]
             kept = [
                 entry.generation.id
                 for entry in past
                 if entry.generation is not None and entry.generation.deleted_at is None
             ]
+            lines = [_line(entry, number) for number, entry in enumerate(past, start=1)]
             embed = discord.Embed(
-                title="Your last clips",
-                description="\n".join(
-                    _line(entry, number) for number, entry in enumerate(past, start=1)
-                ),
+                title="Your last clips, and those that wait to be sent" if older else _TITLE,
+                description=_fitting(lines),
             )
             numbers = {
                 entry.generation.id: number
@@ -122,6 +129,14 @@ def queue_text(view: QueueView, owner: str) -> str:
     if not lines:
         lines = ["Nothing of yours is waiting."]
     return "\n".join([*lines[:_LISTED], total])
+
+
+def _fitting(lines: Sequence[str]) -> str:
+    """As many of the lines as an embed's description holds."""
+    kept = list(lines)
+    while len("\n".join(kept)) > _DESCRIPTION:
+        kept.pop()
+    return "\n".join(kept)
 
 
 def _line(entry: PastJob, number: int) -> str:

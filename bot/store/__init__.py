@@ -11,6 +11,7 @@ from bot.store.errors import (
     UnknownGenerationError,
     UnknownJobError,
 )
+from bot.store.privacy import Forgotten, StoredFiles
 from bot.store.records import (
     OVERALL,
     AssetRecord,
@@ -47,6 +48,7 @@ __all__ = [
     "DatabaseGoneError",
     "DatabaseThereError",
     "ExpansionRecord",
+    "Forgotten",
     "GenerationRecord",
     "IllegalTransitionError",
     "JobKind",
@@ -62,6 +64,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoredFile",
+    "StoredFiles",
     "TakenOverError",
     "TrainingRating",
     "Trouble",

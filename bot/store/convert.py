@@ -103,6 +103,9 @@ def generation_record(row: models.Generation) -> GenerationRecord:
         device=row.device,
         created_at=row.created_at,
         deleted_at=row.deleted_at,
+        expired=row.expired,
+        unread=row.unread,
+        unread_negative=row.unread_negative,
     )
 
 

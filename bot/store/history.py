@@ -41,19 +41,45 @@ class History(StorePart):
                 for job, clip in rows
             ]
 
+    async def undelivered_jobs(self, user_id: int, limit: int) -> list[PastJob]:
+        """Return a user's jobs whose clips are there and could not be sent, newest first."""
+        check_int64("user_id", user_id)
+        query = (
+            select(Job, Generation)
+            .join(Generation, Generation.job_id == Job.id)
+            .where(
+                Job.user_id == user_id,
+                Job.state == JobState.RENDERED.value,
+                Job.reason.is_not(None),
+                Generation.deleted_at.is_(None),
+            )
+            .order_by(Job.created_at.desc(), Job.id)
+            .limit(limit)
+        )
+        async with self._database.read() as session:
+            rows = (await session.execute(query)).unique()
+            return [
+                PastJob(job=job_record(job), generation=generation_record(clip))
+                for job, clip in rows
+            ]
+
     async def past_generations(self, limit: int) -> list[GenerationRecord]:
         """The last clips of everybody, oldest first: what estimates learn from."""
         query = select(Generation).order_by(Generation.created_at.desc()).limit(limit)
         async with self._database.read() as session:
             return [generation_record(row) for row in await session.scalars(query)][::-1]
 
-    async def endings(self, since: datetime) -> dict[tuple[JobState, str | None], int]:
-        """How many jobs ended since then, by state and reason."""
+    async def endings(
+        self, since: datetime, *, guild_id: int | None = None
+    ) -> dict[tuple[JobState, str | None], int]:
+        """How many jobs (of one server) ended since then, by state and reason."""
         query = (
             select(Job.state, Job.reason, func.count())
             .where(Job.finished_at >= since)
             .group_by(Job.state, Job.reason)
         )
+        if guild_id is not None:
+            query = query.where(Job.guild_id == guild_id)
         async with self._database.read() as session:
             rows = (await session.execute(query)).all()
             return {(JobState(state), reason): count for state, reason, count in rows}

@@ -79,6 +79,15 @@ class User(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class Block(Base):
+    """Somebody who may not ask for clips; refers to no user, so that it outlives one forgotten."""
+
+    __tablename__ = "blocks"
+
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class Asset(Base):
     """A file that a user gave."""
 
@@ -202,6 +211,9 @@ class Generation(Base):
     device: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     deleted_at: Mapped[datetime | None]
+    expired: Mapped[bool] = mapped_column(default=False, server_default=false())
+    unread: Mapped[str | None]
+    unread_negative: Mapped[str | None]
 
 
 class Rating(Base):

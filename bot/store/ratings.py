@@ -8,7 +8,7 @@ from sqlalchemy import CursorResult, Delete, Select, delete, select
 from sqlalchemy.orm import aliased
 
 from bot.store.convert import generation_record, rating_record
-from bot.store.models import Generation, Job, Rating, User, utc_now
+from bot.store.models import Block, Generation, Job, Rating, User, utc_now
 from bot.store.part import StorePart
 from bot.store.records import OVERALL, RatingRecord, TrainingRating, check_rating
 from bot.store.upsert import upsert
@@ -34,8 +34,9 @@ class Ratings(StorePart):
     ) -> RatingRecord | None:
         """Set the user's rating (+1 or -1) of the clip; it replaces their earlier one.
 
-        None, and nothing is written, if the message shows no clip or a deleted one. A rating by
-        the user who asked for the clip is marked `self_vote`. Raises ValueError for another value.
+        None, and nothing is written, if the message shows no clip or a deleted one, or the user is
+        blocked. A rating by the user who asked for the clip is marked `self_vote`. Raises
+        ValueError for another value.
         """
         if value is None:
             raise ValueError("a rating's value must be 1 or -1, not None")
@@ -47,7 +48,7 @@ class Ratings(StorePart):
         )
         async with self._database.write() as session:
             found = (await session.execute(query)).one_or_none()
-            if found is None:
+            if found is None or await session.get(Block, user_id) is not None:
                 return None
             generation_id, owner_id = found
             await upsert_user(session, user_id, user_name)

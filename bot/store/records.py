@@ -219,6 +219,8 @@ class NewGeneration:
     device: str | None = None  # where it was rendered
     expanded_prompt: str | None = None  # what the model was given, if not the user's words
     negative_prompt: str | None = None
+    unread: str | None = None  # the end of the prompt, if it was too long for the model
+    unread_negative: str | None = None  # the same of the negative prompt
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
@@ -233,7 +235,9 @@ class NewGeneration:
 
     def unrecorded(self) -> GenerationRecord:
         """Return the clip as it will be stored: for showing it before it is."""
-        return GenerationRecord(**asdict(self), created_at=datetime.now(UTC), deleted_at=None)
+        return GenerationRecord(
+            **asdict(self), created_at=datetime.now(UTC), deleted_at=None, expired=False
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +263,14 @@ class GenerationRecord:
     device: str | None
     created_at: datetime
     deleted_at: datetime | None
+    expired: bool  # deleted by retention, not by a person: its prompt is kept
+    unread: str | None
+    unread_negative: str | None
+
+    @property
+    def removed(self) -> bool:
+        """Whether somebody has deleted the clip, and with it what it was made of."""
+        return self.deleted_at is not None and not self.expired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,7 +59,7 @@ class Retention(StorePart):
                 rows = await session.scalars(
                     update(Generation)
                     .where(Generation.id.in_(ids), _expirable())
-                    .values(deleted_at=utc_now())
+                    .values(deleted_at=utc_now(), expired=True)
                     .returning(Generation.id)
                     .execution_options(synchronize_session=False)
                 )

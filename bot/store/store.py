@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from sqlalchemy import false, update
 
@@ -17,14 +19,18 @@ from bot.store.history import History
 from bot.store.jobs import Jobs
 from bot.store.migrate import migrate, migrate_server
 from bot.store.models import User
+from bot.store.people import People
 from bot.store.postgres import PostgresBackend, is_postgres_url
+from bot.store.privacy import Privacy
 from bot.store.ratings import Ratings
 from bot.store.retention import Retention
 from bot.store.sqlite import SqliteBackend
 from bot.store.users import Users
 
+_LOG_WAIT_S: Final = 10.0
 
-class Store(Jobs, Generations, History, Ratings, Retention, Users):
+
+class Store(Jobs, Generations, History, People, Privacy, Ratings, Retention, Users):
     """Jobs, clips, ratings and users of one data folder.
 
     Every method is one transaction: it is wholly written when it returns, and not at all when it
@@ -109,6 +115,15 @@ class Store(Jobs, Generations, History, Ratings, Retention, Users):
         """Copy the database file as it is now to another; see `backup_database`."""
         await asyncio.to_thread(backup_database, self.path, destination)
 
+    async def truncate_log(self) -> bool:
+        """Move an SQLite file's write-ahead log into it, so that it holds nothing of before.
+
+        Returns whether that was possible: a reader of another program may be in the way. On a
+        server, its own housekeeping does the same.
+        """
+        path = self._backend.path
+        return path is None or await asyncio.to_thread(_truncate_log, path)
+
     async def close(self) -> None:
         """Close every connection; later calls raise StoreError. May be called again."""
         await self._database.close()
@@ -123,3 +138,9 @@ class Store(Jobs, Generations, History, Ratings, Retention, Users):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+def _truncate_log(path: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(path, timeout=_LOG_WAIT_S)) as database:
+        (busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy

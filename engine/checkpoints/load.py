@@ -89,7 +89,7 @@ def load_pipeline(
         loaded[name] = _load_part(card.path / name, part, dtype)
     if card.loras:
         fuse_loras(loaded["unet"], card.loras, model=card.base or card.name)
-    loaded["tokenizer"] = _load_tokenizer(card.path / "tokenizer")
+    loaded["tokenizer"] = load_tokenizer(card.path / "tokenizer")
     words, rows = len(loaded["tokenizer"]), loaded["text_encoder"].config.vocab_size
     if words > rows:
         raise ModelLoadError(
@@ -160,7 +160,8 @@ def _no_progress_bar() -> Iterator[None]:
         transformers_logging.enable_progress_bar()
 
 
-def _load_tokenizer(folder: Path) -> CLIPTokenizer:
+def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The tokenizer of a folder. Raises ModelLoadError if there is none, or it is damaged."""
     # Without them transformers makes a tokenizer that knows no words, and says nothing.
     if not ((folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()):
         raise ModelLoadError(f"{folder} holds neither tokenizer.json nor vocab.json.")

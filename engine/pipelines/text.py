@@ -18,6 +18,9 @@ TextLayer = Literal["last", "penultimate"]
 # The released models were trained with this padding and not with the tokenizer's end token.
 _PAD_ID = 0
 
+_LONGEST_WORD = 40
+"""Characters; whatever is longer is no word, but a script without blanks."""
+
 
 def tokenise(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
     """Token ids as the models were trained with: start, words, end, zeros.
@@ -42,6 +45,29 @@ def tokenise(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
             ids = [*ids[: TEXT_TOKENS - 1], ids[-1]]
         rows.append(ids + [_PAD_ID] * (TEXT_TOKENS - len(ids)))
     return torch.tensor(rows, dtype=torch.int64)
+
+
+def unread_end(tokenizer: CLIPTokenizer, prompt: str) -> str:
+    """Return the end of a prompt that the model does not read, from the first word cut off.
+
+    Of a text without blanks it begins with the first character cut off. "" if all is read.
+    """
+    text = html.unescape(html.unescape(prompt)).strip()
+
+    def fits(length: int) -> bool:
+        ids: list[int] = tokenizer(text[:length], verbose=False)["input_ids"]
+        return len(ids) <= TEXT_TOKENS
+
+    # Every token is made of at least one byte.
+    if len(text.encode(errors="replace")) <= TEXT_TOKENS - 2 or fits(len(text)):
+        return ""
+    low, high = 0, len(text)  # so many characters are read, so many are not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    word = text.rfind(" ", 0, low + 1) + 1
+    inside_word = text[low] != " "
+    return text[word if inside_word and low - word <= _LONGEST_WORD else low :].strip()
 
 
 def encode_text(text_encoder: CLIPTextModel, token_ids: Tensor, layer: TextLayer) -> Tensor:

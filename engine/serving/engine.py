@@ -20,6 +20,7 @@ from engine.serving.ray.crew import RayCrew
 from engine.serving.requests import GenerationRequest, ResolvedSettings, resolve
 from engine.serving.settings import EngineSettings
 from engine.serving.status import WorkerStatus
+from engine.serving.unread import PromptMeter
 
 
 class Engine:
@@ -40,6 +41,7 @@ class Engine:
             models_dir=settings.models_dir,
             variants=settings.model_variants,
         )
+        self._meter = PromptMeter()
         self._costs = Costs({})
         self._queue = JobQueue(settings.queue_capacity, self._costs)
         kind = RayCrew if settings.backend == "ray" else LocalCrew
@@ -64,12 +66,13 @@ class Engine:
         return self._catalog.cards()
 
     def validate(self, request: GenerationRequest) -> ResolvedSettings:
-        """The complete settings of a request, with the model's defaults.
+        """The complete settings of a request, with the model's defaults and what it will not read.
 
         Raises:
             RequestError: names the field and what is allowed.
         """
-        return resolve(request, self._catalog, max_image_pixels=self._settings.max_image_pixels)
+        limit = self._settings.max_image_pixels
+        return self._meter.measure(resolve(request, self._catalog, max_image_pixels=limit))
 
     def submit(self, request: GenerationRequest) -> Job:
         """Queue a request. May be called from any thread; does not wait for the clip.

@@ -29,6 +29,7 @@ class GenerationResult:
     ``width`` and ``height`` are what the model drew, in pixels; the file may be enlarged by an
     integer factor. ``duration_s`` is the length of the clip and ``elapsed_s`` the time the
     rendering took, without waiting and without loading the model; of a batch, the clip's part.
+    ``unread`` and ``unread_negative`` are as in the settings.
     """
 
     job_id: str
@@ -47,6 +48,8 @@ class GenerationResult:
     elapsed_s: float
     prompt: str
     negative_prompt: str | None
+    unread: str | None = None
+    unread_negative: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

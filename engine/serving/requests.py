@@ -68,7 +68,9 @@ class GenerationRequest:
 class ResolvedSettings:
     """A request with every default filled in and every value known to be allowed.
 
-    ``picture`` has already been cropped and resized to width x height.
+    ``picture`` has already been cropped and resized to width x height. ``unread`` and
+    ``unread_negative`` are the ends of the prompts that the model does not read, None if it reads
+    all of them or nobody has measured them.
     """
 
     model: ModelCard
@@ -82,6 +84,8 @@ class ResolvedSettings:
     height: int
     num_frames: int
     picture: Image.Image | None
+    unread: str | None = None
+    unread_negative: str | None = None
 
     @property
     def playback_fps(self) -> int:

@@ -76,6 +76,8 @@ def save_clip(
             elapsed_s=time.monotonic() - began,
             prompt=asked.prompt,
             negative_prompt=asked.negative_prompt,
+            unread=asked.unread,
+            unread_negative=asked.unread_negative,
         )
         write_sidecar(hidden.sidecar, result, clip_comment(asked))
         check()

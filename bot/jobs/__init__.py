@@ -1,0 +1,1 @@
+"""A job from its order to its delivered clip."""
