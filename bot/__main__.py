@@ -63,6 +63,10 @@ def _command(options: argparse.Namespace, usual_umask: int) -> int:
             if options.empty:
                 return _begin_anew(settings, force=options.force)
             return _restore(settings, options.file, force=options.force)
+        case "forget":
+            return _forget(settings, options.user_id)
+        case "export":
+            return _export(settings, options.user_id, options.output)
         case "sync":
             return _run(_sync(settings, options.guild))
         case _:
@@ -92,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
         "--empty", action="store_true", help="instead of FILE: begin anew, without a backup"
     )
     restore.add_argument("--force", action="store_true", help="even where there is a database")
+    forget = commands.add_parser("forget", help="delete everything that is kept of a person")
+    forget.add_argument("user_id", type=_user_id, metavar="USER_ID", help="their id in Discord")
+    export = commands.add_parser("export", help="show everything that is kept of a person, as JSON")
+    export.add_argument("user_id", type=_user_id, metavar="USER_ID", help="their id in Discord")
+    export.add_argument("--output", type=Path, metavar="FILE", help="write it there, not on stdout")
     sync = commands.add_parser("sync", help="tell Discord which commands there are")
     sync.add_argument("--guild", type=int, metavar="ID", help="in one server only, at once")
     return parser
@@ -103,6 +112,12 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     if options.command == "restore" and (options.file is None) != options.empty:
         parser.error("restore needs either FILE or --empty")
     return options
+
+
+def _user_id(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no user's id, which is a whole number")
+    return int(text)
 
 
 def _fail(message: str, code: int = FAILED) -> int:
@@ -152,6 +167,35 @@ def _restore(settings: Settings, file: Path, *, force: bool) -> int:
             file=sys.stderr,
         )
     _tell_aside(restored.aside)
+    return OK
+
+
+def _forget(settings: Settings, user_id: int) -> int:
+    from bot.operations.privacy import forget
+    from bot.store import StoreError
+
+    try:
+        print(asyncio.run(forget(settings, user_id)))
+    except StoreError as error:
+        return _fail(str(error))
+    return OK
+
+
+def _export(settings: Settings, user_id: int, file: Path | None) -> int:
+    from bot.operations.privacy import export, write_private
+    from bot.store import StoreError
+
+    try:
+        text = asyncio.run(export(settings, user_id, ascii_only=file is None))
+        if file is not None:
+            write_private(file, text)
+            print(f"written to {file}, which only this account can read")
+            return OK
+    except StoreError as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{file}: {error.strerror or error}")
+    print(text, end="")
     return OK
 
 

@@ -33,6 +33,7 @@ from bot.services import Services
 from bot.settings import Settings
 from bot.store import DatabaseGoneError, Store, StoreError
 from bot.studio import Studio
+from bot.text import MEGABYTE
 from bot.views import BUTTONS, is_known_button
 from bot.warmup import PAST_RUNS, past_runs, show_warm_up
 from engine.serving import Engine
@@ -159,6 +160,7 @@ class Floor33Bot(commands.Bot):
             clock_skew=lambda: self.http_trace.clock_skew,
         )
         self.studio = Studio(self, self.settings, services)
+        cap_downloads(self.http, self.settings.limits.max_image_mb * MEGABYTE)
         self.add_dynamic_items(*BUTTONS)
         await self.add_commands()
         await self.add_cog(Ratings(self))

@@ -8,6 +8,7 @@ from typing import Final
 
 from bot.invisible import visible
 
+MEGABYTE: Final = 1_000_000
 _ELLIPSIS: Final = "…"
 # Discord shows any ASCII punctuation after a backslash as itself. These begin or end markdown or
 # a mention wherever they stand...
@@ -81,4 +82,4 @@ def in_about(seconds: float) -> str:
 
 def megabytes(size: int) -> str:
     """A file size for people, in MB of a million bytes."""
-    return f"{size / 1e6:.1f} MB"
+    return f"{size / MEGABYTE:.1f} MB"

@@ -18,6 +18,7 @@ from PIL import Image
 
 from bot.errors import UserError
 from bot.files import make_private_folder
+from bot.jobs.downloads import DownloadTooLargeError
 from bot.outputs import UPLOADS
 from bot.store import NewAsset
 from bot.text import megabytes
@@ -78,12 +79,14 @@ async def fetch(attachment: discord.Attachment, max_bytes: int, max_pixels: int)
     try:
         async with asyncio.timeout(_DOWNLOAD_S):
             content = await attachment.read()
+    except DownloadTooLargeError as error:  # the stated size was not the true one
+        raise UserError(f"The picture is larger than {megabytes(max_bytes)}.") from error
     except (discord.DiscordException, aiohttp.ClientError, OSError, ValueError) as error:
         # TimeoutError is an OSError.
         reason = str(error) or type(error).__name__
         logger.warning("attachment %s could not be fetched: %s", attachment.id, reason)
         raise UserError(_NOT_ARRIVED) from error
-    if len(content) > max_bytes:  # the stated size was not the true one
+    if len(content) > max_bytes:
         raise UserError(f"The picture is larger than {megabytes(max_bytes)}.")
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_UNPACKING, _inspect, content, max_pixels)

@@ -71,10 +71,10 @@ async def check_discord(settings: Settings) -> list[Check]:
             )
         ]
     link = Check("invite link", Status.OK, invite_link(application_id))
-    return [*await _ask_discord(token), link]
+    return [*await _ask_discord(token, settings), link]
 
 
-async def _ask_discord(token: str) -> list[Check]:
+async def _ask_discord(token: str, settings: Settings) -> list[Check]:
     async with discord.Client(intents=discord.Intents.none()) as client:
         try:
             await client.login(token)
@@ -98,12 +98,42 @@ async def _ask_discord(token: str) -> list[Check]:
                 )
             ]
         checks = [Check("token", Status.OK, f"accepted, the bot is {client.user}")]
+        checks.append(_openness(client.application, settings))
     if not guilds:
         checks.append(
             Check("servers", Status.WARN, "the bot is in no server", "Open the invite link.")
         )
-    checks += [_permissions(guild["name"], int(guild["permissions"])) for guild in guilds]
+    allowed = settings.discord.servers
+    for guild in guilds:
+        if allowed is None or int(guild["id"]) in allowed:
+            checks.append(_permissions(guild["name"], int(guild["permissions"])))
+        else:
+            checks.append(_foreign(guild["name"], guild["id"]))
     return checks
+
+
+def _openness(application: discord.AppInfo | None, settings: Settings) -> Check:
+    """Who can bring the bot into a server, and so use this machine."""
+    if settings.discord.servers is not None:
+        count = len(settings.discord.servers)
+        return Check("who may use it", Status.OK, f"the {count} servers of discord.servers")
+    if application is None or application.bot_public:
+        return Check(
+            "who may use it",
+            Status.WARN,
+            "anybody can add the bot to a server of theirs: the application is public",
+            f"Turn Public Bot off at {_PORTAL}, page Bot, or name your servers in discord.servers.",
+        )
+    return Check("who may use it", Status.OK, "every server that the application's owner adds")
+
+
+def _foreign(server: str, guild_id: str | int) -> Check:
+    return Check(
+        f"server {server}",
+        Status.WARN,
+        "not in discord.servers: the bot leaves it when it starts",
+        f"Add {guild_id} to discord.servers if it should stay.",
+    )
 
 
 def _permissions(server: str, granted: int) -> Check:

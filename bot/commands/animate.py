@@ -21,14 +21,13 @@ from bot.commands.options import (
 from bot.errors import answering
 from bot.orders import DEFAULT_MOTION, Order, checked_negative, checked_prompt, parsed_size
 from bot.store import ClipFormat
-from bot.text import clean
+from bot.text import MEGABYTE, clean
 from bot.uploads import check_size, fetch
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot
 
 _TASK: Final = "image-to-video"
-_MEGABYTE: Final = 1_000_000
 
 
 class Animate(commands.Cog):
@@ -63,7 +62,7 @@ class Animate(commands.Cog):
         """Check what can be checked at once, acknowledge, then fetch the picture and go on."""
         settings = self._bot.settings
         limits = settings.limits
-        max_bytes = limits.max_image_mb * _MEGABYTE
+        max_bytes = limits.max_image_mb * MEGABYTE
         async with answering(interaction):
             width, height = parsed_size(size)
             words = prompt if prompt is not None and clean(prompt) else DEFAULT_MOTION

@@ -19,6 +19,7 @@ class AllowedServers(commands.Cog):
     def __init__(self, client: discord.Client, settings: Settings) -> None:
         self._client = client
         self._allowed = settings.discord.servers
+        self._leaving: set[int] = set()
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
@@ -31,12 +32,20 @@ class AllowedServers(commands.Cog):
         """Leave a server that the bot has just been added to."""
         await self._leave_if_foreign(guild)
 
+    @commands.Cog.listener()
+    async def on_guild_available(self, guild: discord.Guild) -> None:
+        """Leave a server that was out of reach when the bot started."""
+        await self._leave_if_foreign(guild)
+
     async def _leave_if_foreign(self, guild: discord.Guild) -> None:
-        if self._allowed is None or guild.id in self._allowed:
+        if self._allowed is None or guild.id in self._allowed or guild.id in self._leaving:
             return
+        self._leaving.add(guild.id)
         try:
             await guild.leave()
         except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
             logger.warning("server %s, which is not allowed, was not left: %s", guild.id, error)
         else:
             logger.warning("left server %s, which is not in discord.servers", guild.id)
+        finally:
+            self._leaving.discard(guild.id)

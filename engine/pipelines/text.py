@@ -2,7 +2,7 @@
 
 import html
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -18,7 +18,7 @@ TextLayer = Literal["last", "penultimate"]
 # The released models were trained with this padding and not with the tokenizer's end token.
 _PAD_ID = 0
 
-_LONGEST_WORD = 40
+_LONGEST_WORD = 30
 """Characters; whatever is longer is no word, but a script without blanks."""
 
 
@@ -50,24 +50,33 @@ def tokenise(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
 def unread_end(tokenizer: CLIPTokenizer, prompt: str) -> str:
     """Return the end of a prompt that the model does not read, from the first word cut off.
 
-    Of a text without blanks it begins with the first character cut off. "" if all is read.
+    In a text without blanks it begins with the first character cut off. "" if all is read.
     """
     text = html.unescape(html.unescape(prompt)).strip()
 
-    def fits(length: int) -> bool:
-        ids: list[int] = tokenizer(text[:length], verbose=False)["input_ids"]
+    def fits(part: str) -> bool:
+        ids: list[int] = tokenizer(part, verbose=False)["input_ids"]
         return len(ids) <= TEXT_TOKENS
 
     # Every token is made of at least one byte.
-    if len(text.encode(errors="replace")) <= TEXT_TOKENS - 2 or fits(len(text)):
+    if len(text.encode(errors="replace")) <= TEXT_TOKENS - 2 or fits(text):
         return ""
-    low, high = 0, len(text)  # so many characters are read, so many are not
+    words = text.split()
+    read = _longest(len(words), lambda count: fits(" ".join(words[:count])))
+    first = words[read]
+    if len(first) > _LONGEST_WORD:
+        before = "".join(f"{word} " for word in words[:read])
+        words[read] = first[_longest(len(first), lambda count: fits(before + first[:count])) :]
+    return " ".join(words[read:])
+
+
+def _longest(total: int, fits: Callable[[int], bool]) -> int:
+    """The largest number below `total` that fits; 0 does, `total` does not."""
+    low, high = 0, total
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    word = text.rfind(" ", 0, low + 1) + 1
-    inside_word = text[low] != " "
-    return text[word if inside_word and low - word <= _LONGEST_WORD else low :].strip()
+    return low
 
 
 def encode_text(text_encoder: CLIPTextModel, token_ids: Tensor, layer: TextLayer) -> Tensor:

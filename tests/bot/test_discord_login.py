@@ -110,6 +110,31 @@ async def test_an_accepted_token(server: Discord, config: Path) -> None:
     assert "client_id=123456789012345678" in found["invite link"][1]
 
 
+async def test_a_public_application_is_warned_of(server: Discord, config: Path) -> None:
+    status, words = (await findings(config))["who may use it"]
+    assert status is Status.WARN
+    assert "public" in words
+    server.answers["/oauth2/applications/@me"] = APPLICATION | {"bot_public": False}
+    assert (await findings(config))["who may use it"][0] is Status.OK
+
+
+async def test_servers_that_are_not_named_are_warned_of(
+    server: Discord, overrides: dict[str, Any], tmp_path: Path
+) -> None:
+    config = tmp_path / "servers.toml"
+    config.write_text(f"discord.servers = [1]\n{toml(overrides)}")
+    server.answers["/users/@me/guilds"] = [
+        {"id": "1", "name": "Home", "permissions": str(PERMISSIONS.value)},
+        {"id": "2", "name": "Elsewhere", "permissions": str(PERMISSIONS.value)},
+    ]
+    found = await findings(config)
+    assert found["who may use it"][0] is Status.OK
+    assert found["server Home"][0] is Status.OK
+    status, words = found["server Elsewhere"]
+    assert status is Status.WARN
+    assert "leaves" in words
+
+
 async def test_a_bot_in_no_server(server: Discord, config: Path) -> None:
     assert (await findings(config))["servers"][0] is Status.WARN
     assert server.answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import discord
@@ -171,10 +172,19 @@ async def test_a_clip_that_waits_for_delivery_takes_nobodys_place(
         assert await world.imagine("second", steps=1)
 
 
-def operator(world: World) -> Any:
+def manager(world: World, name: str = "manager") -> Any:
     """Somebody who may manage the server."""
-    role = world.guild.create_role("Operators", permissions=discord.Permissions(manage_guild=True))
-    return world.guild.add_member(world.env.create_user("operator"), roles=[role])
+    role = world.guild.create_role(name, permissions=discord.Permissions(manage_guild=True))
+    return world.guild.add_member(world.env.create_user(name), roles=[role])
+
+
+def operator(world: World) -> Any:
+    """Somebody who operates the bot, and manages the server."""
+    found = manager(world, "operator")
+    settings = world.bot.settings
+    named = settings.discord.model_copy(update={"operators": (found.id,)})
+    world.bot.settings = settings.model_copy(update={"discord": named})
+    return found
 
 
 async def test_a_full_disk_refuses_before_a_job_is_stored(overrides: dict[str, Any]) -> None:
@@ -202,6 +212,89 @@ async def test_the_operator_sees_what_failed(world: World) -> None:
     assert fields["Queue"] == "0 being made, nobody waits"
     assert fields["Last 24 hours"] == "delivered 1\nfailed: out\\_of\\_memory 1"
     assert "GB free" in fields["Disk"]
+
+
+async def test_who_manages_a_server_sees_nothing_but_that_server(world: World) -> None:
+    await world.imagine("something private", steps=1)
+    elsewhere = world.env.create_guild("Elsewhere")
+    role = elsewhere.create_role("M", permissions=discord.Permissions(manage_guild=True))
+    boss = elsewhere.add_member(world.env.create_user("boss"), roles=[role])
+    there = await boss.slash(elsewhere.create_text_channel("x"), "admin status")
+    here = await manager(world).slash(world.channel, "admin status")
+    seen = [{f.name: f.value for f in said.response.embeds[0].fields} for said in (there, here)]
+    assert seen[0] == {
+        "Queue": "0 being made, 0 waiting for this server",
+        "Last 24 hours": "no job has ended",
+    }
+    assert seen[1] == {**seen[0], "Last 24 hours": "delivered 1"}
+
+
+async def test_the_queue_of_a_server_is_counted(world: World) -> None:
+    await under_way(world, world.alice, "first")
+    await world.bob.slash(world.channel, "imagine", prompt="second", steps=1)
+    said = await manager(world).slash(world.channel, "admin status")
+    assert said.response.embeds[0].fields[0].value == "1 being made, 1 waiting for this server"
+
+
+@pytest.mark.parametrize(("count", "trouble"), [(30, "x" * 3000), (25, "*" * 900), (1, "y" * 9000)])
+async def test_the_status_of_many_devices_fits(
+    world: World, monkeypatch: pytest.MonkeyPatch, count: int, trouble: str
+) -> None:
+    await world.imagine(steps=1)
+    (one,) = world.bot.engine.status()
+    many = tuple(
+        dataclasses.replace(
+            one, device=f"ray:{n}", broken_models={f"model-{k}": trouble for k in range(9)}
+        )
+        for n in range(count)
+    )
+    monkeypatch.setattr(world.bot.engine, "status", lambda: many)
+    said = await operator(world).slash(world.channel, "admin status")
+    (embed,) = said.response.embeds
+    assert 4 <= len(embed.fields) <= 25
+    assert len(embed) <= 6000
+    assert all(1 <= len(field.value) <= 1024 for field in embed.fields)
+    assert embed.fields[-1].value.endswith("GB free")
+    if count > 25:
+        assert embed.fields[-4].name == "9 more devices"
+
+
+async def test_clips_that_could_not_be_sent_stay_within_reach(world: World) -> None:
+    await world.imagine("the lost one", steps=1)
+    world.execute("update jobs set state = 'rendered', reason = 'undelivered', error = 'closed'")
+    delivered = "select id from jobs where state = 'delivered'"
+    for number in range(10):
+        await world.imagine(f"later {number}", steps=1)
+        await world.until(lambda n=number: len(world.query(delivered)) == n + 1)
+    shown = (await world.alice.slash(world.channel, "history")).response
+    first, *others = shown.embeds[0].description.splitlines()
+    assert first.startswith("1. 📦 the lost one")
+    assert len(others) == 10
+    sent = await world.alice.click(shown, label="Send 1")
+    assert sent.response.attachments
+    shown = (await world.alice.slash(world.channel, "history")).response
+    assert "the lost one" not in shown.embeds[0].description
+
+
+async def test_a_long_history_fits(world: World) -> None:
+    message = await world.imagine("w" * 400, steps=1)
+    (job,), (clip,) = world.query("select * from jobs"), world.query("select * from generations")
+    undelivered = {"state": "rendered", "reason": "undelivered", "error": "*" * 500}
+    for number in range(40):
+        name = f"{number:032x}"
+        changed = {"id": name, "message_id": None} | (undelivered if number % 2 else {})
+        for table, row in (("jobs", job | changed), ("generations", clip | {"id": name})):
+            values = row | ({"job_id": name} if "job_id" in row else {})
+            marks = ", ".join("?" for _ in values)
+            world.execute(
+                f"insert into {table} ({', '.join(values)}) values ({marks})", *values.values()
+            )
+    shown = (await world.alice.slash(world.channel, "history")).response
+    assert len(shown.embeds[0].description) <= 4096
+    buttons = [button for row in shown.components for button in row["components"]]
+    assert len(buttons) <= 25
+    assert "📦" in shown.embeds[0].description
+    assert message.id
 
 
 async def test_servers_have_weights(overrides: dict[str, Any]) -> None:
