@@ -19,6 +19,7 @@ from bot.commands.jobs import Jobs
 from bot.commands.signature import fits_signature
 from bot.engine_settings import engine_settings, expansion_settings
 from bot.errors import answering, report, tell
+from bot.jobs.downloads import cap_downloads
 from bot.lifecycle.servers import AllowedServers
 from bot.lifecycle.token_watch import TokenWatch
 from bot.messages.http_trace import HttpTrace

@@ -55,6 +55,8 @@ def test_documents_link_to_files_that_exist() -> None:
     for document in (
         "README.md",
         "CONTRIBUTING.md",
+        "PRIVACY.md",
+        "SECURITY.md",
         "docs/architecture.md",
         "docs/models.md",
         "docs/operations.md",
