@@ -40,11 +40,21 @@ class _Refused(Exception):  # noqa: N818 - an answer
 
 
 class Rest:
-    """Answers calls and changes the state. `hook` may refuse one, or end the bot in its midst."""
+    """Answers calls and changes the state. `hook` may refuse one, or end the bot in its midst.
+
+    `session_starts` is what GET /gateway/bot says of the sessions that may be started.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
         self.hook: Hook | None = None
+        self.gateway_url = ""
+        self.session_starts: dict[str, int] = {
+            "total": 1000,
+            "remaining": 1000,
+            "reset_after": 86_400_000,
+            "max_concurrency": 1,
+        }
 
     def routes(self) -> list[web.RouteDef]:
         channel, webhook = "/channels/{channel}/messages", "/webhooks/{app}/{token}"
@@ -54,8 +64,11 @@ class Rest:
             ("GET", "/users/@me/guilds", self._guilds),
             ("POST", "/users/@me/channels", self._direct),
             ("GET", "/oauth2/applications/@me", self._application),
+            ("GET", "/gateway/bot", self._gateway_bot),
             ("GET", "/applications/{app}/commands", self._commands),
             ("PUT", "/applications/{app}/commands", self._put_commands),
+            ("GET", "/applications/{app}/guilds/{guild}/commands", self._commands),
+            ("PUT", "/applications/{app}/guilds/{guild}/commands", self._put_commands),
             ("POST", "/interactions/{id}/{token}/callback", self._callback),
             ("GET", webhook + "/messages/@original", self._original),
             ("PATCH", webhook + "/messages/@original", self._edit_original),
@@ -70,6 +83,7 @@ class Rest:
             ("PATCH", channel + "/{message}", self._edit),
             ("DELETE", channel + "/{message}", self._delete),
             ("PUT", channel + "/{message}/reactions/{emoji}/@me", self._react),
+            ("DELETE", channel + "/{message}/reactions/{emoji}/{user}", self._take_reaction),
             ("GET", channel + "/{message}/reactions/{emoji}", self._reactors),
         ]
         # Fixed parts first: "@me" is no id.
@@ -124,17 +138,28 @@ class Rest:
         more = {"bot_require_code_grant": False, "flags": 0, "team": None, "name": "Floor33"}
         return {"id": str(APPLICATION_ID), "owner": self._state.user(BOT_ID), **known, **more}
 
-    def _commands(self, *_: Any) -> Any:
-        return self._state.commands
+    def _gateway_bot(self, *_: Any) -> Any:
+        return {"url": self.gateway_url, "shards": 1, "session_start_limit": self.session_starts}
+
+    def _commands(self, request: web.Request, *_: Any) -> Any:
+        if (guild := request.match_info.get("guild")) is None:
+            return self._state.commands
+        return self._state.guild_commands.get(int(guild), [])
 
     def _put_commands(self, request: web.Request, call: Call, _files: Any) -> Any:
         known = {"application_id": str(APPLICATION_ID), "version": "1"}
-        sent = call.payload["list"]
-        self._state.commands = [
+        guild = request.match_info.get("guild")
+        if guild is not None:
+            known["guild_id"] = guild
+        made = [
             {"id": str(number), "default_member_permissions": None, **known, **command}
-            for number, command in enumerate(sent, start=7_001)
+            for number, command in enumerate(call.payload["list"], start=7_001)
         ]
-        return self._state.commands
+        if guild is None:
+            self._state.commands = made
+        else:
+            self._state.guild_commands[int(guild)] = made
+        return made
 
     # ---------------------------------------------------------------- interactions
 
@@ -235,11 +260,19 @@ class Rest:
         name = unquote(request.match_info["emoji"])
         self._message(request).reactions.setdefault(name, set()).add(BOT_ID)
 
+    def _take_reaction(self, request: web.Request, *_: Any) -> None:
+        name, user = unquote(request.match_info["emoji"]), request.match_info["user"]
+        message, number = self._message(request), BOT_ID if user == "@me" else int(user)
+        for reactions in (message.reactions, message.super_reactions):
+            reactions.get(name, set()).discard(number)
+
     def _reactors(self, request: web.Request, *_: Any) -> Any:
-        name = unquote(request.match_info["emoji"])
-        users = sorted(self._message(request).reactions.get(name, ()))
-        after = int(request.query.get("after", 0))
-        return [self._state.user(user) for user in users if user > after]
+        name, message = unquote(request.match_info["emoji"]), self._message(request)
+        burst = request.query.get("type") == "1"
+        reactions = message.super_reactions if burst else message.reactions
+        after, limit = int(request.query.get("after", 0)), int(request.query.get("limit", 25))
+        users = sorted(user for user in reactions.get(name, ()) if user > after)
+        return [self._state.user(user) for user in users[:limit]]
 
     def _channel(self, request: web.Request) -> int:
         channel = int(request.match_info["channel"])

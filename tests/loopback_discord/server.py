@@ -14,13 +14,7 @@ from aiohttp import web
 
 from tests.loopback_discord.gateway import Gateway
 from tests.loopback_discord.rest import PREFIX, Hook, Rest
-from tests.loopback_discord.state import (
-    APPLICATION_ID,
-    CHANNEL_ID,
-    GUILD_ID,
-    Interaction,
-    State,
-)
+from tests.loopback_discord.state import Interaction, State
 
 T = TypeVar("T")
 _OPTION_TYPES: dict[type, int] = {str: 3, bool: 5, int: 4, float: 10}
@@ -29,14 +23,18 @@ _OPTION_TYPES: dict[type, int] = {str: 3, bool: 5, int: 4, float: 10}
 class LoopbackDiscord:
     """Discord on a local port; a context manager. Its methods may be called by the test's thread.
 
+    Args:
+        gateway: the class of its gateway.
+
     Attributes:
         state: all that there is; look at it, it changes under your eyes.
         url: base of the HTTP interface.
         gateway_url: of the WebSocket.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gateway: type[Gateway] = Gateway) -> None:
         self.state = State()
+        self._gateway_type = gateway
         self.url = self.gateway_url = ""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="discord", daemon=True)
@@ -99,7 +97,7 @@ class LoopbackDiscord:
         return found
 
     async def _start(self) -> None:
-        self._gateway, self._rest = Gateway(self.state), Rest(self.state)
+        self._gateway, self._rest = self._gateway_type(self.state), Rest(self.state)
         app = web.Application(client_max_size=2**28)
         app.router.add_get("/gateway/", self._gateway.handle)
         app.add_routes(self._rest.routes())
@@ -110,37 +108,13 @@ class LoopbackDiscord:
         port = self._runner.addresses[0][1]
         self.url = f"http://127.0.0.1:{port}{PREFIX}"
         self.gateway_url = f"ws://127.0.0.1:{port}/gateway/"
+        self._gateway.url = self._rest.gateway_url = self.gateway_url
 
     async def _interact(
         self, user_id: int, kind: int, data: dict[str, Any], message_id: int | None
     ) -> Interaction | None:
-        state = self.state
-        number = state.snowflake()
-        made = Interaction(
-            number, f"token-{number}", CHANNEL_ID, user_id, time.monotonic(), message_id=message_id
-        )
-        state.interactions[made.token] = made
-        event: dict[str, Any] = {
-            "id": str(number),
-            "application_id": str(APPLICATION_ID),
-            "type": kind,
-            "token": made.token,
-            "version": 1,
-            "data": data,
-            "guild_id": str(GUILD_ID),
-            "channel_id": str(CHANNEL_ID),
-            "channel": state.channel(),
-            "member": state.member(user_id),
-            "locale": "en-US",
-            "guild_locale": "en-US",
-            "entitlements": [],
-            "authorizing_integration_owners": {"0": str(GUILD_ID)},
-            "context": 0,
-            "attachment_size_limit": state.told_limit,
-            "app_permissions": str(2**50 - 1),
-        }
-        if message_id is not None and message_id in state.messages:
-            event["message"] = state.message(state.messages[message_id])
+        made = self.state.ask(user_id, message_id)
+        event = self.state.interaction(made, kind, data)
         return made if await self._gateway.dispatch("INTERACTION_CREATE", event) else None
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:

@@ -43,6 +43,7 @@ class Message:
     nonce: str | None = None
     reference: int | None = None
     reactions: dict[str, set[int]] = field(default_factory=dict)
+    super_reactions: dict[str, set[int]] = field(default_factory=dict)
     edits: int = 0
     clips: list[str] = field(default_factory=list)
     """Names of the videos that were put on it, one for each time."""
@@ -88,6 +89,7 @@ class State:
         self.messages: dict[int, Message] = {}
         self.interactions: dict[str, Interaction] = {}
         self.commands: list[Any] = []
+        self.guild_commands: dict[int, list[Any]] = {}
         self.calls: list[Call] = []
         self.direct_channels: dict[int, int] = {}
         self.gone_channels: set[int] = set()
@@ -179,6 +181,42 @@ class State:
             "afk_timeout": 300,
         }
 
+    def interaction(
+        self, made: Interaction, kind: int, data: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Return the INTERACTION_CREATE event of `made`; `kind` is Discord's interaction type."""
+        event: dict[str, Any] = {
+            "id": str(made.id),
+            "application_id": str(APPLICATION_ID),
+            "type": kind,
+            "token": made.token,
+            "version": 1,
+            "data": data,
+            "guild_id": str(GUILD_ID),
+            "channel_id": str(CHANNEL_ID),
+            "channel": self.channel(),
+            "member": self.member(made.user_id),
+            "locale": "en-US",
+            "guild_locale": "en-US",
+            "entitlements": [],
+            "authorizing_integration_owners": {"0": str(GUILD_ID)},
+            "context": 0,
+            "attachment_size_limit": self.told_limit,
+            "app_permissions": str(2**50 - 1),
+        }
+        if made.message_id is not None and made.message_id in self.messages:
+            event["message"] = self.message(self.messages[made.message_id])
+        return event
+
+    def ask(self, user_id: int, message_id: int | None = None) -> Interaction:
+        """Make an interaction of the user, with the message whose button it clicks."""
+        number = self.snowflake()
+        made = Interaction(
+            number, f"token-{number}", CHANNEL_ID, user_id, time.monotonic(), message_id=message_id
+        )
+        self.interactions[made.token] = made
+        return made
+
     def message(self, message: Message) -> dict[str, Any]:
         return {
             "id": str(message.id),
@@ -203,19 +241,29 @@ class State:
             ],
             "embeds": message.embeds,
             "components": message.components,
-            "reactions": [
-                {
-                    "emoji": {"id": None, "name": name},
-                    "count": len(users),
-                    "me": BOT_ID in users,
-                    "count_details": {"burst": 0, "normal": len(users)},
-                    "me_burst": False,
-                    "burst_colors": [],
-                }
-                for name, users in message.reactions.items()
-            ],
+            "reactions": _reactions(message),
             "pinned": False,
             "type": 0,
             "flags": message.flags,
             **({"nonce": message.nonce} if message.nonce else {}),
         }
+
+
+def _reactions(message: Message) -> list[dict[str, Any]]:
+    found = []
+    for name in dict.fromkeys((*message.reactions, *message.super_reactions)):
+        normal = message.reactions.get(name, set())
+        burst = message.super_reactions.get(name, set())
+        if not (normal or burst):
+            continue
+        found.append(
+            {
+                "emoji": {"id": None, "name": name},
+                "count": len(normal) + len(burst),
+                "me": BOT_ID in normal,
+                "count_details": {"burst": len(burst), "normal": len(normal)},
+                "me_burst": False,
+                "burst_colors": [],
+            }
+        )
+    return found
