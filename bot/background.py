@@ -56,6 +56,17 @@ class Background:
             # The loop was closed between the check and the call: the process is ending.
             logger.debug("the loop is closed; work was dropped")
 
+    async def run(self, work: Work) -> None:
+        """Run `work()` to its end, even if the caller is cancelled. Call from the loop's thread.
+
+        After `close` it is dropped. Raises CancelledError if `close` ends it.
+        """
+        if self._closed or self._loop is None:
+            return
+        with self._entering:
+            context = self._context.copy()
+        await asyncio.shield(context.run(self._task, work))
+
     def submit_later(self, delay_s: float, work: Work) -> Callable[[], None]:
         """Start `work()` in `delay_s` seconds. Call from the loop's thread; returns a canceller."""
         loop = asyncio.get_running_loop()
@@ -91,9 +102,14 @@ class Background:
     def _start(self, work: Work) -> None:
         if self._closed or self._loop is None:
             return
-        task = self._loop.create_task(self._guard(work))
+        self._task(work)
+
+    def _task(self, work: Work) -> asyncio.Task[None]:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._guard(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     @staticmethod
     async def _guard(work: Work) -> None:

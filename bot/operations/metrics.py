@@ -79,6 +79,10 @@ class Metrics:
         self._limited.inc()
         self._limited_s.inc(max(0.0, seconds))
 
+    def event_skipped(self, event: str) -> None:
+        """Something that the gateway sent could not be read; `event` as Discord calls it."""
+        self._skipped.labels(event).inc()
+
     def upload_retried(self, reason: str) -> None:
         """A clip was sent again; `reason`: "too_large", "server_error" or "network"."""
         self._uploads.labels(reason).inc()
@@ -160,6 +164,9 @@ class Metrics:
         self._limited = self._counter("discord_rate_limits", "Answers with status 429")
         self._limited_s = self._counter(
             "discord_rate_limit_wait_seconds", "Waiting that Discord asked for"
+        )
+        self._skipped = self._counter(
+            "discord_events_skipped", "Events that could not be read", "event"
         )
         self._uploads = self._counter("upload_retries", "Clips sent again", "reason")
         self._encoded = self._counter("upload_encodings", "Clips encoded for the upload", "format")

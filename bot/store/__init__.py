@@ -12,6 +12,7 @@ from bot.store.errors import (
     UnknownJobError,
 )
 from bot.store.privacy import Forgotten, StoredFiles
+from bot.store.ratings import ShownClip
 from bot.store.records import (
     OVERALL,
     AssetRecord,
@@ -61,6 +62,7 @@ __all__ = [
     "PastJob",
     "RatingRecord",
     "Restored",
+    "ShownClip",
     "Store",
     "StoreError",
     "StoredFile",

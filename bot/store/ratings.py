@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, Delete, Select, delete, select
@@ -11,8 +13,17 @@ from bot.store.convert import generation_record, rating_record
 from bot.store.models import Block, Generation, Job, Rating, User, utc_now
 from bot.store.part import StorePart
 from bot.store.records import OVERALL, RatingRecord, TrainingRating, check_rating
+from bot.store.states import JobState
 from bot.store.upsert import upsert
 from bot.store.users import upsert_user
+
+
+@dataclass(frozen=True, slots=True)
+class ShownClip:
+    """The message that shows a clip."""
+
+    channel_id: int
+    message_id: int
 
 
 def _generation_of(message_id: int) -> Select[str]:
@@ -27,7 +38,7 @@ class Ratings(StorePart):
         self,
         message_id: int,
         user_id: int,
-        user_name: str,
+        user_name: str | None,
         aspect: str = OVERALL,
         *,
         value: int,
@@ -35,8 +46,8 @@ class Ratings(StorePart):
         """Set the user's rating (+1 or -1) of the clip; it replaces their earlier one.
 
         None, and nothing is written, if the message shows no clip or a deleted one, or the user is
-        blocked. A rating by the user who asked for the clip is marked `self_vote`. Raises
-        ValueError for another value.
+        blocked. A rating by the user who asked for the clip is marked `self_vote`. Without a name
+        the user keeps the one that is known. Raises ValueError for another value.
         """
         if value is None:
             raise ValueError("a rating's value must be 1 or -1, not None")
@@ -83,6 +94,33 @@ class Ratings(StorePart):
     ) -> int:
         """Remove everyone's ratings (of one value) of the clip; how many went."""
         return await self._delete(message_id, value, aspect, None)
+
+    async def message_ratings(self, message_id: int, aspect: str = OVERALL) -> dict[int, int]:
+        """Return the value (+1 or -1) that each user gave the clip that this message shows."""
+        query = select(Rating.user_id, Rating.value).where(
+            Rating.generation_id.in_(_generation_of(message_id)), Rating.aspect == aspect
+        )
+        async with self._database.read() as session:
+            rows = (await session.execute(query)).all()
+            return {row.user_id: row.value for row in rows}
+
+    async def shown_clips(self, since: datetime, limit: int) -> list[ShownClip]:
+        """Return the newest clips that were delivered and not deleted, newest first."""
+        query = (
+            select(Job.channel_id, Job.message_id)
+            .join(Generation, Generation.job_id == Job.id)
+            .where(Job.state == JobState.DELIVERED.value, Job.message_id.is_not(None))
+            .where(Generation.deleted_at.is_(None), Generation.created_at >= since)
+            .order_by(Generation.created_at.desc(), Generation.id)
+            .limit(limit)
+        )
+        async with self._database.read() as session:
+            rows = (await session.execute(query)).all()
+            return [
+                ShownClip(channel_id, message_id)
+                for channel_id, message_id in rows
+                if message_id is not None
+            ]
 
     async def ratings(self, generation_id: str) -> list[RatingRecord]:
         """All ratings of the clip, oldest first; a deleted clip keeps its ratings."""

@@ -19,15 +19,12 @@ def upsert(
     key: Sequence[Any],
     changes: Mapping[str, Any],
 ) -> sqlite.Insert | postgresql.Insert:
-    """Insert a row, or make `changes` to the one that has the same `key` columns already."""
-    if session.get_bind().dialect.name == "postgresql":
-        return (
-            postgresql.insert(table)
-            .values(**values)
-            .on_conflict_do_update(index_elements=key, set_=changes)
-        )
-    return (
-        sqlite.insert(table)
-        .values(**values)
-        .on_conflict_do_update(index_elements=key, set_=changes)
-    )
+    """Insert a row, or make `changes` to the one that has the same `key` columns already.
+
+    Without changes such a row stays as it is.
+    """
+    is_server = session.get_bind().dialect.name == "postgresql"
+    insert = (postgresql.insert if is_server else sqlite.insert)(table).values(**values)
+    if not changes:
+        return insert.on_conflict_do_nothing(index_elements=key)
+    return insert.on_conflict_do_update(index_elements=key, set_=changes)

@@ -11,12 +11,18 @@ from bot.store.records import UserRecord, check_int64
 from bot.store.upsert import upsert
 
 
-async def upsert_user(session: AsyncSession, user_id: int, name: str) -> None:
-    """Make the user's row, or bring its name up to date; consent stays as it is."""
+async def upsert_user(session: AsyncSession, user_id: int, name: str | None) -> None:
+    """Make the user's row, or bring its name up to date; consent stays as it is.
+
+    Without a name (None, or the id itself) the one that is known stays.
+    """
     check_int64("user_id", user_id)
-    changes = {"name": name}
+    unnamed = str(user_id)
+    changes = {} if name in (None, unnamed) else {"name": name}
     await session.execute(
-        upsert(session, User, {"id": user_id, **changes}, key=[User.id], changes=changes)
+        upsert(
+            session, User, {"id": user_id, "name": name or unnamed}, key=[User.id], changes=changes
+        )
     )
 
 
