@@ -20,6 +20,11 @@ from bot.commands.signature import fits_signature
 from bot.engine_settings import engine_settings, expansion_settings
 from bot.errors import answering, report, tell
 from bot.jobs.downloads import cap_downloads
+from bot.lifecycle.catch_up import CatchUp
+from bot.lifecycle.events import UNREADABLE, EventReader
+from bot.lifecycle.gateway import GatewayConnection
+from bot.lifecycle.login import READING_ERRORS, AnswerUnreadableError
+from bot.lifecycle.presence import StatusLine
 from bot.lifecycle.servers import AllowedServers
 from bot.lifecycle.token_watch import TokenWatch
 from bot.messages.http_trace import HttpTrace
@@ -29,7 +34,7 @@ from bot.operations.shutdown import Shutdown
 from bot.ownership import Ownership
 from bot.pace import EditPace
 from bot.ratings import Ratings
-from bot.registration import register_commands
+from bot.registration import register_commands, remove_all_copies
 from bot.services import Services
 from bot.settings import Settings
 from bot.store import DatabaseGoneError, Store, StoreError
@@ -60,6 +65,9 @@ OTHER_BUTTON: Final = (
     "Use /imagine, /animate or /history instead."
 )
 
+MAX_TIDIED: Final = 25
+"""So many servers are looked through for commands of their own at a start."""
+
 
 class _Tree(app_commands.CommandTree["Floor33Bot"]):
     """The commands, with one place for whatever their callbacks raise."""
@@ -75,6 +83,16 @@ class _Tree(app_commands.CommandTree["Floor33Bot"]):
                 await tell(interaction, OTHER_COMMAND)
             return False
         return True
+
+    async def _call(self, interaction: discord.Interaction[Floor33Bot]) -> None:
+        try:
+            await super()._call(interaction)
+        except app_commands.AppCommandError:
+            raise
+        except READING_ERRORS as error:
+            # Whatever a command's own code raises is an AppCommandError by now.
+            interaction.client.events.skip("INTERACTION_CREATE", interaction.data, error)
+            await tell(interaction, UNREADABLE)
 
     async def on_error(
         self, interaction: discord.Interaction[Floor33Bot], error: app_commands.AppCommandError
@@ -100,6 +118,7 @@ class Floor33Bot(commands.Bot):
     engine: Engine
     expander: PromptExpander
     studio: Studio
+    services: Services
 
     def __init__(
         self,
@@ -128,10 +147,38 @@ class Floor33Bot(commands.Bot):
         self.operations = Operations(self, self.metrics)
         self.token_watch = TokenWatch(self)
         self.failure: str | None = None
+        self.events = EventReader(self, self.metrics)
+        self.events.guard(self._connection.parsers)
+        self.connection = GatewayConnection(self)
+        self.status_line = StatusLine(self)
+        self.catch_up = CatchUp(self)
+        self._logged_in = self._tidied = False
         self._ended = False
         self._stepping_down: asyncio.Task[None] | None = None
         self._lost: DatabaseGoneError | None = None
         self.ended = asyncio.Event()
+
+    async def login(self, token: str) -> None:
+        """Log in, and set up what the bot owns.
+
+        Raises:
+            AnswerUnreadableError: Discord's answer is none of Discord's.
+            discord.LoginFailure, discord.HTTPException: Discord refused.
+        """
+        try:
+            await super().login(token)
+        except READING_ERRORS as error:
+            if self._logged_in:
+                raise
+            raise AnswerUnreadableError(type(error).__name__) from error
+
+    def note_login(self) -> None:
+        """Note that Discord has let the bot in: errors from here on are not the login's."""
+        self._logged_in = True
+
+    async def connect(self, *, reconnect: bool = True) -> None:
+        """Stay connected to Discord's gateway until `close`. Raises as `GatewayConnection.run`."""
+        await self.connection.run()
 
     async def setup_hook(self) -> None:
         """Open what the bot owns, and take up the jobs of the last run.
@@ -140,6 +187,7 @@ class Floor33Bot(commands.Bot):
             StoreError, EngineSettingsError, ExpansionSettingsError, OperationsServerError: with
                 one clear line.
         """
+        self.note_login()
         self.background.open()
         self.store = await Store.open(self.settings.database_location, observer=self.metrics)
         await self.store.claim()
@@ -147,7 +195,7 @@ class Floor33Bot(commands.Bot):
         self.ownership.depend_on(lambda: self.store.claimed)
         self.engine = Engine(engine_settings(self.settings))
         self.expander = make_expander(expansion_settings(self.settings))
-        services = Services(
+        self.services = services = Services(
             store=self.store,
             engine=self.engine,
             expander=self.expander,
@@ -164,7 +212,8 @@ class Floor33Bot(commands.Bot):
         cap_downloads(self.http, self.settings.limits.max_image_mb * MEGABYTE)
         self.add_dynamic_items(*BUTTONS)
         await self.add_commands()
-        await self.add_cog(Ratings(self))
+        self.ratings = Ratings(self)
+        await self.add_cog(self.ratings)
         await self.add_cog(AllowedServers(self, self.settings))
         await register_commands(self.tree, self.settings.discord.dev_guild_id)
         await self.operations.start()
@@ -176,8 +225,9 @@ class Floor33Bot(commands.Bot):
 
     async def _begin(self) -> None:
         """Do what takes its time at a start; one step that fails does not keep the others."""
-        steps = (self._look_at_models, self._learn, self._warm_up, self.studio.take_up)
-        for step in (*steps, lambda: show_warm_up(self)):
+        prepare = (self._look_at_models, self._learn, self._warm_up)
+        take_up = (self.catch_up.look_at_waiting, self.studio.take_up)
+        for step in (*prepare, *take_up, lambda: show_warm_up(self)):
             try:
                 await step()
             except Exception:  # the boundary of a step
@@ -267,6 +317,11 @@ class Floor33Bot(commands.Bot):
     async def on_ready(self) -> None:
         """Say who and where we are; may be called many times."""
         logger.info("logged in as %s, in %d servers", self.user, len(self.guilds))
+        self.background.submit(self.catch_up.run)
+        if not self._tidied:
+            self._tidied = True
+            servers = [guild.id for guild in self.guilds[:MAX_TIDIED]]
+            self.background.submit(lambda: remove_all_copies(self.tree, servers))
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
         """Answer buttons and forms that this version does not know: they stay on messages."""
@@ -295,6 +350,7 @@ class Floor33Bot(commands.Bot):
         """End everything, what depends on others first. May be called again."""
         if not self._ended:
             self._ended = True
+            self.connection.stop()
             await self.operations.close()
             await self.shutdown.dismiss()
             # From here on nothing is shown or recorded: unfinished jobs wait for the next start.

@@ -2,91 +2,155 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import weakref
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 import discord
 from discord.ext import commands
+
+from bot.lifecycle.login import REQUEST_ERRORS
+from bot.store import RatingRecord
+from bot.thumbs import DOWN, UP, all_raters, rating_value, spellings, values_of
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot
 
 logger = logging.getLogger(__name__)
 
-UP: Final = "👍"
-DOWN: Final = "👎"
 THUMBS: Final = (UP, DOWN)
-_VALUES: Final = {UP: 1, DOWN: -1}
-_SKIN_TONES: Final = "".join(chr(code) for code in range(0x1F3FB, 0x1F400))
+_MAX_ID: Final = 2**63 - 1
+"""The largest id that the database holds; Discord's own are far below it."""
 
-
-def rating_value(emoji: discord.PartialEmoji) -> int | None:
-    """+1 or -1 for a thumb of any skin tone, None for everything else."""
-    if emoji.is_custom_emoji():
-        return None
-    return _VALUES.get(emoji.name.rstrip(_SKIN_TONES))
+__all__ = ["DOWN", "THUMBS", "UP", "Ratings", "rating_value"]
 
 
 class Ratings(commands.Cog):
-    """Listens to raw events, so that messages from before the last start count too."""
+    """Listens to raw events, so that messages from before the last start count too.
+
+    Discord tells each thing once. What has been told is carried out on the bot's background, for
+    each message in the order in which it was told, however long the database takes.
+    """
 
     def __init__(self, bot: Floor33Bot) -> None:
         self._bot = bot
+        self._locks: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
         """A thumb replaces the user's earlier one."""
         value = rating_value(payload.emoji)
-        if value is None or self._is_bot(payload):
-            return
-        store = self._bot.store
-        user = payload.member or self._bot.get_user(payload.user_id)
-        name = user.name if user is not None else str(payload.user_id)
-        rating = await store.rate(payload.message_id, payload.user_id, name, value=value)
-        if rating is not None and rating.created_at != rating.updated_at:
-            await self._take_back_other(payload, value)
+        if value is not None and not self._is_bot(payload) and payload.user_id <= _MAX_ID:
+            await self._in_order(payload.message_id, lambda: self._given(payload, value))
 
     @commands.Cog.listener()
     async def on_raw_reaction_remove(self, payload: discord.RawReactionActionEvent) -> None:
-        """Taking the thumb away takes the rating back, unless another one has replaced it."""
+        """Taking the thumb away takes the rating back, unless the user shows another one."""
         value = rating_value(payload.emoji)
-        if value is not None and not self._is_bot(payload):
-            await self._bot.store.unrate(payload.message_id, payload.user_id, value)
+        if value is not None and not self._is_bot(payload) and payload.user_id <= _MAX_ID:
+            await self._in_order(payload.message_id, lambda: self._taken_back(payload, value))
 
     @commands.Cog.listener()
     async def on_raw_reaction_clear(self, payload: discord.RawReactionClearEvent) -> None:
         """A moderator removed all reactions."""
-        await self._bot.store.clear_ratings(payload.message_id)
+        number = payload.message_id
+        await self._in_order(number, lambda: self._clear(number))
 
     @commands.Cog.listener()
     async def on_raw_reaction_clear_emoji(
         self, payload: discord.RawReactionClearEmojiEvent
     ) -> None:
-        """A moderator removed all reactions of one kind."""
+        """A moderator removed all reactions of one emoji; those of other skin tones stay."""
         value = rating_value(payload.emoji)
         if value is not None:
-            await self._bot.store.clear_ratings(payload.message_id, value)
+            await self._in_order(payload.message_id, lambda: self._emoji_gone(payload, value))
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
         """Without its message a clip counts as deleted, and a job has nowhere to go."""
-        await self._bot.studio.message_gone(payload.message_id)
+        await self.message_gone(payload.message_id)
 
     @commands.Cog.listener()
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
         """As above, for many at once."""
-        for message_id in payload.message_ids:
-            await self._bot.studio.message_gone(message_id)
+        await asyncio.gather(*(self.message_gone(number) for number in payload.message_ids))
 
-    def _is_bot(self, payload: discord.RawReactionActionEvent) -> bool:
-        own = self._bot.user
-        if own is not None and payload.user_id == own.id:
-            return True
+    async def message_gone(self, message_id: int) -> None:
+        """Carry out that a message was deleted, as soon as the database allows it."""
+        studio = self._bot.studio
+        await self._in_order(
+            message_id,
+            lambda: self._bot.services.write(lambda _store: studio.message_gone(message_id)),
+        )
+
+    async def align(self, message: discord.Message) -> None:
+        """Make the ratings of the clip those that its message shows.
+
+        Of both thumbs of one user the later one counts, and only events tell which that is: a
+        rating that is one of the two stays, and where there is none none is made.
+
+        Raises whatever a request to Discord raises.
+        """
+        shown, store = await all_raters(message), self._bot.store
+        stored = await store.message_ratings(message.id)
+        for user_id, rater in shown.items():
+            if stored.get(user_id) not in rater.values and len(rater.values) == 1:
+                await self._rate(message.id, user_id, rater.name, *rater.values)
+        for user_id in stored.keys() - shown.keys():
+            await self._unrate(message.id, user_id)
+
+    async def look(self, channel_id: int, message_id: int) -> None:
+        """Fetch the message and `align` its ratings, in turn with what events tell of it.
+
+        Raises discord.NotFound, and whatever a request to Discord raises.
+        """
+        async with self._lock(message_id):
+            await self.align(await self._fetch(channel_id, message_id))
+
+    # ------------------------------------------------------------------ what was told
+
+    async def _given(self, payload: discord.RawReactionActionEvent, value: int) -> None:
         user = payload.member or self._bot.get_user(payload.user_id)
-        return user is not None and user.bot
+        name = None if user is None else user.name
+        rating = await self._rate(payload.message_id, payload.user_id, name, value)
+        if rating is not None and rating.created_at != rating.updated_at:
+            await self._take_back_other(payload, value)
+
+    async def _taken_back(self, payload: discord.RawReactionActionEvent, value: int) -> None:
+        number, user_id = payload.message_id, payload.user_id
+        stored = await self._bot.services.write(lambda store: store.message_ratings(number))
+        if stored.get(user_id) != value:
+            return
+        try:
+            message = await self._fetch(payload.channel_id, number)
+            shown = await values_of(message, user_id)
+        except REQUEST_ERRORS as error:
+            # Most users have one thumb only.
+            logger.info("the thumbs on message %s cannot be read: %s", number, error)
+            shown = frozenset()
+        if value in shown:
+            return
+        if shown:
+            await self._rate(number, user_id, None, *shown)
+        else:
+            await self._unrate(number, user_id)
+
+    async def _emoji_gone(self, payload: discord.RawReactionClearEmojiEvent, value: int) -> None:
+        number = payload.message_id
+        if not await self._bot.services.write(lambda store: store.message_ratings(number)):
+            return
+        try:
+            await self.align(await self._fetch(payload.channel_id, number))
+        except REQUEST_ERRORS as error:
+            logger.info("the thumbs on message %s cannot be read: %s", number, error)
+            if payload.emoji.name in THUMBS:
+                # The usual spelling: hardly anybody's rating is left.
+                await self._clear(number, value)
 
     async def _take_back_other(self, payload: discord.RawReactionActionEvent, value: int) -> None:
-        """Where the bot may, remove the thumb that no longer counts."""
+        """Where the bot may, remove the thumb that no longer counts, whatever its skin tone."""
         if payload.member is None or payload.guild_id is None:
             return
         guild = self._bot.get_guild(payload.guild_id)
@@ -95,11 +159,55 @@ class Ratings(commands.Cog):
             return
         if not channel.permissions_for(guild.me).manage_messages:
             return
-        other = DOWN if value > 0 else UP
-        message = self._bot.get_partial_messageable(payload.channel_id).get_partial_message(
-            payload.message_id
-        )
         try:
-            await message.remove_reaction(other, payload.member)
-        except discord.HTTPException as error:
+            message = await self._fetch(payload.channel_id, payload.message_id)
+            for emoji in spellings(message, -value):
+                await message.remove_reaction(emoji, payload.member)
+        except REQUEST_ERRORS as error:
             logger.debug("the earlier thumb on %s stays: %s", payload.message_id, error)
+
+    # --------------------------------------------------------------------- the writes
+
+    async def _rate(
+        self, message_id: int, user_id: int, name: str | None, value: int
+    ) -> RatingRecord | None:
+        return await self._bot.services.write(
+            lambda store: store.rate(message_id, user_id, name, value=value)
+        )
+
+    async def _unrate(self, message_id: int, user_id: int) -> None:
+        await self._bot.services.write(lambda store: store.unrate(message_id, user_id))
+
+    async def _clear(self, message_id: int, value: int | None = None) -> None:
+        await self._bot.services.write(lambda store: store.clear_ratings(message_id, value))
+
+    # -------------------------------------------------------------------------- order
+
+    async def _in_order(self, message_id: int, work: Callable[[], Awaitable[None]]) -> None:
+        """Carry out `work` on the background, after what was told of the message before."""
+        if not 0 <= message_id <= _MAX_ID:
+            return
+        lock = self._lock(message_id)
+
+        async def in_turn() -> None:
+            async with lock:
+                await work()
+
+        await self._bot.background.run(in_turn)
+
+    def _lock(self, message_id: int) -> asyncio.Lock:
+        lock = self._locks.get(message_id)
+        if lock is None:
+            lock = self._locks[message_id] = asyncio.Lock()
+        return lock
+
+    async def _fetch(self, channel_id: int, message_id: int) -> discord.Message:
+        channel = self._bot.get_partial_messageable(channel_id)
+        return await channel.get_partial_message(message_id).fetch()
+
+    def _is_bot(self, payload: discord.RawReactionActionEvent) -> bool:
+        own = self._bot.user
+        if own is not None and payload.user_id == own.id:
+            return True
+        user = payload.member or self._bot.get_user(payload.user_id)
+        return user is not None and user.bot

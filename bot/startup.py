@@ -10,6 +10,7 @@ import aiohttp
 import discord
 
 from bot.files import make_private_folder
+from bot.lifecycle.login import AnswerUnreadableError
 from bot.operations.http import OperationsServerError
 from bot.settings import Settings
 from bot.store import StoreError
@@ -19,6 +20,26 @@ from prompt_expansion import ExpansionSettingsError
 
 SETTINGS_ERRORS: Final = (EngineSettingsError, ExpansionSettingsError)
 """What the parts of the bot raise for settings that the settings themselves cannot check."""
+
+
+_TOKEN_REFUSED: Final = (
+    "Discord refused DISCORD_TOKEN; make a new one under "
+    "https://discord.com/developers/applications, page Bot"
+)
+_INTENTS_REFUSED: Final = (
+    "Discord refused the intents that this bot asks for; look under "
+    "https://discord.com/developers/applications, page Bot, for the intents of this application"
+)
+_CLOSED: Final = {
+    4004: _TOKEN_REFUSED,
+    4010: "Discord refused the connection: the shard number is invalid",
+    4011: "Discord refused the connection: the bot is in too many servers for one shard, and it "
+    "cannot run several; remove it from some servers",
+    4012: "Discord refused the connection: this version of discord.py is too old; update Floor33",
+    4013: _INTENTS_REFUSED,
+    4014: _INTENTS_REFUSED,
+}
+"""What the gateway's close codes after which no further try is allowed mean."""
 
 
 class StartupError(Exception):
@@ -56,15 +77,19 @@ def explain(error: Exception) -> str | None:
         case ExpansionSettingsError():
             return f"expansion.{error}"
         case discord.LoginFailure():
-            return (
-                "Discord refused DISCORD_TOKEN; make a new one under "
-                "https://discord.com/developers/applications, page Bot"
-            )
+            return _TOKEN_REFUSED
         case discord.ConnectionClosed():
-            return f"Discord closed the connection: {error}"
+            return _CLOSED.get(error.code, f"Discord closed the connection: {error}")
+        case discord.PrivilegedIntentsRequired():
+            return _CLOSED[4014]
+        case AnswerUnreadableError():
+            return (
+                f"an answer of Discord's cannot be read ({error}); is there a proxy in between "
+                "that answers in its place?"
+            )
         case discord.HTTPException() | discord.GatewayNotFound():
             return f"Discord answered with an error: {error}"
-        case aiohttp.ClientConnectionError() | TimeoutError():
+        case aiohttp.ClientError() | TimeoutError():
             return f"Discord cannot be reached: {error}"
         case OSError():
             return str(error)

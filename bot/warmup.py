@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-import discord
-
 from bot.store import GenerationRecord
 from engine.serving import Workload
 
@@ -41,10 +39,10 @@ async def show_warm_up(bot: Floor33Bot) -> None:
     """Say beside the bot's name that it is warming up, until a device is ready."""
     await bot.wait_until_ready()
     if not _ready(bot):
-        await bot.change_presence(activity=discord.CustomActivity(WARMING))
+        await bot.status_line.show(WARMING)
         while not _ready(bot):  # noqa: ASYNC110 - threads tell no event loop
             await asyncio.sleep(_LOOK_S)
-    await bot.change_presence(activity=discord.CustomActivity(READY))
+    await bot.status_line.show(READY)
 
 
 def _ready(bot: Floor33Bot) -> bool:

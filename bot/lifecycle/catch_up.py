@@ -1,0 +1,142 @@
+"""What happened in Discord while nobody listened: messages deleted, thumbs given and taken back.
+
+Discord tells a new session nothing of what came before it. So after each start, and after each
+session that could not be resumed, the messages of waiting jobs and of the last clips are looked
+at, one after the other and slowly, beside everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+import discord
+
+from bot.lifecycle.login import REQUEST_ERRORS
+from bot.paths import resolve
+from bot.store import JobRecord, JobState, ShownClip, StoreError
+
+if TYPE_CHECKING:
+    from bot.app import Floor33Bot
+
+logger = logging.getLogger(__name__)
+
+MAX_CLIPS: Final = 200
+MAX_AGE: Final = timedelta(days=30)
+"""Of the clips that are looked at."""
+_PAUSE_S: Final = 0.25
+"""Between two messages: Discord allows 50 requests a second, and everything else shares them."""
+_AGAIN_S: Final = (60.0, 600.0)
+"""After so long, messages are looked at again that could not be read."""
+_WAITING_S: Final = 5.0
+"""A start waits at most so long for the messages of waiting jobs."""
+_UNKNOWN_MESSAGE: Final = 10008
+
+
+class _Look(Enum):
+    DONE = "done"
+    GONE = "gone"
+    REFUSED = "refused"
+    """The bot may not read the message; nothing is known of it."""
+    TROUBLE = "trouble"
+    """Discord is out of order, or something in between is; nothing is known yet."""
+
+
+class CatchUp:
+    """Makes up for what was missed.
+
+    Args:
+        bot: whose jobs and clips are looked at.
+    """
+
+    def __init__(self, bot: Floor33Bot) -> None:
+        self._bot = bot
+        self._running = False
+        self._again = False
+
+    async def run(self) -> None:
+        """Look at everything; one more time if a session begins meanwhile."""
+        self._again = True
+        if self._running:
+            return
+        self._running = True
+        try:
+            while self._again:
+                self._again = False
+                await self._look_at_all()
+        except StoreError as error:
+            logger.error("what was missed is not made up for: %s", error)
+        finally:
+            self._running = False
+
+    async def look_at_waiting(self) -> None:
+        """Cancel the jobs of the last run whose messages are gone; for some seconds at most."""
+        try:
+            async with asyncio.timeout(_WAITING_S):
+                await self._look_at_jobs(pause_s=0.0)
+        except TimeoutError:
+            logger.info("the messages of waiting jobs are looked at later")
+        except StoreError as error:
+            logger.error("the messages of waiting jobs are not looked at: %s", error)
+
+    async def _look_at_all(self) -> None:
+        await self._look_at_jobs(pause_s=_PAUSE_S)
+        since = discord.utils.utcnow() - MAX_AGE
+        left = await self._bot.store.shown_clips(since, MAX_CLIPS)
+        for wait_s in (0.0, *_AGAIN_S):
+            await asyncio.sleep(wait_s)
+            left = [clip for clip in left if await self._look_at(clip) is _Look.TROUBLE]
+            if not left or self._again:
+                return
+        logger.warning("the messages of %d clips could not be read", len(left))
+
+    async def _look_at_jobs(self, *, pause_s: float) -> None:
+        for job in await self._bot.store.unfinished_jobs():
+            if job.message_id is None or not await self._can_be_shown(job):
+                continue
+            message = self._bot.get_partial_messageable(job.channel_id)
+            try:
+                await message.get_partial_message(job.message_id).fetch()
+            except REQUEST_ERRORS as error:
+                if _meaning(error) is _Look.GONE:
+                    logger.info("the message of job %s was deleted meanwhile", job.id)
+                    await self._bot.ratings.message_gone(job.message_id)
+            await asyncio.sleep(pause_s)
+
+    async def _can_be_shown(self, job: JobRecord) -> bool:
+        """Whether there is, or may yet be, a clip; that one was lost shall be said all the same."""
+        if job.state is not JobState.RENDERED:
+            return True
+        clip = await self._bot.store.generation_by_job(job.id)
+        if clip is None:
+            return False
+        path = resolve(self._bot.settings.data_dir, clip.path)
+        return await asyncio.to_thread(path.is_file)
+
+    async def _look_at(self, clip: ShownClip) -> _Look:
+        if self._again or not self._bot.still_in_charge():
+            return _Look.DONE
+        look = _Look.DONE
+        try:
+            await self._bot.ratings.look(clip.channel_id, clip.message_id)
+        except REQUEST_ERRORS as error:
+            look = _meaning(error)
+            logger.debug("message %s: %s (%s)", clip.message_id, look.value, error)
+        if look is _Look.GONE:
+            logger.info("message %s was deleted meanwhile", clip.message_id)
+            await self._bot.ratings.message_gone(clip.message_id)
+        await asyncio.sleep(_PAUSE_S)
+        return look
+
+
+def _meaning(error: Exception) -> _Look:
+    """Return what a failed look tells: only Discord itself can say that a message is gone."""
+    if not isinstance(error, discord.HTTPException):
+        return _Look.TROUBLE
+    if isinstance(error, discord.NotFound) and error.code == _UNKNOWN_MESSAGE:
+        return _Look.GONE
+    refused = isinstance(error, discord.Forbidden | discord.NotFound) and error.code != 0
+    return _Look.REFUSED if refused else _Look.TROUBLE
