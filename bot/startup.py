@@ -11,6 +11,7 @@ import discord
 
 from bot.files import make_private_folder
 from bot.lifecycle.login import AnswerUnreadableError
+from bot.lifecycle.token_watch import TOKEN_REFUSED
 from bot.operations.http import OperationsServerError
 from bot.settings import Settings
 from bot.store import StoreError
@@ -22,16 +23,12 @@ SETTINGS_ERRORS: Final = (EngineSettingsError, ExpansionSettingsError)
 """What the parts of the bot raise for settings that the settings themselves cannot check."""
 
 
-_TOKEN_REFUSED: Final = (
-    "Discord refused DISCORD_TOKEN; make a new one under "
-    "https://discord.com/developers/applications, page Bot"
-)
 _INTENTS_REFUSED: Final = (
     "Discord refused the intents that this bot asks for; look under "
     "https://discord.com/developers/applications, page Bot, for the intents of this application"
 )
 _CLOSED: Final = {
-    4004: _TOKEN_REFUSED,
+    4004: TOKEN_REFUSED,
     4010: "Discord refused the connection: the shard number is invalid",
     4011: "Discord refused the connection: the bot is in too many servers for one shard, and it "
     "cannot run several; remove it from some servers",
@@ -77,7 +74,7 @@ def explain(error: Exception) -> str | None:
         case ExpansionSettingsError():
             return f"expansion.{error}"
         case discord.LoginFailure():
-            return _TOKEN_REFUSED
+            return TOKEN_REFUSED
         case discord.ConnectionClosed():
             return _CLOSED.get(error.code, f"Discord closed the connection: {error}")
         case discord.PrivilegedIntentsRequired():

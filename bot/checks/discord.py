@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-import aiohttp
 import discord
 
 from bot.checks.report import Check, Status
+from bot.lifecycle.login import REQUEST_ERRORS
 from bot.settings import Settings
 
 _PORTAL: Final = "https://discord.com/developers/applications"
@@ -79,6 +80,7 @@ async def _ask_discord(token: str, settings: Settings) -> list[Check]:
         try:
             await client.login(token)
             guilds = await client.http.get_guilds(_MAX_GUILDS)
+            servers = [_server(guild, settings) for guild in guilds]
         except discord.LoginFailure:
             return [
                 Check(
@@ -88,7 +90,7 @@ async def _ask_discord(token: str, settings: Settings) -> list[Check]:
                     f"Make a new one at {_PORTAL}, page Bot.",
                 )
             ]
-        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+        except REQUEST_ERRORS as error:
             return [
                 Check(
                     "token",
@@ -99,17 +101,11 @@ async def _ask_discord(token: str, settings: Settings) -> list[Check]:
             ]
         checks = [Check("token", Status.OK, f"accepted, the bot is {client.user}")]
         checks.append(_openness(client.application, settings))
-    if not guilds:
+    if not servers:
         checks.append(
             Check("servers", Status.WARN, "the bot is in no server", "Open the invite link.")
         )
-    allowed = settings.discord.servers
-    for guild in guilds:
-        if allowed is None or int(guild["id"]) in allowed:
-            checks.append(_permissions(guild["name"], int(guild["permissions"])))
-        else:
-            checks.append(_foreign(guild["name"], guild["id"]))
-    return checks
+    return checks + servers
 
 
 def _openness(application: discord.AppInfo | None, settings: Settings) -> Check:
@@ -127,12 +123,15 @@ def _openness(application: discord.AppInfo | None, settings: Settings) -> Check:
     return Check("who may use it", Status.OK, "every server that the application's owner adds")
 
 
-def _foreign(server: str, guild_id: str | int) -> Check:
+def _server(guild: Mapping[str, Any], settings: Settings) -> Check:
+    allowed = settings.discord.servers
+    if allowed is None or int(guild["id"]) in allowed:
+        return _permissions(guild["name"], int(guild["permissions"]))
     return Check(
-        f"server {server}",
+        f"server {guild['name']}",
         Status.WARN,
         "not in discord.servers: the bot leaves it when it starts",
-        f"Add {guild_id} to discord.servers if it should stay.",
+        f"Add {guild['id']} to discord.servers if it should stay.",
     )
 
 

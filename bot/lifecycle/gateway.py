@@ -31,6 +31,8 @@ FATAL: Final = frozenset({4004, 4010, 4011, 4012, 4013, 4014})
 """Close codes after which Discord refuses every further try."""
 _INTENTS_REFUSED: Final = 4014
 _OPEN_S: Final = 60.0
+_REOPEN_S: Final = 10.0
+"""A dead address for resumptions shall not take the bot off for minutes."""
 _CLOSE_S: Final = 5.0
 _ASK_S: Final = 10.0
 _READY, _RESUMED = "READY", "RESUMED"
@@ -65,9 +67,9 @@ class GuardedWebSocket(DiscordWebSocket):
         except (ReconnectWebSocket, discord.ConnectionClosed, *_NETWORK):
             raise
         except Exception as error:  # noqa: BLE001 - whatever one packet raises costs that packet
-            self._skip(msg, error)
+            await self._skip(msg, error)
 
-    def _skip(self, text: str, error: Exception) -> None:
+    async def _skip(self, text: str, error: Exception) -> None:
         packet: Any = None
         with contextlib.suppress(ValueError):
             packet = json.loads(text)
@@ -77,6 +79,12 @@ class GuardedWebSocket(DiscordWebSocket):
         if op == self.DISPATCH and event == _RESUMED:
             self._discord_parsers[_RESUMED]({})  # its data is of no use
             return
+        if op == self.DISPATCH and event == _READY and isinstance(data, dict):
+            defaults = {"resume_gateway_url": str(self.gateway), "guilds": []}
+            if any(data.get(key) is None for key in defaults):
+                known = {key: value for key, value in data.items() if value is not None}
+                await self.received_message(json.dumps({**packet, "d": defaults | known}))
+                return
         bot: Floor33Bot = self._connection._get_client()  # type: ignore[assignment]
         bot.events.skip(event or f"op {op}", data, error)
         if op == self.HELLO or (op == self.DISPATCH and event == _READY):
@@ -162,7 +170,7 @@ class GatewayConnection:
         opening = GuardedWebSocket.from_client(
             self._bot, initial=True, shard_id=self._bot.shard_id, **options
         )
-        ws = await asyncio.wait_for(opening, _OPEN_S)
+        ws = await asyncio.wait_for(opening, _OPEN_S if session is None else _REOPEN_S)
         self._bot.ws = ws
         return ws
 

@@ -155,6 +155,15 @@ async def test_without_network_the_doctor_only_warns(
     assert server.answers
 
 
+@pytest.mark.parametrize("answer", ["text", [{}], 7])
+@pytest.mark.parametrize("path", ["/users/@me", "/oauth2/applications/@me", "/users/@me/guilds"])
+async def test_an_answer_that_is_none_of_discords(
+    server: Discord, config: Path, path: str, answer: Any
+) -> None:
+    server.answers[path] = answer
+    assert (await findings(config))["token"][0] is Status.WARN
+
+
 def test_the_bot_ends_with_one_line_when_its_token_is_refused(
     server: Discord, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

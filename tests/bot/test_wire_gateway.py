@@ -188,7 +188,7 @@ def broken() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.parametrize("address", ["broken", "ws://127.0.0.1:9/", "ws://resume.invalid/"])
+@pytest.mark.parametrize("address", ["broken", "ws://127.0.0.1:9/"])
 def test_a_dead_address_for_resumptions_is_forgotten(wire: Wire, address: str, broken: str) -> None:
     """https://github.com/Rapptz/discord.py/issues/10511"""
     wire.gateway.resume_url = broken if address == "broken" else address
@@ -226,6 +226,35 @@ def test_a_session_without_a_readable_beginning_is_begun_again(wire: Wire) -> No
     wire.bots.start()
     wire.until(wire.gateway.ready.is_set)
     assert sessions(wire) == 3
+    assert wire.answers()
+
+
+def test_a_session_without_an_address_for_resumptions(wire: Wire) -> None:
+    send = wire.gateway._send
+
+    async def leave_out(packet: Any) -> bool:
+        if isinstance(packet, dict) and packet.get("t") == "READY":
+            packet["d"] |= {"resume_gateway_url": None}
+        return await send(packet)
+
+    wire.gateway._send = leave_out  # type: ignore[method-assign]
+    wire.start()
+    assert wire.answers()
+    wire.gateway.ready.clear()
+    wire.close(CLOSE_AGAIN)
+    wire.until(wire.gateway.ready.is_set)
+    assert wire.gateway.heard.count(RESUME) == sessions(wire) == 1
+
+
+def test_an_address_for_resumptions_that_never_answers_is_forgotten(wire: Wire) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        wire.gateway.resume_url = f"ws://127.0.0.1:{silent.getsockname()[1]}/"
+        wire.start()
+        wire.gateway.ready.clear()
+        wire.close(CLOSE_AGAIN)
+        wire.until(lambda: sessions(wire) == 2, 120)
     assert wire.answers()
 
 
