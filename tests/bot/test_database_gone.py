@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.bot.wire import BOB, Interaction, Wire, wire
 
 from bot.settings import Settings
 from tests.bot.conftest import make_world
 from tests.bot.test_command_line import toml
 from tests.bot.test_job_commands import told
+from tests.bot.wire import BOB, Interaction, Wire, wire
 
 __all__ = ["wire"]  # a fixture
 
