@@ -18,11 +18,11 @@ import discord
 
 Result = TypeVar("Result")
 
+OLD_EDITS_EXCEEDED: Final = 30046
+"""Discord's code for too many edits of a message that is older than an hour."""
 _UNKNOWN_MESSAGE: Final = 10008
 _TOO_LARGE: Final = 40005
-_OLD_EDITS_EXCEEDED: Final = 30046
 _ALREADY_ACKNOWLEDGED: Final = 40060
-_UNKNOWN_INTERACTION: Final = 10062
 _TOKEN_EXPIRED: Final = frozenset({10015, 50027})
 _BLOCKED_CONTENT: Final = frozenset({20009, 200_000, 200_001})
 """Explicit content, and what a server's AutoMod keeps out: asking again changes nothing."""
@@ -85,11 +85,6 @@ class DiscordRefusedError(Exception):
         return self.code == _ALREADY_ACKNOWLEDGED
 
     @property
-    def interaction_expired(self) -> bool:
-        """The interaction was not answered in time."""
-        return self.code == _UNKNOWN_INTERACTION
-
-    @property
     def closed(self) -> bool:
         """The bot may not do this there, or there is no such place."""
         return self.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND) and not self.blocked
@@ -148,14 +143,16 @@ async def call(
 
 def judge(error: discord.HTTPException) -> DiscordRefusedError | DiscordUnavailableError:
     """Return what an answer with an error status means."""
-    if not _is_discords_word(error):
-        return DiscordUnavailableError(
-            f"status {error.status} without Discord's word", retry_after_s=_retry_after_s(error)
-        )
-    words = f"{error.text or 'no reason given'} (status {error.status}, code {error.code})"
+    if its_word := _is_discords_word(error):
+        words = f"{error.text or 'no reason given'} (status {error.status}, code {error.code})"
+    else:
+        words = f"status {error.status} without Discord's word"
     if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or error.code == _TOO_LARGE:
+        # Whoever says it: what stands before Discord has limits, too, and they do not change.
         return UploadTooLargeError(words, status=error.status, code=error.code)
-    if error.code == _OLD_EDITS_EXCEEDED:
+    if not its_word:
+        return DiscordUnavailableError(words, retry_after_s=_retry_after_s(error))
+    if error.code == OLD_EDITS_EXCEEDED:
         # Sent as a rate limit, but it holds for this message only: a new one may be sent.
         return DiscordRefusedError(words, status=error.status, code=error.code)
     if error.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT) or (

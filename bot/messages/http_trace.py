@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
+
+from bot.messages.answers import OLD_EDITS_EXCEEDED, DiscordRefusedError
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ class HttpTrace:
         trace = aiohttp.TraceConfig()
         trace.on_request_end.append(self._ended)
         trace.on_request_exception.append(self._broke)
+        trace.on_response_chunk_received.append(_raise_if_old_message)
         return trace
 
     def tried_before(self, interaction_id: int) -> bool:
@@ -49,9 +54,10 @@ class HttpTrace:
     async def _ended(
         self,
         _session: aiohttp.ClientSession,
-        _context: SimpleNamespace,
+        context: SimpleNamespace,
         done: aiohttp.TraceRequestEndParams,
     ) -> None:
+        context.status = done.response.status
         if done.response.status >= 500:
             self._note(done.url.path)
         elif (date := done.response.headers.get("Date")) is not None:
@@ -81,3 +87,27 @@ class HttpTrace:
                 "this machine's clock is %.0f minutes off Discord's; set it",
                 abs(self.clock_skew).total_seconds() / 60,
             )
+
+
+async def _raise_if_old_message(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    received: aiohttp.TraceResponseChunkReceivedParams,
+) -> None:
+    """Raise DiscordRefusedError if a message is too old for one more edit.
+
+    Discord says so with the status of a rate limit, which discord.py would wait for. It holds for
+    this message only, and for long: a new one may be sent at once.
+    """
+    if getattr(context, "status", None) != HTTPStatus.TOO_MANY_REQUESTS:
+        return
+    try:
+        body = json.loads(received.chunk)
+    except ValueError:
+        return
+    if isinstance(body, dict) and body.get("code") == OLD_EDITS_EXCEEDED:
+        raise DiscordRefusedError(
+            f"{body.get('message')} (status 429, code {OLD_EDITS_EXCEEDED})",
+            status=HTTPStatus.TOO_MANY_REQUESTS,
+            code=OLD_EDITS_EXCEEDED,
+        )
