@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Final, cast
 
 import discord
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TRIES: Final = 2
+_PAUSES_S: Final = (0.0, 0.25, 0.75, 1.5)
+"""Between tries: Discord takes the first answer within three seconds only."""
+_WINDOW_S: Final = 3.0
 _TIMEOUT_S: Final = 20.0
 _LOOKS: Final = 3
 
@@ -44,8 +48,19 @@ async def acknowledge(
             order. Nothing can be told to the user.
     """
     client = cast("Floor33Bot", interaction.client)
-    unanswered = False
-    for _ in range(_TRIES):
+    message_id = await _defer(client, interaction, thinking=thinking, ephemeral=ephemeral)
+    _measure(client, interaction)
+    if message_id is None and thinking:
+        message_id = await _original_id(client, interaction)
+    return message_id
+
+
+async def _defer(
+    client: Floor33Bot, interaction: discord.Interaction, *, thinking: bool, ephemeral: bool
+) -> int | None:
+    """Acknowledge; return the message's id where the answer tells. Raises NotAcknowledgedError."""
+    began, unanswered = time.perf_counter(), False
+    for pause_s in (*_PAUSES_S, None):
         try:
             response = await call(
                 client,
@@ -54,25 +69,25 @@ async def acknowledge(
             )
         except DiscordUnavailableError as error:
             logger.warning("an acknowledgement got no answer: %s", error)
-            unanswered = True
+            # The library takes any answer that is no error for Discord's: ask, it will say.
+            interaction.response._response_type = None
         except DiscordRefusedError as error:
-            if not error.already_acknowledged or not (
-                unanswered or client.http_trace.tried_before(interaction.id)
-            ):
+            own = unanswered or client.http_trace.tried_before(interaction.id)
+            if not (own and error.already_acknowledged):
                 raise NotAcknowledgedError(str(error)) from error
-            _mark_done(interaction, thinking=thinking)
-            _measure(client, interaction)
-            return await _original_id(client, interaction) if thinking else None
+            mark_deferred(interaction, thinking=thinking)
+            return None
         else:
-            _measure(client, interaction)
             return None if response is None else response.message_id
-        if interaction.response.is_done():  # Discord took it, and the library did not understand
-            return await _original_id(client, interaction) if thinking else None
-    raise NotAcknowledgedError(f"Discord is out of order ({_TRIES} tries)")
+        if pause_s is None or (unanswered and time.perf_counter() - began > _WINDOW_S):
+            break
+        unanswered = True
+        await asyncio.sleep(pause_s)
+    raise NotAcknowledgedError("Discord is out of order")
 
 
-def _mark_done(interaction: discord.Interaction, *, thinking: bool) -> None:
-    """Have the library know of an answer that it was not told of."""
+def mark_deferred(interaction: discord.Interaction, *, thinking: bool) -> None:
+    """Have the library know of an acknowledgement that it was not told of."""
     kind = discord.InteractionResponseType
     done = kind.deferred_channel_message if thinking else kind.deferred_message_update
     interaction.response._response_type = done

@@ -57,8 +57,8 @@ class HttpTrace:
         context: SimpleNamespace,
         done: aiohttp.TraceRequestEndParams,
     ) -> None:
-        context.status = done.response.status
-        if done.response.status >= 500:
+        status = context.status = done.response.status
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
             self._note(done.url.path)
         elif (date := done.response.headers.get("Date")) is not None:
             self._compare(date)
