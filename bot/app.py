@@ -18,7 +18,7 @@ from bot.commands.imagine import Imagine
 from bot.commands.jobs import Jobs
 from bot.commands.signature import fits_signature
 from bot.engine_settings import engine_settings, expansion_settings
-from bot.errors import answering, report, tell
+from bot.errors import answering, report, tell, tell_restarting
 from bot.jobs.downloads import cap_downloads
 from bot.lifecycle.catch_up import CatchUp
 from bot.lifecycle.events import UNREADABLE, EventReader
@@ -352,7 +352,7 @@ class Floor33Bot(commands.Bot):
             self._ended = True
             self.connection.stop()
             await self.operations.close()
-            await self.shutdown.dismiss()
+            await self.shutdown.dismiss(tell_restarting)
             # From here on nothing is shown or recorded: unfinished jobs wait for the next start.
             await self.background.close()
             await super().close()

@@ -6,13 +6,14 @@ import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import discord
 
-from bot.acknowledge import NotAcknowledgedError
-from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
+from bot.acknowledge import NotAcknowledgedError, mark_deferred
+from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call, call_again
 from bot.messages.formatting import shortened
+from bot.operations.shutdown import RESTARTING
 from bot.store import StoreError
 from engine.serving import RequestError
 
@@ -43,7 +44,8 @@ async def answering(interaction: discord.Interaction) -> AsyncIterator[None]:
         except StoreError as error:
             logger.error("a command could not be carried out: %s", error)
             await tell(interaction, error.for_users)
-        except NotAcknowledgedError as error:
+        except (NotAcknowledgedError, DiscordRefusedError, DiscordUnavailableError) as error:
+            # Whoever cannot be answered cannot be told so either; Discord's client says it.
             logger.warning("an interaction was not answered: %s", error)
 
 
@@ -52,19 +54,70 @@ async def tell(interaction: discord.Interaction, sentence: str) -> None:
     sentence, response = shortened(sentence), interaction.response
     thinking = response.type is discord.InteractionResponseType.deferred_channel_message
     steps: list[Callable[[], Awaitable[object]]] = []
-    if not response.is_done():
-        steps.append(lambda: response.send_message(sentence, ephemeral=True))
-    else:
-        steps.append(lambda: interaction.followup.send(sentence, ephemeral=True))
     if thinking:
         # The first answer takes the place of the public "thinking" message, for everyone to read.
-        steps.insert(0, lambda: interaction.edit_original_response(content="…"))
-        steps.append(interaction.delete_original_response)
+        steps.append(lambda: interaction.edit_original_response(content="…"))
+    steps.append(lambda: send_private(interaction, content=sentence))
+    if thinking:
+        steps.append(
+            lambda: call_again(
+                interaction.client, interaction.delete_original_response, timeout_s=_TIMEOUT_S
+            )
+        )
     for step in steps:
         try:
-            await call(interaction.client, step, timeout_s=_TIMEOUT_S)
+            await step()
         except (DiscordUnavailableError, DiscordRefusedError) as error:
             logger.warning("user %s could not be told %r: %s", interaction.user.id, sentence, error)
+
+
+async def tell_restarting(interaction: discord.Interaction) -> None:
+    """Send the user, whose command was cut off, away until the bot has been restarted."""
+    if not interaction.response.is_done():
+        try:
+            await call(
+                interaction.client,
+                lambda: interaction.response.send_message(RESTARTING, ephemeral=True),
+                timeout_s=_TIMEOUT_S,
+            )
+        except DiscordUnavailableError as error:
+            logger.warning("user %s could not be told: %s", interaction.user.id, error)
+            return
+        except DiscordRefusedError as error:
+            if not error.already_acknowledged:
+                logger.warning("user %s could not be told: %s", interaction.user.id, error)
+                return
+            # The acknowledgement that was cut off has reached Discord.
+            mark_deferred(interaction, thinking=interaction.command is not None)
+        else:
+            return
+    await tell(interaction, RESTARTING)
+
+
+async def send_private(interaction: discord.Interaction, **message: Any) -> None:
+    """Answer an interaction, or add to the answer, with a message that only the user sees.
+
+    Args:
+        interaction: a command or a click.
+        message: fields of `discord.Webhook.send`.
+
+    Raises:
+        DiscordRefusedError, DiscordUnavailableError: it was not sent.
+    """
+    bot, response = cast("Floor33Bot", interaction.client), interaction.response
+
+    async def send() -> None:
+        if response.is_done():
+            await interaction.followup.send(**message, ephemeral=True)
+        else:
+            await response.send_message(**message, ephemeral=True)
+
+    try:
+        await call_again(bot, send, timeout_s=_TIMEOUT_S)
+    except DiscordRefusedError as error:
+        if not error.already_acknowledged or not bot.http_trace.tried_before(interaction.id):
+            raise
+        # It was this very message, and the answer to it was lost.
 
 
 async def report(interaction: discord.Interaction, error: BaseException) -> None:

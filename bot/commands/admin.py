@@ -15,7 +15,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.acknowledge import acknowledge
-from bot.errors import UserError, answering
+from bot.errors import UserError, answering, send_private, tell
 from bot.operators import operators
 from bot.store import JobState
 from bot.text import escape, in_about
@@ -68,7 +68,7 @@ class Admin(commands.Cog):
                 fields = await self._server(guild_id)
             else:
                 raise UserError(_OPERATORS_ONLY)
-            await interaction.followup.send(embed=status_embed(fields), ephemeral=True)
+            await send_private(interaction, embed=status_embed(fields))
 
     @admin.command(name="block", description="Take no more orders and ratings from somebody")
     @app_commands.describe(user="Who; by id also somebody who is not here")
@@ -83,10 +83,10 @@ class Admin(commands.Cog):
             if new:
                 logger.warning("user %s was blocked by operator %s", user.id, interaction.user.id)
             done = "is blocked now" if new else "was blocked already"
-            await interaction.followup.send(
+            await tell(
+                interaction,
                 f"{escape(user.name)} ({user.id}) {done}. What they have under way goes on; "
                 "`/admin unblock` takes it back.",
-                ephemeral=True,
             )
 
     @admin.command(name="unblock", description="Take orders from somebody again")
@@ -101,9 +101,7 @@ class Admin(commands.Cog):
             if not await self._bot.store.unblock(user.id):
                 raise UserError(f"{escape(user.name)} ({user.id}) is not blocked.")
             logger.warning("user %s was unblocked by operator %s", user.id, interaction.user.id)
-            await interaction.followup.send(
-                f"{escape(user.name)} ({user.id}) may use the bot again.", ephemeral=True
-            )
+            await tell(interaction, f"{escape(user.name)} ({user.id}) may use the bot again.")
 
     def _is_operator(self, interaction: discord.Interaction[Floor33Bot]) -> bool:
         return interaction.user.id in operators(self._bot, self._bot.settings)

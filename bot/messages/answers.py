@@ -9,12 +9,15 @@ https://discord.com/developers/docs/topics/opcodes-and-status-codes#json
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Final, TypeVar
 
 import aiohttp
 import discord
+
+logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -139,6 +142,29 @@ async def call(
         raise DiscordUnavailableError(
             f"an answer that cannot be read ({type(error).__name__})"
         ) from error
+
+
+async def call_again(
+    client: discord.Client,
+    request: Callable[[], Awaitable[Result]],
+    *,
+    timeout_s: float,
+    pauses_s: Iterable[float] = (0.0, 1.0),
+) -> Result:
+    """Make a request as `call` does, and again after each pause while there is no usable answer.
+
+    Only for requests that may take effect twice.
+
+    Raises:
+        DiscordRefusedError, DiscordUnavailableError: as `call`, of the last try.
+    """
+    for pause_s in pauses_s:
+        try:
+            return await call(client, request, timeout_s=timeout_s)
+        except DiscordUnavailableError as error:
+            logger.info("asking again in %g s: %s", pause_s, error)
+        await asyncio.sleep(pause_s)
+    return await call(client, request, timeout_s=timeout_s)
 
 
 def judge(error: discord.HTTPException) -> DiscordRefusedError | DiscordUnavailableError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import discord
@@ -30,6 +30,7 @@ class Shutdown:
     def __init__(self) -> None:
         self.begun = False
         self._in_hand: dict[asyncio.Task[object], discord.Interaction] = {}
+        self._kept: set[asyncio.Task[object]] = set()
         self._last_words = 0
 
     @contextlib.contextmanager
@@ -42,6 +43,12 @@ class Shutdown:
             yield
         finally:
             del self._in_hand[task]
+            self._kept.discard(task)
+
+    def note_kept(self) -> None:
+        """Note that what the present task was asked for is stored: a restart does not lose it."""
+        if (task := asyncio.current_task()) in self._in_hand:
+            self._kept.add(task)
 
     @contextlib.contextmanager
     def last_words(self) -> Iterator[None]:
@@ -78,22 +85,20 @@ class Shutdown:
             return False
         return True
 
-    async def dismiss(self) -> None:
-        """End the interactions that are still in hand, and tell their users to ask again."""
+    async def dismiss(self, tell: Callable[[discord.Interaction], Awaitable[None]]) -> None:
+        """End the interactions that are still in hand.
+
+        Args:
+            tell: asks the user of one to ask again; called for those that a restart forgets.
+        """
         left, own = dict(self._in_hand), asyncio.current_task()
         left.pop(own, None)  # type: ignore[arg-type]  # a command that ends the bot
         if not left:
             return
+        forgotten = [asked for task, asked in left.items() if task not in self._kept]
         for task in left:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS_S):
                 await asyncio.gather(*left, return_exceptions=True)
-                await asyncio.gather(*map(_send_restarting, left.values()), return_exceptions=True)
-
-
-async def _send_restarting(interaction: discord.Interaction) -> None:
-    if interaction.response.is_done():
-        await interaction.followup.send(RESTARTING, ephemeral=True)
-    else:
-        await interaction.response.send_message(RESTARTING, ephemeral=True)
+                await asyncio.gather(*map(tell, forgotten), return_exceptions=True)
