@@ -44,13 +44,18 @@ class TokenWatch:
             self._bot.background.submit(self._watch)
 
     async def _watch(self) -> None:
-        for _ in range(_ASK_TIMES):
+        refusals = 0
+        while refusals < _ASK_TIMES:
             await asyncio.sleep(_ASK_EVERY_S)
             try:
                 await call(self._bot, self._bot.application_info, timeout_s=_TIMEOUT_S)
-            except (DiscordRefusedError, DiscordUnavailableError) as error:
+            except DiscordUnavailableError as error:
+                # An outage says nothing about the token.
+                refusals += error.unauthorized
                 logger.warning("Discord was asked for the bot's application: %s", error)
                 continue
+            except DiscordRefusedError as error:
+                logger.warning("Discord was asked for the bot's application: %s", error)
             self.refused = False
             logger.warning("Discord accepts DISCORD_TOKEN again")
             return
