@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import discord
 
@@ -29,6 +29,7 @@ _LOOK_BACK: Final = 400
 """Messages of a channel that are looked through for a clip that may have been sent before."""
 _DELETION_LAG_S: Final = 1.0
 """How long the event that tells of a deletion may come after the first refused edit."""
+_ORIGINAL: Final = "@original"
 _EDIT_S: Final = 10.0
 _FINAL_S: Final = 30.0
 _BYTES_PER_S: Final = 64_000
@@ -183,21 +184,25 @@ class CardMessage:
     # ------------------------------------------------------------------- ways to show a card
 
     async def _by_token(self, card: Card, timeout_s: float) -> Place | None:
-        application_id, message_id = self._client.application_id, self._message_id
-        if self._token is None or message_id is None or application_id is None:
+        application_id = self._client.application_id
+        if self._token is None or application_id is None:
             return None
         if self._token_age() > _TOKEN_LIFE:
             self._token = None
             return None
+        # Where Discord never told the message's id, the token alone knows it.
+        message_id = cast("int", _ORIGINAL) if self._message_id is None else self._message_id
         webhook = discord.Webhook.partial(application_id, self._token, client=self._client)
         fields = _edit(card)
         try:
-            await self._call(lambda: webhook.edit_message(message_id, **fields), timeout_s)
+            message: discord.WebhookMessage = await self._call(
+                lambda: webhook.edit_message(message_id, **fields), timeout_s
+            )
         except DiscordRefusedError as error:
             if error.token_expired:  # tokens die early at times
                 self._token = None
             raise
-        return Place(self._channel_id, message_id)
+        return Place(self._channel_id, message.id)
 
     async def _by_edit(self, card: Card, timeout_s: float) -> Place | None:
         if (message_id := self._message_id) is None:
