@@ -65,7 +65,7 @@ class LiveCard:
         self._files: tuple[CardFile, ...] | None = ()
 
     async def refresh(self) -> None:
-        """Show the present state now or soon; troubles are logged, the next edit may do better."""
+        """Show the present state now or soon; what Discord gives no answer to is shown again."""
         while not (
             self._concluded or self._closed or self._editing.locked() or self._put_off is not None
         ):
@@ -137,7 +137,10 @@ class LiveCard:
         try:
             place = await self._message.show(card)
         except DiscordUnavailableError as error:
-            self._next_edit_at = time.perf_counter() + error.retry_after_s
+            # The state may stay as it is for long: it is shown again then, if nothing newer is.
+            self._shown = None
+            pause = max(error.retry_after_s, self._pace.retry_s)
+            self._next_edit_at = time.perf_counter() + pause
             logger.info("progress was not shown: %s", error)
             self._metrics.discord_edited("failed")
             return

@@ -50,6 +50,11 @@ class EditPace:
         crowd = max(_IN_CHANNEL * self._cards[channel_id], _IN_ALL * self._cards.total())
         return self._least_s * max(1.0, crowd)
 
+    @property
+    def retry_s(self) -> float:
+        """Seconds until something that failed is tried again for the first time."""
+        return self._retry_s
+
     def pauses(self, *, patient: bool) -> Iterator[float]:
         """Seconds between tries to show a last card; without end, if patient."""
         pause, tries = self._retry_s, 0
