@@ -65,7 +65,9 @@ _QUEUE_FULL_WAIT_S: Final = 3.0
 _RECORD_S: Final = 10.0
 """How long a finished clip waits for a database that cannot be written."""
 _RECORD_END_S: Final = 2.0
-"""The same for why there is no clip."""
+"""How long it waits to be recorded that there is no clip, before it is said."""
+_NOT_OURS: Final = (IllegalTransitionError, TakenOverError, UnknownJobError)
+"""Another bot has taken over and was faster, or the job is gone with the person who asked."""
 _INTERNAL: Final = "Something went wrong on our side. It has been logged. Ask again."
 _EXPANSION_FAILED: Final = "Prompt expansion failed; your own words are used."
 
@@ -100,6 +102,7 @@ class Follower:
         self._engine_job: Job | None = None
         self._generation: GenerationRecord | None = None
         self._writes: list[asyncio.Task[Any]] = []
+        self._ending: asyncio.Task[None] | None = None
         # Cancelled, failed, or its clip is there: nothing else may become of the job.
         self._over = job.state is JobState.RENDERED
         self._withdrawn = False
@@ -128,23 +131,8 @@ class Follower:
         self._task = asyncio.current_task()
         with job_context(self.job.id):
             try:
-                await self._run()
-            except EngineClosed:
-                pass  # the job waits in the store
-            except asyncio.CancelledError:
-                if not self._over:
-                    raise
-                # Ended by `cancel` or `withdraw`, which have recorded it; or the bot is closing.
-                if self._engine_job is not None and self._generation is None:
-                    self._engine_job.subscribe(_remove_finished)
-            except (IllegalTransitionError, TakenOverError, UnknownJobError) as error:
-                # Another bot has taken over and was faster: its card must stand. Or the job is
-                # gone with the person who asked for it.
-                logger.warning("%s", error)
-                self._over = True
-            except Exception:  # the one place where a job's end is guaranteed
-                logger.exception("job %s failed", self.job.id)
-                await self._end_unexpectedly()
+                await self._run_guarded()
+                await self._settle()
             finally:
                 for write in self._writes:
                     write.cancel()  # only a bot that is closing has any left
@@ -167,8 +155,8 @@ class Follower:
             self._over = True
             # In the store first: who clicked shall not see it come back after a restart.
             try:
-                await self._record_end(JobState.CANCELLED, "cancelled", None)
-            except (IllegalTransitionError, TakenOverError) as error:
+                await self._begin_end(JobState.CANCELLED, "cancelled", None)
+            except _NOT_OURS as error:
                 logger.warning("%s", error)
                 return False
         if self._engine_job is not None:
@@ -182,17 +170,51 @@ class Follower:
             self._task.cancel()
         return True
 
-    async def withdraw(self) -> None:
-        """End the job, or the delivery of its clip: its message was deleted."""
+    async def withdraw(self) -> bool:
+        """End the job, or the delivery of its clip: its message was deleted.
+
+        Returns:
+            Whether the job was cancelled; otherwise its clip was there already.
+        """
         if await self.cancel(silently=True):
-            return
+            return True
         self._withdrawn = True
         self._card.leave()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
+        return False
 
     # ------------------------------------------------------------------ the way of a job
+
+    async def _run_guarded(self) -> None:
+        try:
+            await self._run()
+        except EngineClosed:
+            pass  # the job waits in the store
+        except asyncio.CancelledError:
+            if not self._over:
+                raise
+            # Ended by `cancel` or `withdraw`; or the bot is closing, and the next one may need it.
+            made = self._engine_job if self._generation is None else None
+            if made is not None and (self._withdrawn or made.cancel_requested):
+                made.subscribe(_remove_finished)
+        except _NOT_OURS as error:
+            # Its card must stand.
+            logger.warning("%s", error)
+            self._over = True
+        except Exception:  # the one place where a job's end is guaranteed
+            logger.exception("job %s failed", self.job.id)
+            await self._end_unexpectedly()
+
+    async def _settle(self) -> None:
+        """Wait until the end is recorded, however long the database takes, unless the bot ends."""
+        if self._ending is None or self._services.background.closed:
+            return
+        try:
+            await self._ending
+        except _NOT_OURS as error:
+            logger.warning("%s", error)
 
     async def _run(self) -> None:
         if self._withdrawn:
@@ -357,8 +379,14 @@ class Follower:
 
     async def _submit(self, request: GenerationRequest) -> Job | None:
         while not self._over:
+            submitting = asyncio.ensure_future(
+                asyncio.to_thread(self._services.engine.submit, request)
+            )
             try:
-                return await asyncio.to_thread(self._services.engine.submit, request)
+                return await asyncio.shield(submitting)
+            except asyncio.CancelledError:
+                submitting.add_done_callback(_cancel_submitted)
+                raise
             except QueueFullError:
                 # Accepted is accepted: the job waits here until the engine's queue has room.
                 await asyncio.sleep(_QUEUE_FULL_WAIT_S)
@@ -430,12 +458,8 @@ class Follower:
             if self._over:
                 return
             self._over = True
-            ending = asyncio.create_task(self._record_end(state, words, reason))
-            await asyncio.wait({ending}, timeout=_RECORD_END_S)
-        if ending.done():
-            ending.result()
+            await self._begin_end(state, words, reason)
         await self._handover.tell(self.job, failed_card(self.job, words))
-        await ending
 
     async def _end_unexpectedly(self) -> None:
         """After a fault of ours: the clip is kept for /history, or the job has failed."""
@@ -448,13 +472,21 @@ class Follower:
         except Exception:  # nothing is left that could be done for it in this run
             logger.exception("the end of job %s could not be recorded", self.job.id)
 
+    async def _begin_end(self, state: JobState, words: str, reason: str | None) -> None:
+        """Record the end; where the database does not allow it at once, `_settle` waits for it."""
+        self._ending = asyncio.create_task(self._record_end(state, words, reason))
+        self._ending.add_done_callback(_look_at)
+        await asyncio.wait({self._ending}, timeout=_RECORD_END_S)
+        if self._ending.done():
+            self._ending.result()
+
     async def _record_end(self, state: JobState, words: str, reason: str | None) -> None:
         job_id = self.job.id
         try:
             self.job = await self._write(
                 lambda store: store.set_job_state(job_id, state, words, reason)
             )
-        except (IllegalTransitionError, TakenOverError):
+        except _NOT_OURS:
             raise
         except StoreError:
             logger.exception("the end of job %s could not be recorded", job_id)
@@ -483,6 +515,12 @@ def _look_at(write: asyncio.Task[Any]) -> None:
     """Retrieve the error of a write that nobody waits for any more."""
     if not write.cancelled() and (error := write.exception()) is not None:
         logger.info("a write failed: %s", error)
+
+
+def _cancel_submitted(submitting: asyncio.Future[Job]) -> None:
+    """Cancel what the engine took when nobody waited for it any more."""
+    if not submitting.cancelled() and submitting.exception() is None:
+        submitting.result().cancel()
 
 
 def _remove_finished(event: Event) -> None:

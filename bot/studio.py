@@ -225,8 +225,7 @@ class Studio:
             logger.warning("a clip was not sent: %s", error)
             raise UserError("Discord did not take the clip. Try again in a minute.") from error
         if job.state is JobState.RENDERED and job.id not in self._followers:
-            store = self._services.store
-            await store.set_job_state(job.id, JobState.DELIVERED)
+            await self._move(job.id, JobState.DELIVERED)
 
     async def message_gone(self, message_id: int) -> None:
         """Have a message that was deleted in Discord stay away.
@@ -236,10 +235,14 @@ class Studio:
         job = await self._services.write(lambda store: store.job_by_message(message_id))
         if job is None:
             return
-        if (follower := self._followers.get(job.id)) is not None:
-            await follower.withdraw()
+        follower = self._followers.get(job.id)
+        if follower is not None and await follower.withdraw():
+            await self._services.write(lambda store: store.remove_words(job.id))
+            return
         generation = await self._services.write(lambda store: store.generation_by_job(job.id))
         if generation is None:
+            if follower is not None:  # its clip was there, and was not recorded yet
+                await self._move(job.id, JobState.CANCELLED, "cancelled")
             await self._services.write(lambda store: store.remove_words(job.id))
         elif not generation.removed:
             await self._forget(job, generation)
@@ -249,8 +252,8 @@ class Studio:
 
         Before the first command: a job that is stored later is not of the last run.
         """
-        await self._services.store.requeue_running()
-        jobs = await self._services.store.unfinished_jobs()
+        await self._services.write(lambda store: store.requeue_running())
+        jobs = await self._services.write(lambda store: store.unfinished_jobs())
         # What ran when the last run ended has waited already.
         self._left = [
             self._follower(job, resumed=True)
@@ -350,6 +353,7 @@ class Studio:
 
     async def _start(self, job: JobRecord) -> None:
         # The job is stored: from here on it is carried out, whatever becomes of its message.
+        self._services.shutdown.note_kept()
         follower = self._follower(job, resumed=False)
         self._services.background.submit(follower.run)
         await follower.show()
@@ -395,15 +399,15 @@ class Studio:
         await asyncio.to_thread(remove_stored_clip, self._settings.data_dir, generation.path)
         await self._services.write(lambda store: store.remove_clip(generation.id))
         if job.state is JobState.RENDERED:
-            try:
-                await self._services.write(
-                    lambda store: store.set_job_state(
-                        job.id, JobState.CANCELLED, "deleted", "deleted"
-                    )
-                )
-            except IllegalTransitionError as error:  # it was delivered at the last moment
-                logger.info("%s", error)
+            await self._move(job.id, JobState.CANCELLED, "deleted", "deleted")
         await self._drop_picture(job.id)
+
+    async def _move(self, job_id: str, state: JobState, *why: str) -> None:
+        """Move a rendered job on, unless its delivery or another click was faster."""
+        try:
+            await self._services.write(lambda store: store.set_job_state(job_id, state, *why))
+        except IllegalTransitionError as error:
+            logger.info("%s", error)
 
 
 def _may_remove(job: JobRecord, interaction: discord.Interaction) -> bool:
