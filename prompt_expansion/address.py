@@ -3,12 +3,11 @@
 import ipaddress
 import re
 from typing import Final
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 OPENAI_HOST: Final = "api.openai.com"
 
-_METHOD: Final = "/chat/completions"
-_OTHER_METHODS: Final = re.compile(
+_METHODS: Final = re.compile(
     r"/(?:chat/completions|chat|completions|responses|models|embeddings)/*$"
 )
 _VERSION: Final = re.compile(r"/v\d\w*(?:/|$)")
@@ -16,19 +15,21 @@ _AZURE_HOSTS: Final = (".openai.azure.com", ".cognitiveservices.azure.com", ".az
 _PRIVATE_SUFFIXES: Final = (".localhost", ".local", ".lan", ".internal", ".home.arpa", ".test")
 
 
-def endpoints(base_url: str) -> tuple[str, ...]:
-    """Return the addresses at which a server may take chat completions, the likeliest first.
+def base_urls(base_url: str) -> tuple[str, ...]:
+    """Return the addresses below which a server may take chat completions, the likeliest first.
 
-    Later ones are for a `base_url` without its version (`http://host:8080`); a query string stays
-    where it belongs, at the end.
+    Later ones are for a `base_url` without its version (`http://host:8080`). The query string is
+    left out.
     """
     parts = urlsplit(base_url)
     path = re.sub(r"/{2,}", "/", parts.path).rstrip("/")
-    path = _OTHER_METHODS.sub("", path)
+    path = _METHODS.sub("", path)
     paths = [path]
     if not _VERSION.search(path):
         paths = [f"{path}/v1"] if parts.hostname == OPENAI_HOST else [path, f"{path}/v1", "/v1"]
-    return tuple(dict.fromkeys(_with_path(parts, f"{each}{_METHOD}") for each in paths))
+    return tuple(
+        dict.fromkeys(urlunsplit((parts.scheme, parts.netloc, each, "", "")) for each in paths)
+    )
 
 
 def is_this_machine(base_url: str) -> bool:
@@ -59,7 +60,10 @@ def wants_azure_header(base_url: str) -> bool:
 
 def without_secrets(address: str) -> str:
     """Return an address without user name, password, query string and fragment."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "an invalid address"
     host = parts.netloc.rpartition("@")[2]
     query = "…" if parts.query else ""
     return urlunsplit((parts.scheme, host, parts.path, query, ""))
@@ -73,16 +77,12 @@ def advice(base_url: str, *, has_key: bool) -> str | None:
             "OPENAI_API_KEY is not sent to this server, because http:// would show it to everybody "
             "on the way. Use https://, or unset the key if the server takes none."
         )
-    if _OTHER_METHODS.search(parts.path):
+    if _METHODS.search(parts.path):
         return "Leave out what follows /v1: base_url ends with the version, such as /v1."
     is_azure = wants_azure_header(base_url) or "/openai/deployments/" in parts.path
     if not is_azure and not _VERSION.search(parts.path):
         return f"Most servers want /v1 at the end: {without_secrets(base_url).rstrip('/…?')}/v1"
     return None
-
-
-def _with_path(parts: SplitResult, path: str) -> str:
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
 
 
 def _host(base_url: str) -> str:

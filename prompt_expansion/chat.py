@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import httpx2
+from openai import APIConnectionError, AsyncOpenAI
 
-from prompt_expansion.address import endpoints, may_have_key, without_secrets
+from prompt_expansion.address import base_urls, may_have_key, without_secrets
+from prompt_expansion.client import make_client, post, retry_after_s
 from prompt_expansion.completion import Complaint, Reply, read_complaint, read_reply
 from prompt_expansion.dialect import Dialect
-from prompt_expansion.http_post import Answer, TooLargeError, make_client, post
 from prompt_expansion.redaction import for_log
 from prompt_expansion.settings import ExpansionSettings
+from prompt_expansion.transport import TooLargeError
 
 logger = logging.getLogger("prompt_expansion.server")
 
@@ -35,7 +37,7 @@ class UnusableError(Exception):
 class _Way:
     """Where and how a server is asked."""
 
-    url: str
+    base_url: str
     dialect: Dialect
 
 
@@ -49,8 +51,8 @@ class ChatServer:
         # OpenAI's own server refuses for its newer models what most others know this limit by.
         limit_name = "max_completion_tokens" if settings.asks_openai else "max_tokens"
         # What was answered last comes first.
-        self._ways = [_Way(url, Dialect(limit_name)) for url in endpoints(base_url)]
-        self._client: httpx2.AsyncClient | None = None
+        self._ways = [_Way(url, Dialect(limit_name)) for url in base_urls(base_url)]
+        self._client: AsyncOpenAI | None = None
         self._closed = False
         if settings.api_key is not None and not may_have_key(base_url):
             logger.warning(
@@ -77,7 +79,7 @@ class ChatServer:
                 raise UnusableError("is no longer connected")
             try:
                 answer = await self._post(prompt, ways[0])
-            except httpx2.TransportError as error:
+            except APIConnectionError as error:
                 if retries == 0:
                     self._log("no connection", error.__cause__ or error)
                     raise UnusableError("could not be reached") from error
@@ -92,7 +94,8 @@ class ChatServer:
             if other_ways := self._other_ways(ways, complaint):
                 ways = other_ways
                 continue
-            pause_s = _PAUSE_S if answer.retry_after_s is None else answer.retry_after_s
+            wanted_s = retry_after_s(answer.headers)
+            pause_s = _PAUSE_S if wanted_s is None else wanted_s
             passing = complaint.status in _PASSING and not complaint.is_about_quota
             if retries == 0 or not passing or pause_s > _LONGEST_PAUSE_S:
                 break
@@ -105,13 +108,19 @@ class ChatServer:
         """Close the connections."""
         self._closed = True
         if self._client is not None:
-            await self._client.aclose()
+            await self._client.close()
 
     @property
     def _sends_key(self) -> bool:
         return self._settings.api_key is not None and may_have_key(self._base_url)
 
-    async def _post(self, prompt: str, way: _Way) -> Answer:
+    async def _post(self, prompt: str, way: _Way) -> httpx2.Response:
+        """The server's answer, whatever its status.
+
+        Raises:
+            APIConnectionError: If the server cannot be reached or breaks off.
+            UnusableError: If asking again is of no use.
+        """
         settings = self._settings
         try:
             if self._client is None:
@@ -121,25 +130,29 @@ class ChatServer:
             raise UnusableError("could not be reached") from error
         body = way.dialect.request(prompt, settings.model or "", settings.max_tokens)
         try:
-            return await post(self._client, way.url, body)
+            return await post(self._client, way.base_url, body)
         except TooLargeError as error:
             self._log("an answer that is too large", "")
             raise UnusableError("sent an answer that is too large") from error
         except (ValueError, httpx2.InvalidURL) as error:
             self._log("the address or the answer cannot be used", error)
             raise UnusableError("could not be reached, or its answer not be read") from error
+        except RuntimeError as error:  # what a closed client raises
+            if not self._closed:
+                raise
+            raise UnusableError("is no longer connected") from error
 
-    def _read(self, answer: Answer) -> Reply | Complaint:
-        if answer.status >= 400:
-            return read_complaint(answer.status, answer.body)
-        if answer.status >= 300:
-            target = without_secrets(answer.location or "nowhere")
-            self._log(f"status {answer.status}", f"set base_url to where it points: {target}")
-            raise UnusableError(f"has moved to another address (status {answer.status})")
+    def _read(self, answer: httpx2.Response) -> Reply | Complaint:
+        if answer.status_code >= 400:
+            return read_complaint(answer.status_code, answer.content)
+        if answer.status_code >= 300:
+            target = without_secrets(answer.headers.get("Location") or "nowhere")
+            self._log(f"status {answer.status_code}", f"set base_url to where it points: {target}")
+            raise UnusableError(f"has moved to another address (status {answer.status_code})")
         try:
-            return read_reply(answer.body)
+            return read_reply(answer.content)
         except ValueError as error:
-            self._log("not a chat completion", answer.body[:300].decode("utf-8", "replace"))
+            self._log("not a chat completion", answer.content[:300].decode("utf-8", "replace"))
             raise UnusableError("sent something that is no chat completion") from error
 
     def _other_ways(self, ways: list[_Way], complaint: Complaint) -> list[_Way]:

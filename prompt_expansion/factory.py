@@ -17,7 +17,7 @@ def make_expander(
         count_tokens: Text to CLIP tokens; a tokenizer's exact count may replace the estimate.
     """
     if settings.backend == "openai":
-        # The HTTP client takes a while to import; only this backend needs it.
+        # The OpenAI SDK takes a while to import; only this backend needs it.
         from prompt_expansion.server import ServerExpander
 
         return ServerExpander(settings, count_tokens)

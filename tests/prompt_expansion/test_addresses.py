@@ -2,35 +2,32 @@
 
 import pytest
 
-from prompt_expansion.address import advice, endpoints, is_private, may_have_key, without_secrets
-from prompt_expansion.http_post import make_client
+from prompt_expansion.address import advice, base_urls, is_private, may_have_key, without_secrets
+from prompt_expansion.transport import make_http_client
 
 
 @pytest.mark.parametrize(
     ("base_url", "first"),
     [
-        ("http://127.0.0.1:8080/v1", "http://127.0.0.1:8080/v1/chat/completions"),
-        ("http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1/chat/completions"),
-        ("https://host/v1/chat/completions", "https://host/v1/chat/completions"),
-        ("https://host/api/v3?a=1&b=2", "https://host/api/v3/chat/completions?a=1&b=2"),
-        ("https://api.openai.com", "https://api.openai.com/v1/chat/completions"),
-        ("https://host/v1beta/openai", "https://host/v1beta/openai/chat/completions"),
+        ("http://127.0.0.1:8080/v1", "http://127.0.0.1:8080/v1"),
+        ("http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1"),
+        ("https://host/v1/chat/completions", "https://host/v1"),
+        ("https://host/api/v3?a=1&b=2", "https://host/api/v3"),
+        ("https://api.openai.com", "https://api.openai.com/v1"),
+        ("https://host/v1beta/openai", "https://host/v1beta/openai"),
         (
             "https://me.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21",
-            (
-                "https://me.openai.azure.com/openai/deployments/gpt/chat/completions"
-                "?api-version=2024-10-21"
-            ),
+            "https://me.openai.azure.com/openai/deployments/gpt",
         ),
     ],
 )
 def test_what_is_asked_first(base_url, first):
-    assert endpoints(base_url)[0] == first
+    assert base_urls(base_url)[0] == first
 
 
 def test_an_address_with_its_version_is_the_only_one():
-    assert len(endpoints("https://host/v1")) == 1
-    assert "http://host/v1/chat/completions" in endpoints("http://host")
+    assert len(base_urls("https://host/v1")) == 1
+    assert "http://host/v1" in base_urls("http://host")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +51,7 @@ def test_who_may_have_the_key(base_url, expected):
 
 
 async def test_azure_gets_the_key_in_its_own_header():
-    client = make_client("https://me.openai.azure.com/openai/deployments/gpt", "sk-1")
+    client = make_http_client("https://me.openai.azure.com/openai/deployments/gpt", "sk-1")
 
     assert client.headers["api-key"] == "sk-1"
     await client.aclose()

@@ -274,6 +274,22 @@ async def test_closing_while_an_answer_is_awaited(chat_server, expander_for):
     assert all(expansion.fallback is not None for expansion in expansions)
 
 
+@pytest.mark.parametrize("turns", range(1, 9))
+async def test_closing_before_a_request_has_left(chat_server, expander_for, turns):
+    chat_server.say(RICH)
+    expander = expander_for()
+    await expander.expand(PROMPT)
+    asking = asyncio.create_task(expander.expand(PROMPT))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    await expander.close()
+
+    async with asyncio.timeout(30):
+        expansion = await asking
+    assert expansion.text == RICH or "no longer connected" in expansion.fallback
+
+
 @pytest.mark.parametrize("prompt", ["", "   ", "a very long story " * 30])
 async def test_prompts_that_leave_no_room_are_not_sent(chat_server, expander_for, prompt):
     expansion = await expander_for().expand(prompt)
