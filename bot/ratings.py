@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import weakref
 from collections.abc import Awaitable, Callable
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import discord
 from discord.ext import commands
 
-from bot.lifecycle.login import REQUEST_ERRORS
+from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
 from bot.store import RatingRecord
 from bot.thumbs import DOWN, UP, all_raters, rating_value, spellings, values_of
 
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 THUMBS: Final = (UP, DOWN)
 _MAX_ID: Final = 2**63 - 1
 """The largest id that the database holds; Discord's own are far below it."""
+_LOOK_S: Final = 30.0
+_RATERS_S: Final = 120.0
+_REFUSALS: Final = (DiscordRefusedError, DiscordUnavailableError)
 
 __all__ = ["DOWN", "THUMBS", "UP", "Ratings", "rating_value"]
 
@@ -79,11 +83,7 @@ class Ratings(commands.Cog):
 
     async def message_gone(self, message_id: int) -> None:
         """Carry out that a message was deleted, as soon as the database allows it."""
-        studio = self._bot.studio
-        await self._in_order(
-            message_id,
-            lambda: self._bot.services.write(lambda _store: studio.message_gone(message_id)),
-        )
+        await self._in_order(message_id, lambda: self._bot.studio.message_gone(message_id))
 
     async def align(self, message: discord.Message) -> None:
         """Make the ratings of the clip those that its message shows.
@@ -91,10 +91,10 @@ class Ratings(commands.Cog):
         Of both thumbs of one user the later one counts, and only events tell which that is: a
         rating that is one of the two stays, and where there is none none is made.
 
-        Raises whatever a request to Discord raises.
+        Raises DiscordRefusedError, DiscordUnavailableError.
         """
-        shown, store = await all_raters(message), self._bot.store
-        stored = await store.message_ratings(message.id)
+        shown = await call(self._bot, lambda: all_raters(message), timeout_s=_RATERS_S)
+        stored = await self._stored(message.id)
         for user_id, rater in shown.items():
             if stored.get(user_id) not in rater.values and len(rater.values) == 1:
                 await self._rate(message.id, user_id, rater.name, *rater.values)
@@ -104,7 +104,7 @@ class Ratings(commands.Cog):
     async def look(self, channel_id: int, message_id: int) -> None:
         """Fetch the message and `align` its ratings, in turn with what events tell of it.
 
-        Raises discord.NotFound, and whatever a request to Discord raises.
+        Raises DiscordRefusedError, DiscordUnavailableError.
         """
         async with self._lock(message_id):
             await self.align(await self._fetch(channel_id, message_id))
@@ -120,13 +120,13 @@ class Ratings(commands.Cog):
 
     async def _taken_back(self, payload: discord.RawReactionActionEvent, value: int) -> None:
         number, user_id = payload.message_id, payload.user_id
-        stored = await self._bot.services.write(lambda store: store.message_ratings(number))
-        if stored.get(user_id) != value:
+        if (await self._stored(number)).get(user_id) != value:
             return
         try:
             message = await self._fetch(payload.channel_id, number)
-            shown = await values_of(message, user_id)
-        except REQUEST_ERRORS as error:
+            request = functools.partial(values_of, message, user_id)
+            shown = await call(self._bot, request, timeout_s=_LOOK_S)
+        except _REFUSALS as error:
             # Most users have one thumb only.
             logger.info("the thumbs on message %s cannot be read: %s", number, error)
             shown = frozenset()
@@ -139,11 +139,11 @@ class Ratings(commands.Cog):
 
     async def _emoji_gone(self, payload: discord.RawReactionClearEmojiEvent, value: int) -> None:
         number = payload.message_id
-        if not await self._bot.services.write(lambda store: store.message_ratings(number)):
+        if not await self._stored(number):
             return
         try:
             await self.align(await self._fetch(payload.channel_id, number))
-        except REQUEST_ERRORS as error:
+        except _REFUSALS as error:
             logger.info("the thumbs on message %s cannot be read: %s", number, error)
             if payload.emoji.name in THUMBS:
                 # The usual spelling: hardly anybody's rating is left.
@@ -162,11 +162,15 @@ class Ratings(commands.Cog):
         try:
             message = await self._fetch(payload.channel_id, payload.message_id)
             for emoji in spellings(message, -value):
-                await message.remove_reaction(emoji, payload.member)
-        except REQUEST_ERRORS as error:
+                remove = functools.partial(message.remove_reaction, emoji, payload.member)
+                await call(self._bot, remove, timeout_s=_LOOK_S)
+        except _REFUSALS as error:
             logger.debug("the earlier thumb on %s stays: %s", payload.message_id, error)
 
     # --------------------------------------------------------------------- the writes
+
+    async def _stored(self, message_id: int) -> dict[int, int]:
+        return await self._bot.services.write(lambda store: store.message_ratings(message_id))
 
     async def _rate(
         self, message_id: int, user_id: int, name: str | None, value: int
@@ -202,8 +206,8 @@ class Ratings(commands.Cog):
         return lock
 
     async def _fetch(self, channel_id: int, message_id: int) -> discord.Message:
-        channel = self._bot.get_partial_messageable(channel_id)
-        return await channel.get_partial_message(message_id).fetch()
+        message = self._bot.get_partial_messageable(channel_id).get_partial_message(message_id)
+        return await call(self._bot, message.fetch, timeout_s=_LOOK_S)
 
     def _is_bot(self, payload: discord.RawReactionActionEvent) -> bool:
         own = self._bot.user

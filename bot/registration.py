@@ -6,6 +6,7 @@ copies of earlier versions are removed wherever they are found.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from bot.lifecycle.login import REQUEST_ERRORS
 
 logger = logging.getLogger(__name__)
 
+_TIMEOUT_S: Final = 60.0
+"""A start waits at most so long for the list of commands."""
 _LIMITS: Final = ("min_value", "max_value", "min_length", "max_length")
 
 Tree = app_commands.CommandTree[Any]
@@ -54,16 +57,21 @@ async def register_commands(tree: Tree, dev_guild_id: int | None) -> None:
     start.
     """
     try:
-        known = await tree.fetch_commands()
-        outdated = not same_commands(tree, known)
-        if not known or (outdated and dev_guild_id is not None):
-            logger.info("%d commands registered with Discord", await sync_commands(tree, None))
-        elif outdated:
-            logger.warning("Discord's list of commands is out of date: run `python -m bot sync`")
-        if dev_guild_id is not None:
-            await _remove_copies(tree, discord.Object(dev_guild_id))
+        async with asyncio.timeout(_TIMEOUT_S):
+            await _register(tree, dev_guild_id)
     except REQUEST_ERRORS as error:
         logger.warning("the commands could not be registered: %s", _said(error))
+
+
+async def _register(tree: Tree, dev_guild_id: int | None) -> None:
+    known = await tree.fetch_commands()
+    outdated = not same_commands(tree, known)
+    if not known or (outdated and dev_guild_id is not None):
+        logger.info("%d commands registered with Discord", await sync_commands(tree, None))
+    elif outdated:
+        logger.warning("Discord's list of commands is out of date: run `python -m bot sync`")
+    if dev_guild_id is not None:
+        await _remove_copies(tree, discord.Object(dev_guild_id))
 
 
 async def remove_all_copies(tree: Tree, guild_ids: Iterable[int]) -> None:

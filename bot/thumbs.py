@@ -39,7 +39,7 @@ class Rater:
 async def all_raters(message: discord.Message) -> dict[int, Rater]:
     """Return everybody whose thumbs the message shows, by their id.
 
-    Raises discord.HTTPException, and whatever a request to Discord raises.
+    Raises whatever discord.py raises for its requests.
     """
     names: dict[int, str] = {}
     values: dict[int, set[int]] = {}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import discord
 
-from bot.lifecycle.login import REQUEST_ERRORS
+from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
 from bot.paths import resolve
 from bot.store import JobRecord, JobState, ShownClip, StoreError
 
@@ -31,9 +31,9 @@ _PAUSE_S: Final = 0.25
 """Between two messages: Discord allows 50 requests a second, and everything else shares them."""
 _AGAIN_S: Final = (60.0, 600.0)
 """After so long, messages are looked at again that could not be read."""
+_LOOK_S: Final = 30.0
 _WAITING_S: Final = 5.0
 """A start waits at most so long for the messages of waiting jobs."""
-_UNKNOWN_MESSAGE: Final = 10008
 
 
 class _Look(Enum):
@@ -97,10 +97,11 @@ class CatchUp:
         for job in await self._bot.store.unfinished_jobs():
             if job.message_id is None or not await self._can_be_shown(job):
                 continue
-            message = self._bot.get_partial_messageable(job.channel_id)
+            channel = self._bot.get_partial_messageable(job.channel_id)
+            message = channel.get_partial_message(job.message_id)
             try:
-                await message.get_partial_message(job.message_id).fetch()
-            except REQUEST_ERRORS as error:
+                await call(self._bot, message.fetch, timeout_s=_LOOK_S)
+            except (DiscordRefusedError, DiscordUnavailableError) as error:
                 if _meaning(error) is _Look.GONE:
                     logger.info("the message of job %s was deleted meanwhile", job.id)
                     await self._bot.ratings.message_gone(job.message_id)
@@ -122,7 +123,7 @@ class CatchUp:
         look = _Look.DONE
         try:
             await self._bot.ratings.look(clip.channel_id, clip.message_id)
-        except REQUEST_ERRORS as error:
+        except (DiscordRefusedError, DiscordUnavailableError) as error:
             look = _meaning(error)
             logger.debug("message %s: %s (%s)", clip.message_id, look.value, error)
         if look is _Look.GONE:
@@ -132,11 +133,8 @@ class CatchUp:
         return look
 
 
-def _meaning(error: Exception) -> _Look:
+def _meaning(error: DiscordRefusedError | DiscordUnavailableError) -> _Look:
     """Return what a failed look tells: only Discord itself can say that a message is gone."""
-    if not isinstance(error, discord.HTTPException):
+    if isinstance(error, DiscordUnavailableError):
         return _Look.TROUBLE
-    if isinstance(error, discord.NotFound) and error.code == _UNKNOWN_MESSAGE:
-        return _Look.GONE
-    refused = isinstance(error, discord.Forbidden | discord.NotFound) and error.code != 0
-    return _Look.REFUSED if refused else _Look.TROUBLE
+    return _Look.GONE if error.message_gone else _Look.REFUSED
