@@ -170,3 +170,16 @@ async def test_the_card_names_the_words_that_are_not_read(world: World) -> None:
 async def test_a_short_prompt_has_no_such_field(world: World) -> None:
     message = await world.imagine("a cat", negative="rain", steps=1)
     assert "not read" not in str([field.name for field in message.embeds[0].fields])
+
+
+async def test_what_is_ordered_and_cancelled_again_and_again_leaves_nothing(world: World) -> None:
+    """Cancelled at once, while the job is still being handed to the engine."""
+    rounds = 10
+    for number in range(rounds):
+        sent = picture(size=(60 + number, 40))
+        await world.alice.slash(world.channel, "animate", image=("a.png", sent), steps=60)
+        await world.alice.slash(world.channel, "cancel")
+    cancelled = "select id from jobs where state = 'cancelled'"
+    await world.until(lambda: len(world.query(cancelled)) == rounds)
+    await world.until(lambda: not uploads(world))
+    await world.until(lambda: not world.bot.studio.busy)
