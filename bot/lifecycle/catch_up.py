@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import discord
 
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
-from bot.paths import resolve
+from bot.paths import OutsideError, resolve
 from bot.store import JobRecord, JobState, ShownClip, StoreError
 
 if TYPE_CHECKING:
@@ -114,7 +114,10 @@ class CatchUp:
         clip = await self._bot.store.generation_by_job(job.id)
         if clip is None:
             return False
-        path = resolve(self._bot.settings.data_dir, clip.path)
+        try:
+            path = resolve(self._bot.settings.data_dir, clip.path)
+        except OutsideError:
+            return False
         return await asyncio.to_thread(path.is_file)
 
     async def _look_at(self, clip: ShownClip) -> _Look:
