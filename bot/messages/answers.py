@@ -23,7 +23,8 @@ Result = TypeVar("Result")
 
 OLD_EDITS_EXCEEDED: Final = 30046
 """Discord's code for too many edits of a message that is older than an hour."""
-_UNKNOWN_MESSAGE: Final = 10008
+_GONE: Final = frozenset({10003, 10008})
+"""An unknown channel or message."""
 _TOO_LARGE: Final = 40005
 _ALREADY_ACKNOWLEDGED: Final = 40060
 _TOKEN_EXPIRED: Final = frozenset({10015, 50027})
@@ -75,7 +76,7 @@ class DiscordRefusedError(Exception):
     @property
     def message_gone(self) -> bool:
         """The message does not exist any more."""
-        return self.code == _UNKNOWN_MESSAGE
+        return self.code in _GONE
 
     @property
     def token_expired(self) -> bool:
