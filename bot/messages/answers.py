@@ -23,8 +23,7 @@ Result = TypeVar("Result")
 
 OLD_EDITS_EXCEEDED: Final = 30046
 """Discord's code for too many edits of a message that is older than an hour."""
-_GONE: Final = frozenset({10003, 10008})
-"""An unknown channel or message."""
+_UNKNOWN_CHANNEL, _UNKNOWN_MESSAGE = 10003, 10008
 _TOO_LARGE: Final = 40005
 _ALREADY_ACKNOWLEDGED: Final = 40060
 _TOKEN_EXPIRED: Final = frozenset({10015, 50027})
@@ -76,7 +75,12 @@ class DiscordRefusedError(Exception):
     @property
     def message_gone(self) -> bool:
         """The message does not exist any more."""
-        return self.code in _GONE
+        return self.code == _UNKNOWN_MESSAGE
+
+    @property
+    def channel_gone(self) -> bool:
+        """The channel does not exist any more, and no message of it."""
+        return self.code == _UNKNOWN_CHANNEL
 
     @property
     def token_expired(self) -> bool:

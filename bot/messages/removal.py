@@ -53,7 +53,7 @@ async def _once(client: discord.Client, ways: Sequence[Callable[[], Awaitable[ob
         try:
             await call(client, way, timeout_s=_TIMEOUT_S)
         except DiscordRefusedError as error:
-            if error.message_gone:
+            if error.message_gone or error.channel_gone:
                 return
             refused = error
         except DiscordUnavailableError as error:
