@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
+
+from engine.decoding.pictures import upright_rgb
 
 _ACCEPTED = "a PIL image, a uint8 or float tensor, or a list of them"
 
@@ -21,7 +23,8 @@ def to_pixels(image: object) -> Tensor:
     """Pictures in any accepted form as one tensor.
 
     Args:
-        image: a PIL image, a tensor ``[3, H, W]`` or ``[B, 3, H, W]`` (uint8, or float in [0, 1]),
+        image: a PIL image (in its colour profile, turned upright, laid on white where it is
+            transparent), a tensor ``[3, H, W]`` or ``[B, 3, H, W]`` (uint8, or float in [0, 1]),
             or a list of such pictures of one size.
 
     Returns:
@@ -43,7 +46,7 @@ def to_pixels(image: object) -> Tensor:
 
 
 def _from_pil(image: Image.Image) -> Tensor:
-    upright = ImageOps.exif_transpose(image).convert("RGB")
+    upright = upright_rgb(image)
     data = torch.frombuffer(bytearray(upright.tobytes()), dtype=torch.uint8)
     pixels = data.reshape(1, upright.height, upright.width, 3).permute(0, 3, 1, 2)
     return pixels.float() / 255

@@ -6,11 +6,15 @@ Used for start pictures by the engine and, before a job is made, by whatever acc
 from __future__ import annotations
 
 import io
-import struct
+import logging
 from dataclasses import dataclass
 from typing import Final
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from engine.decoding.pictures import exchanges_sides, orientation, rgb_on_white
+
+logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 25_000_000
 """The default limit on width times height."""
@@ -20,27 +24,7 @@ START_SIDE: Final = 1440
 
 MIN_SIDE = 8
 MAX_ASPECT = 10
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-_ORIENTATION: Final = 0x0112
-_TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_STANDING: Final = frozenset(
-    {
-        Image.Transpose.FLIP_LEFT_RIGHT,
-        Image.Transpose.ROTATE_180,
-        Image.Transpose.FLIP_TOP_BOTTOM,
-    }
-)
-"""Turns that leave width and height as they are."""
-_BAND_PIXELS: Final = 2**20
-"""Pixels that are converted at a time: what is not yet RGB shall not be copied whole."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 class PictureError(ValueError):
@@ -95,7 +79,7 @@ def read_picture(
     if not data:
         raise PictureError("The picture is empty.")
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
             _check_size(width, height, max_pixels)
             factor = _factor(width, height, short_side)
@@ -106,9 +90,9 @@ def read_picture(
                 width, height = picture.size
                 _check_size(width, height, max_pixels)
             picture.load()
-            turn = _turn(picture)
+            turn = orientation(picture)
             factor = _factor(*picture.size, short_side)
-            rgb = _rgb(picture, factor)
+            rgb = rgb_on_white(picture, factor)
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -117,24 +101,14 @@ def read_picture(
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PictureError(_too_large(max_pixels)) from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        KeyError,
-        OverflowError,
-        TypeError,
-        struct.error,
-    ) as error:
-        # What Pillow's decoders raise for damaged files, depending on the format.
+    except Exception as error:  # noqa: BLE001 - a stranger's bytes decide what a decoder raises
+        logger.info("a picture cannot be decoded", exc_info=error)
         raise PictureError(
             "The picture is damaged or incomplete. Try saving or sending it again."
         ) from error
     if turn is not None:
         rgb = rgb.transpose(turn)
-        if turn not in _STANDING:
+        if exchanges_sides(turn):
             width, height = height, width
     return DecodedPicture(rgb, width, height, turn is not None)
 
@@ -165,38 +139,3 @@ def _too_large(max_pixels: int) -> str:
 def _factor(width: int, height: int, short_side: int | None) -> int:
     """The whole factor by which a picture may shrink and still have its short side."""
     return 1 if short_side is None else max(1, min(width, height) // short_side)
-
-
-def _turn(picture: Image.Image) -> Image.Transpose | None:
-    """How to set a picture upright, by its EXIF or XMP notes; None if nothing has to be done.
-
-    Only this one note is read: `ImageOps.exif_transpose` would write all of them anew, and fail
-    over one of them that is odd.
-    """
-    try:
-        orientation = picture.getexif().get(_ORIENTATION)
-    except (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error):
-        return None  # notes that cannot be read say nothing
-    return _TURNS.get(orientation) if isinstance(orientation, int) else None
-
-
-def _rgb(picture: Image.Image, factor: int) -> Image.Image:
-    """The picture in RGB, on white, made smaller by a whole factor; a band at a time."""
-    width, height = picture.size
-    result = Image.new("RGB", (-(-width // factor), -(-height // factor)))
-    rows = max(1, _BAND_PIXELS // (width * factor)) * factor
-    for top in range(0, height, rows):
-        band = _on_white(picture.crop((0, top, width, min(top + rows, height))))
-        result.paste(band if factor == 1 else band.reduce(factor), (0, top // factor))
-    return result
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    if picture.mode in {"I", "I;16", "I;16B", "I;16L", "I;16N"}:
-        # Pillow's own conversion clips 16-bit greys instead of scaling them.
-        picture = picture.convert("I").point(lambda value: value / 256).convert("L")
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return picture.convert("RGB")

@@ -9,17 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from engine.serving.pictures import MAX_PIXELS, PictureError, decode_picture
+from engine.decoding.pictures import exchanges_sides, orientation
+from engine.serving.pictures import FORMATS, MAX_PIXELS, PictureError, decode_picture
 from training.data.buckets import Bucket
 from training.data.errors import SampleError
 
 _THUMBNAIL = 32
 _CUT_OVER_USUAL = 3.0
-_TRANSPOSED = range(5, 9)  # EXIF orientations that exchange width and height
-_ORIENTATION = 0x0112
 
 
 def picture_size(file: IO[bytes]) -> tuple[int, int]:
@@ -29,21 +28,18 @@ def picture_size(file: IO[bytes]) -> tuple[int, int]:
         SampleError: the file is no picture.
     """
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(_ORIENTATION) in _TRANSPOSED
-    except UnidentifiedImageError as error:
-        raise SampleError("broken picture", str(error)) from error
-    except Image.DecompressionBombError as error:
-        raise SampleError("too many pixels", str(error)) from error
-    except (OSError, SyntaxError, ValueError, EOFError, OverflowError) as error:
-        # What Pillow's readers of headers raise for damaged files, depending on the format.
-        raise SampleError("broken picture", str(error)) from error
+            turned = exchanges_sides(orientation(picture))
+    except Exception as error:  # noqa: BLE001 - a stranger's bytes decide what a decoder raises
+        too_many = isinstance(error, Image.DecompressionBombError)
+        reason = "too many pixels" if too_many else "broken picture"
+        raise SampleError(reason, str(error) or type(error).__name__) from error
     return (height, width) if turned else (width, height)
 
 
 def read_picture(data: bytes) -> npt.NDArray[np.uint8]:
-    """Decode a picture to ``[H, W, 3]``, upright, on white where it is transparent.
+    """Decode a picture to sRGB ``[H, W, 3]``, upright, on white where it is transparent.
 
     Raises:
         SampleError: it is damaged, or has more than 25 million pixels.

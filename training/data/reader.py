@@ -16,7 +16,7 @@ from training.data.config import ResolutionConfig, WindowConfig
 from training.data.errors import SampleError
 from training.data.images import find_cuts, fit, picture_size, read_picture
 from training.data.sources import Sample, Slice, Source
-from training.data.video import VideoFacts, probe_video, read_frames
+from training.data.video import VideoFacts, probe_video, read_frames, video_size
 from training.data.windows import Window, draw_window
 from training.data.world import CANVAS, Scene, render
 
@@ -160,8 +160,7 @@ def shown_size(sample: Sample) -> tuple[int, int]:
         with sample.media.open() as file:
             if sample.kind == "picture":
                 return picture_size(file)
-            facts = probe_video(file)
-            return facts.width, facts.height
+            return video_size(file)
     except OSError as error:
         raise SampleError("missing file", f"{sample.media.path}: {error.strerror}") from error
 

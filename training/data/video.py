@@ -16,16 +16,14 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
-from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
+from engine.decoding.frames import ColourError, frame_to_rgb
+from engine.decoding.video import open_video
 from training.data.errors import SampleError
+from training.data.timing import BROKEN, FrameTimes, count_frames, frames_from
 
 MAX_PIXELS = 8192 * 4608
-_HD_LINES = 720
-_UNKNOWN_COLOURS = 2
-BROKEN = "broken video"
-
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
@@ -46,18 +44,28 @@ class VideoFacts:
         return self.frames / self.fps
 
 
-def probe_video(file: IO[bytes]) -> VideoFacts:
-    """Read the facts of a video.
+def video_size(file: IO[bytes]) -> tuple[int, int]:
+    """Width and height as shown, in pixels; decodes no more than the first frame.
 
     Raises:
         SampleError: it is broken, or holds no moving picture.
     """
     with _opened(file) as (container, stream):
-        rate, frames = _rate(stream), _count(container, stream)
         first = next(container.decode(stream), None)
         if first is None:
             raise SampleError(BROKEN, "not one frame can be decoded")
-        width, height = _shown_size(first, stream)
+        return _shown_size(first, stream)
+
+
+def probe_video(file: IO[bytes]) -> VideoFacts:
+    """Read the facts of a video; the frames of the whole file are counted, but not decoded.
+
+    Raises:
+        SampleError: it is broken, or holds no moving picture.
+    """
+    with _opened(file) as (container, stream):
+        rate, frames = FrameTimes.of(stream).rate, count_frames(container, stream)
+    width, height = video_size(file)
     return VideoFacts(width, height, float(rate), frames)
 
 
@@ -72,38 +80,37 @@ def read_frames(file: IO[bytes], indices: Sequence[int]) -> Iterator[npt.NDArray
         indices: ascending, from 0.
 
     Yields:
-        ``[H, W, 3]`` uint8 RGB as shown, for each index.
+        ``[H, W, 3]`` uint8 sRGB as shown, for each index.
 
     Raises:
         SampleError: the video is broken, or ends before the last index.
     """
-    with _opened(file) as (container, stream):
-        rate = _rate(stream)
-        base = stream.time_base or Fraction(1, 90_000)
-        begin = stream.start_time or 0
-        # Half a frame early, so that rounding of times does not lose a frame.
-        wanted = [begin + int((Fraction(2 * index - 1, 2) / rate) / base) for index in indices]
-        if indices[0] > 0:
-            container.seek(max(begin, wanted[0]), stream=stream)
-        done = 0
-        for frame in container.decode(stream):
-            if frame.pts is None:
-                raise SampleError(BROKEN, "a frame has no time")
-            if frame.pts < wanted[done]:
+    done = 0
+    for seek in (True, False) if indices[0] > 0 else (False,):
+        with _opened(file) as (container, stream):
+            times = FrameTimes.of(stream)
+            wanted = [times.wanted(index) for index in indices]
+            decoded = frames_from(container, stream, wanted[0] if seek else None)
+            if decoded is None:
                 continue
-            pixels = _pixels(frame, stream)
-            while done < len(wanted) and frame.pts >= wanted[done]:
-                yield pixels
-                done += 1
-            if done == len(wanted):
-                return
+            for time, frame in decoded:
+                if time < wanted[done]:
+                    continue
+                pixels = _pixels(frame, stream)
+                while done < len(wanted) and time >= wanted[done]:
+                    yield pixels
+                    done += 1
+                if done == len(wanted):
+                    return
+            break
     raise SampleError("ends early", f"frame {indices[done]} of {indices[-1] + 1} is not there")
 
 
 @contextmanager
 def _opened(file: IO[bytes]) -> Iterator[tuple[InputContainer, VideoStream]]:
+    file.seek(0)
     try:
-        with av.open(file, mode="r", metadata_errors="replace") as container:
+        with open_video(file) as container:
             if not container.streams.video:
                 raise SampleError("no moving picture", "the file has no video stream")
             stream = container.streams.video[0]
@@ -115,30 +122,11 @@ def _opened(file: IO[bytes]) -> Iterator[tuple[InputContainer, VideoStream]]:
             # Clips are decoded side by side already; more threads would only wait for each other.
             stream.thread_count = 1
             yield container, stream
+    except ColourError as error:
+        raise SampleError("unknown colours", str(error)) from error
     except (av.FFmpegError, ValueError, ArithmeticError) as error:
         # The latter two for texts and times in headers that make no sense.
         raise SampleError(BROKEN, getattr(error, "strerror", None) or str(error)) from error
-
-
-def _rate(stream: VideoStream) -> Fraction:
-    rate = stream.average_rate or stream.guessed_rate
-    if not rate or not 1 <= rate <= 1000:
-        raise SampleError(BROKEN, f"its frame rate is {rate}")
-    return Fraction(rate)
-
-
-def _count(container: InputContainer, stream: VideoStream) -> int:
-    """Frames at the native rate, from the duration, since containers often state no count."""
-    if stream.duration and stream.time_base:
-        seconds = Fraction(stream.duration) * stream.time_base
-    elif container.duration:
-        seconds = Fraction(container.duration, av.time_base)
-    else:
-        raise SampleError(BROKEN, "its duration is unknown")
-    count = round(seconds * _rate(stream))
-    if count < 1:
-        raise SampleError(BROKEN, "it has no frames")
-    return count
 
 
 def _shown_size(frame: av.VideoFrame, stream: VideoStream) -> tuple[int, int]:
@@ -152,13 +140,12 @@ def _pixel_aspect(stream: VideoStream) -> Fraction:
 
 
 def _pixels(frame: av.VideoFrame, stream: VideoStream) -> npt.NDArray[np.uint8]:
-    # Files that do not say are read as everyone reads them: HD as BT.709, the rest as BT.601.
-    unknown = frame.colorspace == _UNKNOWN_COLOURS
-    colours = Colorspace.ITU709 if frame.height >= _HD_LINES else Colorspace.ITU601
-    width = max(1, round(frame.width * _pixel_aspect(stream)))
-    rgb = frame.reformat(
-        width=width, format="rgb24", src_colorspace=colours if unknown else None
-    ).to_ndarray()
+    rgb = frame_to_rgb(
+        frame,
+        width=max(1, round(frame.width * _pixel_aspect(stream))),
+        primaries=stream.codec_context.color_primaries,
+        transfer=stream.codec_context.color_trc,
+    )
     if frame.rotation % 360:
         rgb = np.rot90(rgb, k=round(frame.rotation / 90))  # degrees counterclockwise, as np turns
-    return np.ascontiguousarray(rgb, dtype=np.uint8)
+    return np.ascontiguousarray(rgb)

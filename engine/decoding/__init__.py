@@ -1,0 +1,1 @@
+"""Pictures and videos from outside, opened safely and turned into sRGB pixels."""
