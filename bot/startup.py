@@ -49,7 +49,8 @@ def check_requirements(settings: Settings) -> None:
         find_ffmpeg()
     except EncoderMissingError as error:
         raise StartupError(
-            f"ffmpeg is missing ({error}); install imageio-ffmpeg again, or ffmpeg itself"
+            f"ffmpeg is missing or incomplete ({error}); install imageio-ffmpeg again, or ffmpeg "
+            "itself with libx264"
         ) from error
     check_folder(settings.data_dir)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from engine.cli import convert, generate, info, install, merge, models
 from engine.cli.errors import CommandError
+from engine.cli.signals import ending_in_order
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         format="%(levelname)s %(name)s: %(message)s",
     )
     try:
-        parsed.run(parsed)
+        with ending_in_order():
+            parsed.run(parsed)
     except CommandError as error:
         print(error, file=sys.stderr)
         return error.code

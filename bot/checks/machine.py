@@ -69,7 +69,7 @@ def _database(path: Path) -> Check:
 
 
 def _ffmpeg() -> Check:
-    advice = "Install imageio-ffmpeg again, or set IMAGEIO_FFMPEG_EXE to an ffmpeg."
+    advice = "Install imageio-ffmpeg again, or set IMAGEIO_FFMPEG_EXE to an ffmpeg with libx264."
     try:
         executable = find_ffmpeg()
         done = subprocess.run(

@@ -102,6 +102,7 @@ def _read_image(path: Path | None) -> bytes | None:
 async def _generate(arguments: argparse.Namespace, image: bytes | None, folder: Path) -> Path:
     from engine.serving import GenerationRequest, JobCancelled, JobFailed, RequestError
 
+    _check_encoder()
     seed = secrets.randbelow(2**32) if arguments.seed is None else arguments.seed
     width, height = arguments.size or (None, None)
     request = GenerationRequest(
@@ -131,6 +132,16 @@ async def _generate(arguments: argparse.Namespace, image: bytes | None, folder: 
         except JobCancelled as error:
             raise CommandError("Cancelled.") from error
     return result.path
+
+
+def _check_encoder() -> None:
+    """Name what is missing before anything is loaded."""
+    from engine.serving.ffmpeg import EncoderMissingError, find_ffmpeg
+
+    try:
+        find_ffmpeg()
+    except EncoderMissingError as error:
+        raise CommandError(f"The video encoder (ffmpeg) is missing or incomplete: {error}") from error
 
 
 @asynccontextmanager

@@ -14,7 +14,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.serving.ffmpeg import EncodeError, EncoderMissingError, find_ffmpeg, run_ffmpeg
+from engine.serving.ffmpeg import (
+    H264,
+    EncodeError,
+    EncoderMissingError,
+    as_input,
+    find_ffmpeg,
+    run_ffmpeg,
+)
 from engine.serving.interrupts import Check, carry_on
 
 # Which end a line or a value in ffmpeg's metadata files, or begin a comment.
@@ -61,7 +68,7 @@ def encode_mp4(
         check: called while ffmpeg runs; when it raises, ffmpeg is killed and nothing is left.
 
     Raises:
-        EncoderMissingError: there is no ffmpeg.
+        EncoderMissingError: there is no ffmpeg, or it has no libx264.
         EncodeError: ffmpeg failed.
         OSError: the file cannot be written; ENOSPC when the disk is full.
     """
@@ -71,13 +78,14 @@ def encode_mp4(
             run_ffmpeg(
                 [
                     *_input_arguments(frames, fps),
-                    *("-f", "ffmetadata", "-i", os.fspath(metadata)),
+                    *as_input(metadata, "ffmetadata"),
                     *("-map", "0:v:0", "-map_metadata", "1"),
                     *_filter_arguments(frames.shape[2], frames.shape[1], min_short_side),
-                    *("-an", "-c:v", "libx264", "-preset", "medium", "-crf", str(crf)),
+                    *("-an", "-c:v", H264, "-preset", "medium", "-crf", str(crf)),
                     *("-pix_fmt", "yuv420p", "-movflags", "+faststart"),
-                    *("-f", "mp4", os.fspath(part)),
+                    *("-f", "mp4"),
                 ],
+                part,
                 data=np.ascontiguousarray(frames).reshape(-1).data,
                 check=check,
             )
@@ -104,7 +112,8 @@ def _metadata_file(comment: str) -> Iterator[Path]:
 def _input_arguments(frames: npt.NDArray[np.uint8], fps: int) -> list[str]:
     height, width = frames.shape[1:3]
     size = f"{width}x{height}"
-    return ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps), "-i", "pipe:0"]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps)]
+    return ["-protocol_whitelist", "pipe", *raw, "-i", "pipe:0"]
 
 
 def _filter_arguments(width: int, height: int, min_short_side: int) -> list[str]:

@@ -13,7 +13,9 @@ from engine.serving.ffmpeg import EncodeError, EncoderMissingError
 
 logger = logging.getLogger(__name__)
 
-_DISK_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Codes of an OSError that mean that there is no room."""
+
 _SMALLER = "Try a smaller size or fewer frames."
 
 
@@ -26,6 +28,10 @@ class DiskFullError(OSError):
 
     def __init__(self, message: str) -> None:
         super().__init__(errno.ENOSPC, message)
+
+
+class OutputFolderError(OSError):
+    """The folder of the clips cannot be made or written to."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -77,13 +83,19 @@ def failure_of(error: BaseException, job_id: str, *, smaller: str = _SMALLER) ->
         logger.error("job %s: no video encoder: %s", job_id, error)
         return Failed(
             FailureReason.ENCODER_MISSING,
-            "The video encoder (ffmpeg) is missing on the machine that runs this.",
+            "The video encoder (ffmpeg) is missing or incomplete on the machine that runs this.",
         )
-    if isinstance(error, OSError) and error.errno in _DISK_FULL_CODES:
+    if isinstance(error, OSError) and error.errno in DISK_FULL_CODES:
         logger.error("job %s: the disk is full: %s", job_id, error)
         return Failed(
             FailureReason.DISK_FULL,
             "The disk of the machine that runs this is full. Nothing was kept.",
+        )
+    if isinstance(error, OutputFolderError):
+        logger.error("job %s: clips cannot be written: %s", job_id, error)
+        return Failed(
+            FailureReason.INTERNAL,
+            "The folder for clips cannot be written to on the machine that runs this.",
         )
     if isinstance(error, NonFiniteError):
         logger.error("job %s: %s", job_id, error)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from engine.serving.ffmpeg import run_ffmpeg
+from engine.serving.ffmpeg import H264, as_input, run_ffmpeg
 from engine.serving.interrupts import Check, carry_on
 from engine.serving.ladder import CannotFitError, Fitted, How, best_that_fits, check_limit, sizes
 from engine.serving.probe import ClipFacts, probe_clip
@@ -56,7 +56,7 @@ def fit_to_limit(source: Path, limit_bytes: int, *, check: Check = carry_on) -> 
     Raises:
         ValueError: the limit is below 1.
         CannotFitError: even the smallest is too large.
-        EncoderMissingError: there is no ffmpeg.
+        EncoderMissingError: there is no ffmpeg, or it has no libx264.
         EncodeError: the clip cannot be read, or ffmpeg failed.
         OSError: there is no such clip, or the disk is full (ENOSPC).
     """
@@ -145,7 +145,7 @@ class _Search:
             rate *= _MARGIN * room / max(1, path.stat().st_size - overhead)
 
     def _two_passes(self, width: int, height: int, rate: int) -> Path:
-        log = os.fspath(self._folder / "passes")
+        log = os.path.abspath(self._folder / "passes")
         for turn in ("1", "2"):
             path = self._encode(
                 width, height, "rate", "-b:v", str(rate), "-pass", turn, "-passlogfile", log
@@ -159,12 +159,14 @@ class _Search:
             scale = ["-vf", f"scale={width}:{height}:flags=lanczos+accurate_rnd"]
         run_ffmpeg(
             [
-                *("-i", os.fspath(self._source), "-map", "0:v:0", "-map_metadata", "0"),
+                *as_input(self._source, "mp4"),
+                *("-map", "0:v:0", "-map_metadata", "0"),
                 *scale,
-                *("-c:v", "libx264", "-preset", "medium", *rate),
+                *("-c:v", H264, "-preset", "medium", *rate),
                 *("-pix_fmt", "yuv420p", "-fps_mode", "passthrough", "-movflags", "+faststart"),
-                *("-f", "mp4", os.fspath(path)),
+                *("-f", "mp4"),
             ],
+            path,
             check=self._check,
         )
         return path

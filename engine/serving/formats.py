@@ -9,15 +9,17 @@ import tempfile
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from engine.serving.ffmpeg import run_ffmpeg
+from engine.serving.ffmpeg import as_input, find_ffmpeg, run_ffmpeg
 from engine.serving.interrupts import Check, carry_on
 from engine.serving.ladder import CannotFitError, Fitted, How, best_that_fits, check_limit, sizes
-from engine.serving.probe import probe_clip
+from engine.serving.probe import ClipFacts, probe_clip
 
 ClipFormat = Literal["gif", "webp"]
 
 GIF_COLOURS: Final = (256, 128, 64, 32)
 WEBP_QUALITIES: Final = (90, 80, 70, 60, 50, 40)
+
+_ENCODERS: Final = {"gif": "gif", "webp": "libwebp_anim"}
 
 _MAX_GIF_FPS: Final = 50
 """A GIF counts in hundredths of a second, and players slow down what is faster than 2 of them."""
@@ -50,7 +52,7 @@ def convert_clip(
     Raises:
         ValueError: another format, or a limit below 1.
         CannotFitError: even the smallest is too large.
-        EncoderMissingError: there is no ffmpeg.
+        EncoderMissingError: there is no ffmpeg, or it lacks the format's encoder.
         EncodeError: the clip cannot be read, or ffmpeg failed.
         OSError: there is no such clip, or the disk is full (ENOSPC).
     """
@@ -58,6 +60,7 @@ def convert_clip(
         raise ValueError(f"to: one of {', '.join(get_args(ClipFormat))}, got {to!r}")
     limit = math.inf if limit_bytes is None else limit_bytes
     check_limit(limit)
+    find_ffmpeg(_ENCODERS[to])
     facts = probe_clip(source)
     rungs = GIF_COLOURS if to == "gif" else WEBP_QUALITIES
     smallest = 0
@@ -69,10 +72,9 @@ def convert_clip(
 
             def encode(rung: int, scale: str = scale) -> Path:
                 path = Path(folder) / f"{rung}.{to}"
-                output = _gif(scale, rung) if to == "gif" else _webp(scale, rung)
-                run_ffmpeg(
-                    ["-i", os.fspath(source), *output, "-f", to, os.fspath(path)], check=check
-                )
+                output = _gif(scale, rung, facts) if to == "gif" else _webp(scale, rung)
+                arguments = [*as_input(source, "mp4"), *output, "-f", to]
+                run_ffmpeg(arguments, path, encoder=_ENCODERS[to], check=check)
                 return path
 
             found = best_that_fits(rungs, 0, encode, limit)
@@ -90,9 +92,13 @@ def convert_clip(
     raise CannotFitError(int(limit), smallest)
 
 
-def _gif(scale: str, colours: int) -> list[str]:
+def _gif(scale: str, colours: int, facts: ClipFacts) -> list[str]:
+    rate = f"fps='min(source_fps,{_MAX_GIF_FPS})'"
+    if facts.duration_s * _MAX_GIF_FPS < 1:
+        # So short that the rate would leave out every frame.
+        rate = f"tpad=stop_mode=clone:stop_duration=1,fps={_MAX_GIF_FPS},trim=end_frame=1"
     chain = (
-        f"[0:v]fps='min(source_fps,{_MAX_GIF_FPS})',{scale},split[a][b];"
+        f"[0:v]{rate},{scale},split[a][b];"
         f"[a]palettegen=max_colors={colours}:stats_mode=full:reserve_transparent=0[p];"
         "[b][p]paletteuse=dither=bayer:bayer_scale=4:diff_mode=rectangle"
     )
@@ -100,5 +106,8 @@ def _gif(scale: str, colours: int) -> list[str]:
 
 
 def _webp(scale: str, quality: int) -> list[str]:
+    # A WebP has no tag for its colours: whoever shows it takes them for BT.601.
+    colours = "full_chroma_int+full_chroma_inp:out_color_matrix=bt601:out_range=tv"
     encoder = ["-c:v", "libwebp_anim", "-lossless", "0", "-compression_level", "4"]
-    return ["-map", "0:v:0", "-vf", scale, *encoder, "-quality", str(quality), "-loop", "0"]
+    chain = f"{scale}+{colours},format=yuv420p"
+    return ["-map", "0:v:0", "-vf", chain, *encoder, "-quality", str(quality), "-loop", "0"]

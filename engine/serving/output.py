@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.serving.events import GenerationResult
-from engine.serving.failures import DiskFullError
+from engine.serving.failures import DISK_FULL_CODES, DiskFullError, OutputFolderError
 from engine.serving.requests import ResolvedSettings
 
 _MIB = 2**20
@@ -68,11 +69,21 @@ def check_free_space(output_dir: Path, min_free_mb: int, *, private: bool = Fals
 
     Raises:
         DiskFullError: less than ``min_free_mb`` MiB are free.
-        OSError: the folder cannot be made.
+        OutputFolderError: the folder cannot be made or written to.
     """
-    output_dir.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
-    if problem := free_space_problem(output_dir, min_free_mb):
-        raise DiskFullError(f"{output_dir}: {problem}")
+    try:
+        folder = output_paths(output_dir, "", private=private).clip.parent
+        if problem := free_space_problem(output_dir, min_free_mb):
+            raise DiskFullError(f"{output_dir}: {problem}")
+        # Permissions do not tell of disks that are mounted for reading only.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0")
+    except DiskFullError:
+        raise
+    except OSError as error:
+        if error.errno in DISK_FULL_CODES:
+            raise
+        raise OutputFolderError(error.errno, error.strerror, str(output_dir)) from error
 
 
 def clip_comment(settings: ResolvedSettings, *, with_prompt: bool = True) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 from av.error import FFmpegError
 
+from engine.decoding.video import open_video
 from engine.serving.ffmpeg import EncodeError
 
 
@@ -46,16 +46,14 @@ def probe_clip(path: Path) -> ClipFacts:
         OSError: there is no such file, or it cannot be read.
     """
     try:
-        with av.open(str(path)) as container:
+        with path.open("rb") as file, open_video(file) as container:
             if not container.streams.video:
                 raise EncodeError(f"{path} holds no video")
             stream = container.streams.video[0]
             sizes = [packet.size for packet in container.demux(stream) if packet.size]
             rate = stream.average_rate
             width, height = stream.codec_context.width, stream.codec_context.height
-    except FFmpegError as error:
-        if isinstance(error, OSError) and not path.is_file():
-            raise
+    except (FFmpegError, ValueError, ArithmeticError) as error:
         raise EncodeError(f"{path} is no video that can be read: {error}") from error
     if not (sizes and rate and width and height):
         raise EncodeError(f"{path} holds no frames")

@@ -60,8 +60,8 @@ class Renderer:
     def render(self, jobs: Sequence[Job]) -> None:
         """Make the clips of jobs that share a batch key, publishing their progress.
 
-        What can be known to fail is tried first: a missing encoder or a full disk must not show
-        only after minutes of sampling. Each job ends by itself, exactly once, whatever happens to
+        What can be known to fail is tried first: a missing encoder, a folder that cannot be written
+        to or a full disk must not show only after minutes of sampling. Each job ends by itself, exactly once, whatever happens to
         the others; a batch that runs out of memory is halved, and a single clip tried once more in
         the way that needs least. The files of a clip appear complete or not at all.
 
