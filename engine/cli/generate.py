@@ -141,7 +141,9 @@ def _check_encoder() -> None:
     try:
         find_ffmpeg()
     except EncoderMissingError as error:
-        raise CommandError(f"The video encoder (ffmpeg) is missing or incomplete: {error}") from error
+        raise CommandError(
+            f"The video encoder (ffmpeg) is missing or incomplete: {error}"
+        ) from error
 
 
 @asynccontextmanager

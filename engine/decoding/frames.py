@@ -7,7 +7,7 @@ PyAV 16 leaves out the conversion between matrices of a frame unless source and 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import av
 import numpy as np
@@ -70,6 +70,7 @@ def frame_to_rgb(frame: av.VideoFrame, *, width: int, primaries: int, transfer: 
     clear = any(component.is_alpha for component in frame.format.components)
     # swscale writes planes five times as fast as packed pixels, when it is to be exact.
     target = "rgba" if clear else "gbrp"
+    pixels: npt.NDArray[Any]
     if frame.format.is_rgb or frame.format.has_palette:
         pixels = frame.reformat(width=width, format=target, interpolation=_SCALING).to_ndarray()
     else:

@@ -111,7 +111,7 @@ def _profile_conversion(picture: Image.Image) -> _Convert | None:
     """How to bring a picture without transparency into sRGB; None where Pillow's way does."""
     try:
         if picture.mode == "LAB":
-            return _conversion(ImageCms.createProfile("LAB"), "LAB")
+            return _conversion(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), "LAB")
         data = picture.info.get("icc_profile")
         if not isinstance(data, bytes) or not 0 < len(data) <= _MAX_PROFILE_BYTES:
             return None
@@ -129,7 +129,7 @@ def _profile_conversion(picture: Image.Image) -> _Convert | None:
 
 
 def _conversion(
-    profile: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile,
+    profile: ImageCms.ImageCmsProfile,
     mode: Literal["RGB", "L", "CMYK", "LAB"],
 ) -> _Convert | None:
     transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from training.data.config import DataSetConfig, ResolutionConfig, WindowConfig
 from training.data.errors import DataError
+from training.data.text import printable
 
 if TYPE_CHECKING:
     from training.data.manifest import Manifest
@@ -67,6 +68,11 @@ def _add_set_options(parser: argparse.ArgumentParser) -> None:
     kinds = ("auto", "csv", "folder", "shards")
     parser.add_argument("--kind", choices=kinds, default="auto", help="default: found out")
     parser.add_argument("--media", type=Path, help="folder that a CSV's paths start from")
+    parser.add_argument(
+        "--allow-outside",
+        action="store_true",
+        help="read also files outside the set's folder that a table or a link names",
+    )
     parser.add_argument("--size", default="512x320", help="WIDTHxHEIGHT of training, in pixels")
     parser.add_argument("--no-buckets", action="store_true", help="crop all to that one size")
     parser.add_argument("--multiple", type=int, default=64, help="bucket sides are multiples of it")
@@ -89,7 +95,7 @@ def run_data(options: argparse.Namespace) -> int:
         print(f"training: {error}", file=sys.stderr)
         return 2
     except (DataError, OSError) as error:
-        print(f"training: {error}", file=sys.stderr)
+        print(f"training: {printable(str(error))}", file=sys.stderr)
         return 1
 
 
@@ -198,7 +204,13 @@ def _device(name: str) -> str:
 
 
 def _data_set(options: argparse.Namespace) -> DataSetConfig:
-    return _valid(DataSetConfig, path=options.path, kind=options.kind, media=options.media)
+    return _valid(
+        DataSetConfig,
+        path=options.path,
+        kind=options.kind,
+        media=options.media,
+        allow_outside=options.allow_outside,
+    )
 
 
 def _resolution(options: argparse.Namespace) -> ResolutionConfig:

@@ -26,6 +26,9 @@ class DataSetConfig(_Section):
     kind: SetKind = "auto"
     media: Path | None = None
     """Folder that a CSV's paths start from (default: the CSV's own)."""
+    allow_outside: bool = False
+    """Read also files outside the media folder (of a folder or shards: outside `path`), where a
+    table names them or a link leads there."""
     index_cache: Path | None = None
     """Folder that keeps the list of each shard's members; without it shards are listed anew."""
     missing_caption: Literal["skip", "empty"] = "skip"

@@ -31,7 +31,7 @@ def picture_size(file: IO[bytes]) -> tuple[int, int]:
         with Image.open(file, formats=FORMATS) as picture:
             width, height = picture.size
             turned = exchanges_sides(orientation(picture))
-    except Exception as error:  # noqa: BLE001 - a stranger's bytes decide what a decoder raises
+    except Exception as error:  # a stranger's bytes decide what a decoder raises
         too_many = isinstance(error, Image.DecompressionBombError)
         reason = "too many pixels" if too_many else "broken picture"
         raise SampleError(reason, str(error) or type(error).__name__) from error

@@ -14,10 +14,11 @@ import torch
 
 from training.data.buckets import Bucket, Buckets, enlargement
 from training.data.config import ResolutionConfig, WindowConfig
-from training.data.errors import SampleError
+from training.data.errors import SampleError, about_sample
 from training.data.images import find_cuts, fit, read_picture
 from training.data.reader import media_bytes
 from training.data.sources import MediaKind, Sample, Source
+from training.data.text import printable
 from training.data.video import VideoFacts, probe_video, read_frames
 
 NAMED_BROKEN = 20
@@ -131,11 +132,13 @@ def inspect_source(
 
 def _look(source: Source, index: int, threshold: float) -> _Look:
     try:
-        sample = source.sample(index)
+        with about_sample(f"sample {index}"):
+            sample = source.sample(index)
     except SampleError as error:
         return _Look(f"sample {index}", error=error)
     try:
-        facts, cut = _decode(sample, threshold)
+        with about_sample(sample.key):
+            facts, cut = _decode(sample, threshold)
     except SampleError as error:
         return _Look(sample.key, sample.kind, sample.caption, error)
     return _Look(sample.key, sample.kind, sample.caption, None, facts, cut)
@@ -237,4 +240,4 @@ def as_text(report: DataReport) -> str:
         lines += [f"  {b.key}: {b.reason}: {b.detail}" for b in report.broken_samples]
         rest = sum(report.broken.values()) - len(report.broken_samples)
         lines += [f"  and {rest:,} more"] if rest else []
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)

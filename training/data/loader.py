@@ -17,7 +17,7 @@ from typing import Generic, Protocol, Self, TypeVar
 import numpy as np
 
 from training.data.buckets import Bucket
-from training.data.errors import DataError, SampleError
+from training.data.errors import DataError, SampleError, about_sample
 from training.data.order import DrawOrder
 from training.data.planner import Block, PlannedBatch, Planner
 from training.data.skips import Skips
@@ -151,7 +151,8 @@ class BatchLoader(Generic[ItemT, BatchT]):
     def _bucket(self, index: int) -> Bucket:
         if self._closing.is_set():
             raise CancelledError("the loader is closed")
-        return self._reader.bucket(index)
+        with about_sample(f"sample {index}"):
+            return self._reader.bucket(index)
 
     def _load(self, batch: PlannedBatch, number: int, position: int) -> _Loaded[ItemT]:
         first = batch.indices[position]
@@ -162,7 +163,8 @@ class BatchLoader(Generic[ItemT, BatchT]):
         for index in candidates:
             rng = self._order.generator(number * self._batch_size + position)
             try:
-                return _Loaded(self._reader.load(index, batch.bucket, rng), tuple(errors))
+                with about_sample(f"sample {index}"):
+                    return _Loaded(self._reader.load(index, batch.bucket, rng), tuple(errors))
             except SampleError as error:
                 errors.append(error)
         return _Loaded(None, tuple(errors))

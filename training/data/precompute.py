@@ -23,7 +23,7 @@ from engine.pipelines.latents import encode_frames
 from engine.pipelines.text import TextLayer, encode_text, tokenise
 from training.data.config import ResolutionConfig, WindowConfig
 from training.data.digest import file_digest, model_digest
-from training.data.errors import DataError, NoSamplesError, SampleError
+from training.data.errors import DataError, NoSamplesError, SampleError, about_sample
 from training.data.manifest import (
     MANIFEST,
     FileRecord,
@@ -203,7 +203,8 @@ def _clips(
         index, variant = job
         try:
             rng = np.random.default_rng([config.seed, index, variant])
-            return reader.load(index, reader.bucket(index), rng)
+            with about_sample(f"sample {index}"):
+                return reader.load(index, reader.bucket(index), rng)
         except SampleError as error:
             return error
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from training.data.errors import SampleError
+from training.data.text import printable
 
 LOGGED_PER_REASON = 20
 
@@ -24,7 +25,7 @@ class Skips:
         for error in errors:
             self._counts[error.reason] += 1
             if self._counts[error.reason] <= LOGGED_PER_REASON:
-                logger.warning("left out: %s", error)
+                logger.warning("left out: %s", printable(str(error)))
             if self._counts[error.reason] == LOGGED_PER_REASON:
                 logger.warning("more samples with %r are counted only", error.reason)
 

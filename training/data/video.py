@@ -25,6 +25,7 @@ from training.data.timing import BROKEN, FrameTimes, count_frames, frames_from
 
 MAX_PIXELS = 8192 * 4608
 
+
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
     """What a video's header says, and its first frame: it can be decoded.

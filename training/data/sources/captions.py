@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 CAPTION_KEYS = ("caption", "text", "prompt", "name", "top_caption", "title", "TEXT")
+_MAX_SIDE = 1_000_000
 PATH_KEYS = ("path", "file_name", "filename", "file", "video", "image")
 
 
@@ -40,8 +41,15 @@ def size_of(fields: Mapping[str, Any]) -> tuple[int, int] | tuple[None, None]:
     return (width, height) if width and height else (None, None)
 
 
-def parse_fields(data: bytes) -> dict[str, Any]:
-    """The fields of a JSON object; none of anything else, damaged or not."""
+def parse_fields(data: bytes | str) -> dict[str, Any]:
+    """The fields of a JSON object; none of anything else, damaged or not.
+
+    Bytes that are no text become lone surrogates; see :func:`training.data.text.check_text`.
+    """
+    if isinstance(data, bytes):
+        encoding = json.detect_encoding(data)
+        wide = not encoding.startswith("utf-8")
+        data = data.decode(encoding, errors="replace" if wide else "surrogateescape")
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError):
@@ -54,4 +62,4 @@ def _whole(value: object) -> int | None:
         number = int(str(value))
     except ValueError:
         return None
-    return number if number > 0 else None
+    return number if 0 < number <= _MAX_SIDE else None

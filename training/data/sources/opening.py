@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from training.data.config import DataSetConfig, SetKind
-from training.data.errors import DataError, NoSamplesError
+from training.data.errors import DataError, NoSamplesError, SampleError
 from training.data.sources.folder import CSV_LISTS, FolderSource, has_media
 from training.data.sources.procedural import ProceduralSource
-from training.data.sources.sample import Source
+from training.data.sources.sample import Boundary, Source
 from training.data.sources.shards import ShardSource
 from training.data.sources.table import TableSource, is_table_of_media, read_header
 
@@ -46,16 +46,28 @@ def _open(path: Path, config: DataSetConfig) -> Source:
     if kind == "folder":
         if not path.is_dir():
             raise DataError(f"{path} is a file, not a folder of videos and pictures")
-        return FolderSource(path)
+        return FolderSource(path, allow_outside=config.allow_outside)
     suffix = ".csv" if kind == "csv" else ".tar"
     files = sorted(path.glob(f"*{suffix}")) if path.is_dir() else [path]
     if not files:
         raise NoSamplesError(f"{path} holds no {suffix} file")
+    if path.is_dir():
+        boundary = Boundary(path, config.allow_outside)
+        for file in files:
+            _check_listed(boundary, file)
     if kind == "csv":
         if path.is_dir():
             files = [file for file in files if is_table_of_media(read_header(file))] or files
-        return TableSource(files, config.media or (path if path.is_dir() else path.parent))
+        media = config.media or (path if path.is_dir() else path.parent)
+        return TableSource(files, media, allow_outside=config.allow_outside)
     return ShardSource(files, config.index_cache)
+
+
+def _check_listed(boundary: Boundary, file: Path) -> None:
+    try:
+        boundary.check(file)
+    except SampleError as error:
+        raise DataError(error.detail) from error
 
 
 def _kind(path: Path) -> SetKind:

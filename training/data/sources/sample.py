@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from training.data.errors import SampleError
 from training.data.world import Scene
 
 MediaKind = Literal["video", "picture"]
@@ -125,5 +127,39 @@ def file_media(path: Path) -> Slice:
 
     Raises:
         OSError: there is none.
+        SampleError: it is a folder, a pipe or a device.
     """
-    return Slice(path, 0, path.stat().st_size)
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise SampleError("missing file", f"{path} is no regular file")
+    return Slice(path, 0, state.st_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """The folder that the files of a data set have to lie in, links followed.
+
+    A set from elsewhere names files by tables and links; it is not to reach others of this machine.
+    """
+
+    folder: Path
+    allow_outside: bool = False
+
+    def check(self, path: Path) -> Path:
+        """Return the path.
+
+        Raises:
+            SampleError: it leads outside the folder, or cannot be a path.
+        """
+        if self.allow_outside:
+            return path
+        try:
+            inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.folder))
+        except ValueError as error:  # a NUL character
+            raise SampleError("missing file", f"{str(path)!r}: {error}") from error
+        if not inside:
+            raise SampleError(
+                "outside the data set",
+                f"{path} leads outside {self.folder}; allow_outside = true would read it",
+            )
+        return path

@@ -14,8 +14,12 @@ from pathlib import Path
 from training.data.errors import DataError
 from training.data.sources.sample import media_kind
 
-VERSION = 1
+VERSION = 2
 _END = bytes(512)  # a tar file ends with blocks of zeros
+_EXTENSIONS = (b"x", b"X", b"g", b"L", b"K")
+_MAX_EXTENSION_BYTES = 4096  # long names and PAX records; reading these takes time squared
+_DAMAGED = (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError)
+"""What `tarfile` raises over headers that make no sense."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,37 +61,67 @@ def load_index(shard: Path, cache: Path | None) -> ShardIndex:
     return index
 
 
+class _Header(tarfile.TarInfo):
+    """A header whose size is one."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        header = super().frombuf(buf, encoding, errors)
+        if header.size < 0 or (header.type in _EXTENSIONS and header.size > _MAX_EXTENSION_BYTES):
+            raise tarfile.ReadError(f"{header.name!r} states a size of {header.size} bytes")
+        return header
+
+
 def _list(shard: Path, size: int) -> ShardIndex:
     samples: list[ShardSample] = []
-    cut = False
+    note = ""
     try:
         with shard.open("rb") as file:
-            with tarfile.open(fileobj=file, mode="r:") as archive:
-                try:
-                    for member in archive:
-                        if not member.isfile():
-                            continue
-                        if member.offset_data + member.size > size:
-                            cut = True
-                            break
-                        _add(samples, member)
-                except tarfile.TarError:
-                    cut = True
+            with tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as archive:
+                note = _read_headers(archive, size, samples)
             file.seek(max(0, size - len(_END)))
-            cut = cut or file.read() != _END
-    except tarfile.TarError as error:
+            if not note and file.read() != _END:
+                note = "was cut: {} samples before the cut are used"
+    except _DAMAGED as error:
         raise DataError(
             f"{shard} is no tar file that can be read ({error}); shards must not be compressed"
         ) from error
     except OSError as error:
         raise DataError(f"{shard} cannot be read: {error.strerror}") from error
-    note = ""
-    if cut:
+    if note:
         # What belongs to the last sample may lie behind the cut.
         if samples and not _whole(samples[-1]):
             samples.pop()
-        note = f"{shard.name} was cut: {len(samples)} samples before the cut are used"
+        note = f"{shard.name} {note.format(len(samples))}"
     return ShardIndex(tuple(samples), note)
+
+
+def _read_headers(archive: tarfile.TarFile, size: int, samples: list[ShardSample]) -> str:
+    """List members until the end or the first that makes no sense; returns what to note."""
+    damaged = "is damaged: {} samples before the damage are used"
+    end = 0  # of the last member
+    try:
+        for member in archive:
+            begin, stop = member.offset_data, member.offset_data + member.size
+            if member.issparse():
+                end = archive.offset
+                continue  # its bytes are not there as a whole
+            if member.isfile() and stop > size:
+                return "was cut: {} samples before the cut are used"
+            # The next header stands behind this member, and this one behind the last.
+            if member.size < 0 or begin < end or archive.offset <= member.offset:
+                return damaged
+            if member.isfile():
+                if stop > archive.offset:
+                    return damaged
+                _add(samples, member)
+            end = archive.offset
+    except tarfile.ReadError as error:
+        stated = "states a size" in str(error)
+        return damaged if stated else "was cut: {} samples before the cut are used"
+    except _DAMAGED:
+        return damaged
+    return ""
 
 
 def _add(samples: list[ShardSample], member: tarfile.TarInfo) -> None:
@@ -112,13 +146,13 @@ def _read_cached(path: Path, stamp: list[int]) -> ShardIndex | None:
         if raw["stamp"] != stamp:
             return None
         samples = tuple(
-            ShardSample(key, {ext: (start, size) for ext, (start, size) in members.items()})
+            ShardSample(str(key), {ext: (start, size) for ext, (start, size) in members.items()})
             for key, members in raw["samples"]
         )
         return ShardIndex(samples, str(raw["note"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         logger.warning("%s: a damaged list of shard members is made anew (%s)", path, error)
         return None
 

@@ -13,6 +13,7 @@ from training.data.errors import DataError, SampleError
 from training.data.sources.captions import caption_of, first_caption, parse_fields, size_of
 from training.data.sources.sample import Sample, Slice, media_kind
 from training.data.sources.shard_index import ShardIndex, ShardSample, load_index
+from training.data.text import MAX_CAPTION_BYTES, check_text, printable, read_caption
 
 OPEN_INDEXES = 64
 LISTING_THREADS = 8
@@ -87,11 +88,18 @@ def _sample(shard: Path, entry: ShardSample) -> Sample:
     assert kind is not None, "just found"
     caption = None
     if "txt" in parts:
-        caption = parts["txt"].read().decode("utf-8", errors="replace").strip()
+        caption = read_caption(_small(parts["txt"]), f"{entry.key}.txt in {shard.name}")
     width = height = None
     if "json" in parts:
-        fields = parse_fields(parts["json"].read())
+        fields = parse_fields(_small(parts["json"]))
         caption = first_caption(caption, caption_of(fields))
+        caption = caption and check_text(caption, f"{entry.key}.json in {shard.name}")
         width, height = size_of(fields)
     key = f"{shard.name}/{entry.key}"
-    return Sample(key, kind, caption, parts[extension], width, height)
+    return Sample(printable(key), kind, caption, parts[extension], width, height)
+
+
+def _small(part: Slice) -> bytes:
+    """A member that describes another; no more of it than a caption may have."""
+    with part.open() as file:
+        return file.read(MAX_CAPTION_BYTES + 1)
