@@ -90,7 +90,7 @@ def frame_to_rgb(frame: av.VideoFrame, *, width: int, primaries: int, transfer: 
         blended = pixels[..., :3] * alpha + 255 * (255 - alpha)
         pixels = ((blended + 127) // 255).astype(np.uint8)
     if primaries in _PRIMARIES and primaries != _BT709:
-        pixels = _to_bt709(pixels, primaries)
+        return _to_bt709(pixels.astype(np.uint8, copy=False), primaries)
     return np.ascontiguousarray(pixels, dtype=np.uint8)
 
 

@@ -34,7 +34,7 @@ device (NVENC, VAAPI, Quick Sync, VideoToolbox)."""
 
 
 class EncoderMissingError(RuntimeError):
-    """There is no ffmpeg that can be run, or it lacks an encoder; the text names what is missing."""
+    """There is no ffmpeg that can be run, or it lacks an encoder; the text says which."""
 
 
 class EncodeError(RuntimeError):

@@ -101,7 +101,7 @@ def read_picture(
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PictureError(_too_large(max_pixels)) from None
-    except Exception as error:  # noqa: BLE001 - a stranger's bytes decide what a decoder raises
+    except Exception as error:  # a stranger's bytes decide what a decoder raises
         logger.info("a picture cannot be decoded", exc_info=error)
         raise PictureError(
             "The picture is damaged or incomplete. Try saving or sending it again."

@@ -61,9 +61,10 @@ class Renderer:
         """Make the clips of jobs that share a batch key, publishing their progress.
 
         What can be known to fail is tried first: a missing encoder, a folder that cannot be written
-        to or a full disk must not show only after minutes of sampling. Each job ends by itself, exactly once, whatever happens to
-        the others; a batch that runs out of memory is halved, and a single clip tried once more in
-        the way that needs least. The files of a clip appear complete or not at all.
+        to or a full disk must not show only after minutes of sampling. Each job ends by itself,
+        exactly once, whatever happens to the others; a batch that runs out of memory is halved, and
+        a single clip tried once more in the way that needs least. The files of a clip appear
+        complete or not at all.
 
         Raises:
             Abandoned: the thread has been given up; the jobs that are left have been ended.

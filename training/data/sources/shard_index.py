@@ -10,6 +10,7 @@ import tarfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from training.data.errors import DataError
 from training.data.sources.sample import media_kind
@@ -20,6 +21,9 @@ _EXTENSIONS = (b"x", b"X", b"g", b"L", b"K")
 _MAX_EXTENSION_BYTES = 4096  # long names and PAX records; reading these takes time squared
 _DAMAGED = (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError)
 """What `tarfile` raises over headers that make no sense."""
+
+_CUT = "was cut: {} samples before the cut are used"
+_BAD = "is damaged: {} samples before the damage are used"
 
 logger = logging.getLogger(__name__)
 
@@ -61,15 +65,42 @@ def load_index(shard: Path, cache: Path | None) -> ShardIndex:
     return index
 
 
+class _SizeError(tarfile.ReadError):
+    """A header states a size that cannot be.
+
+    Attributes:
+        name: of the member.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        self.name = name
+        super().__init__(f"{name!r} states a size of {size} bytes")
+
+
 class _Header(tarfile.TarInfo):
     """A header whose size is one."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        """Parse a header; raises _SizeError as well."""
         header = super().frombuf(buf, encoding, errors)
         if header.size < 0 or (header.type in _EXTENSIONS and header.size > _MAX_EXTENSION_BYTES):
-            raise tarfile.ReadError(f"{header.name!r} states a size of {header.size} bytes")
+            raise _SizeError(header.name, header.size)
         return header
+
+
+class _StoppedError(Exception):
+    """The headers end before the shard does.
+
+    Attributes:
+        note: what is said of the shard, with a place for the number of samples.
+        key: of the member that it stopped at; None where that is unknown.
+    """
+
+    def __init__(self, note: str, key: str | None) -> None:
+        super().__init__(note)
+        self.note = note
+        self.key = key
 
 
 def _list(shard: Path, size: int) -> ShardIndex:
@@ -77,61 +108,75 @@ def _list(shard: Path, size: int) -> ShardIndex:
     note = ""
     try:
         with shard.open("rb") as file:
-            with tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as archive:
-                note = _read_headers(archive, size, samples)
-            file.seek(max(0, size - len(_END)))
-            if not note and file.read() != _END:
-                note = "was cut: {} samples before the cut are used"
+            _read_headers(file, size, samples)
+    except _StoppedError as stopped:
+        # What belongs to the last sample may lie behind the place.
+        if samples and stopped.key in (None, samples[-1].key) and not _whole(samples[-1]):
+            samples.pop()
+        note = f"{shard.name} {stopped.note.format(len(samples))}"
     except _DAMAGED as error:
         raise DataError(
             f"{shard} is no tar file that can be read ({error}); shards must not be compressed"
         ) from error
     except OSError as error:
         raise DataError(f"{shard} cannot be read: {error.strerror}") from error
-    if note:
-        # What belongs to the last sample may lie behind the cut.
-        if samples and not _whole(samples[-1]):
-            samples.pop()
-        note = f"{shard.name} {note.format(len(samples))}"
     return ShardIndex(tuple(samples), note)
 
 
-def _read_headers(archive: tarfile.TarFile, size: int, samples: list[ShardSample]) -> str:
-    """List members until the end or the first that makes no sense; returns what to note."""
-    damaged = "is damaged: {} samples before the damage are used"
-    end = 0  # of the last member
+def _read_headers(file: BinaryIO, size: int, samples: list[ShardSample]) -> None:
+    """List members until the end, or raise _StoppedError at the first that makes no sense."""
     try:
-        for member in archive:
-            begin, stop = member.offset_data, member.offset_data + member.size
-            if member.issparse():
-                end = archive.offset
-                continue  # its bytes are not there as a whole
-            if member.isfile() and stop > size:
-                return "was cut: {} samples before the cut are used"
-            # The next header stands behind this member, and this one behind the last.
-            if member.size < 0 or begin < end or archive.offset <= member.offset:
-                return damaged
-            if member.isfile():
-                if stop > archive.offset:
-                    return damaged
-                _add(samples, member)
-            end = archive.offset
-    except tarfile.ReadError as error:
-        stated = "states a size" in str(error)
-        return damaged if stated else "was cut: {} samples before the cut are used"
-    except _DAMAGED:
-        return damaged
-    return ""
+        with tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as archive:
+            end = 0  # of the last member
+            try:
+                for member in archive:
+                    _check_place(member, archive.offset, end, size)
+                    end = archive.offset
+                    # The bytes of a sparse file are not there as a whole.
+                    if member.isfile() and not member.issparse():
+                        _add(samples, member)
+            except _SizeError:
+                raise
+            except tarfile.TarError as error:
+                raise _StoppedError(_CUT, None) from error
+            except _DAMAGED as error:
+                raise _StoppedError(_BAD, None) from error
+            file.seek(end)
+            block = file.read(len(_END))
+            if len(block) < len(_END):
+                raise _StoppedError(_CUT, None)
+            if block != _END:
+                raise _StoppedError(_BAD, None)
+    except _SizeError as error:
+        raise _StoppedError(_BAD, _key(error.name)) from error
+
+
+def _check_place(member: tarfile.TarInfo, following: int, end: int, size: int) -> None:
+    """Each member stands behind the last, before the next header, and inside the shard."""
+    stop = member.offset_data + member.size
+    if member.size >= 0 and member.isfile() and not member.issparse() and stop > size:
+        raise _StoppedError(_CUT, _key(member.name))
+    overlaps = member.isfile() and not member.issparse() and stop > following
+    if member.size < 0 or member.offset_data < end or following <= member.offset or overlaps:
+        raise _StoppedError(_BAD, _key(member.name))
+
+
+def _key(name: str) -> str | None:
+    """The key of the sample that a member belongs to; None for what belongs to none."""
+    folder, _, base = name.rpartition("/")
+    stem, _, extension = base.partition(".")
+    if not stem or not extension:  # a hidden file, or one without a kind
+        return None
+    return f"{folder}/{stem}" if folder else stem
 
 
 def _add(samples: list[ShardSample], member: tarfile.TarInfo) -> None:
-    folder, _, base = member.name.rpartition("/")
-    stem, _, extension = base.partition(".")
-    if not stem or not extension:  # a hidden file, or one without a kind
+    key = _key(member.name)
+    if key is None:
         return
-    key = f"{folder}/{stem}" if folder else stem
     if not samples or samples[-1].key != key:
         samples.append(ShardSample(key, {}))
+    extension = member.name.rpartition("/")[2].partition(".")[2]
     samples[-1].members[extension.lower()] = (member.offset_data, member.size)
 
 
