@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from engine.decoding.frames import frame_to_rgb
 from engine.serving.encode import encode_mp4
 
 Frames = npt.NDArray[np.uint8]
@@ -44,7 +45,18 @@ def write_clip(path: Path, frames: Frames | None = None, **changes: object) -> P
 def watch_video(path: Path) -> Video:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
+        context = stream.codec_context
+        frames = np.stack(
+            [
+                frame_to_rgb(
+                    frame,
+                    width=frame.width,
+                    primaries=context.color_primaries,
+                    transfer=context.color_trc,
+                )
+                for frame in container.decode(stream)
+            ]
+        )
         assert container.duration is not None
         return Video(
             frames,
