@@ -21,7 +21,7 @@ Pixels = npt.NDArray[np.uint8]
 Point = tuple[float, float, float]
 
 COLOURS: Final[Sequence[tuple[int, int, int]]] = (
-    *itertools.product((0, 85, 170, 255), repeat=3),
+    *itertools.product((0, 85, 170, 255), (0, 85, 170, 255), (0, 85, 170, 255)),
     *((30, 180, 60), (200, 40, 90), (120, 200, 40), (220, 30, 30)),
     *((30, 30, 220), (128, 0, 128), (0, 200, 0), (224, 172, 138)),
 )
@@ -95,8 +95,8 @@ def patches(width: int = 192, height: int = 192) -> Pixels:
 
 def largest_error(shown: Pixels, meant: Pixels) -> int:
     """The largest difference of any channel of any pixel in the middle of any patch, in levels."""
-    middle = np.arange(SIDE)
-    middle = (middle >= _MARGIN) & (middle < SIDE - _MARGIN)
+    places = np.arange(SIDE)
+    middle = (places >= _MARGIN) & (places < SIDE - _MARGIN)
     height, width = meant.shape[:2]
     rows, columns = np.tile(middle, height // SIDE), np.tile(middle, width // SIDE)
     differences = np.abs(shown.astype(int) - meant.astype(int))[rows][:, columns]
@@ -167,7 +167,7 @@ def meant_in_srgb(pixels: Pixels, space: str) -> Pixels:
     change = np.linalg.inv(np.array(PRIMARIES["sRGB"]).T) @ np.array(PRIMARIES[space]).T
     light = np.clip(linear @ change.T, 0, 1)
     shown = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.rint(shown * 255).astype(np.uint8)
+    return np.asarray(np.rint(shown * 255), np.uint8)
 
 
 def picture_file(pixels: Pixels, kind: str, **options: Any) -> bytes:

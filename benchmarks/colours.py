@@ -12,6 +12,7 @@ from PIL import Image
 
 from benchmarks.colour_cases import (
     CLIPS,
+    COLOURS,
     PRIMARIES,
     icc_profile,
     largest_error,
@@ -60,6 +61,20 @@ def clips_written(folder: Path) -> Iterator[tuple[str, int]]:
         with Image.open(convert_clip(clip, form).path) as animation:
             shown = np.asarray(animation.convert("RGB"))
             yield f"write {form} (means of patches)", largest_mean_error(shown, meant)
+
+    worst = dict.fromkeys(formats, 0)
+    for number, colour in enumerate(COLOURS):
+        frames = np.empty((2, 64, 64, 3), np.uint8)
+        frames[:] = colour
+        frames[1:, :2, :2] = 255 - frames[1:, :2, :2]
+        clip = folder / f"{number}.mp4"
+        encode_mp4(frames, clip, fps=8, crf=6, min_short_side=2, comment="")
+        for form in formats:
+            with Image.open(convert_clip(clip, form).path) as animation:
+                shown = np.asarray(animation.convert("RGB"))
+            worst[form] = max(worst[form], largest_error(shown, frames[0]))
+    for form in formats:
+        yield f"write {form}, each colour alone", worst[form]
 
 
 def _of_video(path: Path) -> int:

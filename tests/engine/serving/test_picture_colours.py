@@ -104,6 +104,8 @@ def test_every_mode_becomes_its_colours(mode: str) -> None:
         picture = Image.new("RGB", (16, 16), meant).quantize()
     else:
         picture = Image.new("RGB", (16, 16), meant).convert(mode)
-    shown = decode_picture(encoded(picture, "PNG" if mode not in {"CMYK", "YCbCr", "LAB"} else "TIFF"))
+    shown = decode_picture(
+        encoded(picture, "PNG" if mode not in {"CMYK", "YCbCr", "LAB"} else "TIFF")
+    )
     assert shown.getpixel((4, 4)) == pytest.approx(meant, abs=2)
     assert to_pixels(picture)[0, :, 4, 4].tolist() == pytest.approx(np.divide(meant, 255), abs=0.01)
