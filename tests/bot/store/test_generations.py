@@ -12,7 +12,9 @@ async def test_a_clip_is_found_by_its_id_its_job_and_its_message(store: Store) -
     job, clip = await rendered(store)
     assert job.state is JobState.RENDERED
     got = asdict(clip)
-    for name, value in asdict(a_clip(job.id)).items():
+    asked = asdict(a_clip(job.id))
+    del asked["id"]  # every new clip has its own
+    for name, value in asked.items():
         assert got[name] == value, name
     assert clip.deleted_at is None
     assert await store.get_generation(clip.id) == clip
