@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.checkpoints.errors import ModelLoadError, UnknownModelError
-from engine.checkpoints.facts import FACTS_FILE, ModelFacts, Origin, Task, read_facts
+from engine.checkpoints.facts import (
+    FACTS_FILE,
+    NAME_PATTERN,
+    ModelFacts,
+    Origin,
+    Task,
+    read_facts,
+)
+from engine.checkpoints.folder.text import printable
 from engine.checkpoints.lora import (
     LORA_FACTS,
     LoraInspector,
@@ -20,15 +30,22 @@ from engine.checkpoints.published import PUBLISHED, PublishedModel
 from engine.checkpoints.weights import (
     MODEL_INDEX,
     REVISION_LENGTH,
+    ModelIdentity,
     WeightInspector,
     read_json_object,
 )
+
+logger = logging.getLogger(__name__)
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "weights"
 """Where the models that come with the package lie, one folder each."""
 
 MIN_GUIDANCE = 1.0
 """Classifier-free guidance 1 is the plain conditional prediction; less has no use."""
+
+_NAME = re.compile(NAME_PATTERN)
+_TITLE_LENGTH = 200
+_LICENCE_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +57,10 @@ class ModelCard:
     ``task`` (as far as it can be told) mean anything. One that is not even ``installed`` is a
     published model that could be; everything but its ``revision`` is known already. One with
     ``loras`` is a variant of the model ``base``, whose folder is its ``path``.
+
+    ``revision`` changes with everything that clips depend on: weights, configurations, tokenizer,
+    noise schedule and sampling; ``weights_revision`` with the model's own weights alone. Texts are
+    printable, whatever the folder states.
     """
 
     name: str
@@ -60,6 +81,7 @@ class ModelCard:
     scheduler: str = ""
     licence: str = ""
     revision: str = ""
+    weights_revision: str = ""
     origin: Origin | None = None
     base: str | None = None
     loras: tuple[LoraSource, ...] = ()
@@ -115,21 +137,14 @@ class Catalog:
         self._variants = dict(variants or {})
         self._inspector = WeightInspector()
         self._loras = LoraInspector(self._inspector)
+        self._told: dict[str, str] = {}
 
     def cards(self) -> tuple[ModelCard, ...]:
         """Every known model, sorted by name; never raises for a broken one."""
-        folders = _subfolders(self._shipped)
-        if self._models_dir is not None:
-            # Whoever keeps something else there shall not be told that it is no model.
-            folders |= {
-                name: path
-                for name, path in _subfolders(self._models_dir).items()
-                if any((path / file).exists() for file in (FACTS_FILE, MODEL_INDEX, LORA_FACTS))
-            }
-        folders |= self._extra
+        folders = self._folders()
         lora_folders = {name: path for name, path in folders.items() if _is_lora(path)}
         cards = {
-            name: self._card(name, folder)
+            name: self._bounded(name, folder, lambda name=name, folder=folder: self._card(name, folder))
             for name, folder in folders.items()
             if name not in lora_folders
         }
@@ -140,10 +155,17 @@ class Catalog:
                 if name not in folders
             }
         variants = {
-            name: self._lora_folder_card(name, path, cards) for name, path in lora_folders.items()
+            name: self._bounded(
+                name, path, lambda name=name, path=path: self._lora_folder_card(name, path, cards)
+            )
+            for name, path in lora_folders.items()
         }
         variants |= {
-            name: self._variant_card(name, variant, cards)
+            name: self._bounded(
+                name,
+                variant.loras[0].path if variant.loras else Path(),
+                lambda name=name, variant=variant: self._variant_card(name, variant, cards),
+            )
             for name, variant in self._variants.items()
         }
         return tuple(sorted((cards | variants).values(), key=lambda card: card.name))
@@ -160,26 +182,67 @@ class Catalog:
         except KeyError:
             raise UnknownModelError(name, tuple(cards)) from None
 
+    def identify(self, card: ModelCard) -> str:
+        """The revision that a card of the model would have now.
+
+        Raises:
+            ModelLoadError: its folder cannot be loaded any more.
+        """
+        found = self._identify(card.path)[1]
+        return self._with_loras_revision(found.revision, card.loras)
+
+    def _folders(self) -> dict[str, Path]:
+        """Folder of each model by its name; those that cannot have one are given one to show."""
+        folders = _subfolders(self._shipped)
+        if self._models_dir is not None:
+            # Whoever keeps something else there shall not be told that it is no model.
+            folders |= {
+                name: path
+                for name, path in _subfolders(self._models_dir).items()
+                if _is_model(path)
+            }
+        return folders | self._extra
+
+    def _bounded(self, name: str, folder: Path, make: Callable[[], ModelCard]) -> ModelCard:
+        """A card, whatever goes wrong with it: one folder must not cost the others."""
+        try:
+            return make()
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            if self._told.get(name) != text:  # the catalogue is made anew at every request
+                self._told[name] = text
+                logger.exception("the model folder %s cannot be read", printable(str(folder)))
+            return _broken_card(name, folder, f"{folder} cannot be read.", "text-to-video")
+
     def _card(self, name: str, folder: Path) -> ModelCard:
         try:
+            if folder not in self._extra.values():
+                _check_name(folder)
             if not folder.is_dir():
                 raise ModelLoadError(f"The folder {folder} does not exist.")
-            facts = read_facts(folder)
-            revision = self._inspector.revision(folder)
+            facts, found = self._identify(folder)
         except (ModelLoadError, OSError) as error:
-            return ModelCard(
-                name=name, title=name, task=_guess_task(folder), path=folder, problem=str(error)
-            )
-        return _ready_card(name, folder, facts, revision)
+            return _broken_card(name, folder, error, _guess_task(folder))
+        return replace(
+            _ready_card(name, folder, facts, found.revision),
+            weights_revision=found.weights,
+            default_steps=found.default_steps,
+            max_steps=max(facts.max_steps, found.default_steps),
+        )
+
+    def _identify(self, folder: Path) -> tuple[ModelFacts, ModelIdentity]:
+        facts = read_facts(folder)
+        return facts, self._inspector.identify(folder, facts)
 
     def _lora_folder_card(
         self, name: str, folder: Path, models: Mapping[str, ModelCard]
     ) -> ModelCard:
         try:
+            if folder not in self._extra.values():
+                _check_name(folder)
             facts = read_lora_facts(folder)
-        except ModelLoadError as error:
-            task = _guess_task(folder)
-            return ModelCard(name=name, title=name, task=task, path=folder, problem=str(error))
+        except (ModelLoadError, OSError) as error:
+            return _broken_card(name, folder, error, _guess_task(folder))
         variant = LoraVariant(facts.base, (LoraSource(folder, facts.weight),))
         return self._variant_card(name, variant, models)
 
@@ -195,48 +258,77 @@ class Catalog:
             return self._with_loras(name, base, variant.loras)
         except (ModelLoadError, OSError) as error:
             path = variant.loras[0].path if base is None else base.path
-            return ModelCard(
-                name=name,
-                title=name,
-                task=_guess_task(path) if base is None else base.task,
-                path=path,
-                base=variant.base,
-                loras=variant.loras,
-                problem=str(error),
-            )
+            task = _guess_task(path) if base is None else base.task
+            card = _broken_card(name, path, error, task)
+            return replace(card, base=printable(variant.base, 80), loras=variant.loras)
 
     def _with_loras(self, name: str, base: ModelCard, loras: tuple[LoraSource, ...]) -> ModelCard:
-        title, licences, revision = base.title, [base.licence], hashlib.sha256()
-        revision.update(base.revision.encode())
+        title, licences = base.title, [base.licence]
         for source in loras:
-            lora = self._loras.fitting(source, base.name, base.path, base.revision)
+            lora = self._loras.fitting(
+                source, base.name, base.path, base.revision, base.weights_revision
+            )
             title += f" + {lora.title} ({source.weight:g})"
             if lora.facts is not None:
                 licences.append(lora.facts.licence)
-            revision.update(self._loras.digest(source) + repr(source.weight).encode())
         return replace(
             base,
             name=name,
-            title=title,
-            licence=" and ".join(dict.fromkeys(licences)),
-            revision=revision.hexdigest()[:REVISION_LENGTH],
+            title=printable(title, _TITLE_LENGTH),
+            licence=printable(" and ".join(dict.fromkeys(licences)), _LICENCE_LENGTH),
+            revision=self._with_loras_revision(base.revision, loras),
             base=base.name,
             loras=loras,
         )
 
+    def _with_loras_revision(self, base: str, loras: tuple[LoraSource, ...]) -> str:
+        if not loras:
+            return base
+        revision = hashlib.sha256(base.encode())
+        for source in loras:
+            revision.update(self._loras.digest(source) + repr(source.weight).encode())
+        return revision.hexdigest()[:REVISION_LENGTH]
+
+
+def _broken_card(name: str, folder: Path, problem: object, task: Task) -> ModelCard:
+    text = printable(str(problem) or "It cannot be read.")
+    return ModelCard(name=name, title=name, task=task, path=folder, problem=text)
+
+
+def _check_name(folder: Path) -> None:
+    if not _NAME.fullmatch(folder.name):
+        raise ModelLoadError(
+            f"The folder's name {printable(folder.name, 80)!r} is no model's name: rename it to at "
+            "most 64 letters, digits, dots, hyphens and underscores, without accents."
+        )
+
 
 def _subfolders(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        return {}
-    return {
-        path.name: path
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith((".", "_"))
-    }
+    """Visible folders in a folder, each by its name, or by what of it can be shown."""
+    found: dict[str, Path] = {}
+    try:
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        for path in paths:
+            if path.is_dir() and not path.name.startswith((".", "_")):
+                found.setdefault(printable(path.name, 64), path)
+    except OSError as error:
+        logger.warning("%s cannot be read: %s", folder, error.strerror or error)
+    return found
+
+
+def _is_model(folder: Path) -> bool:
+    return any(_exists(folder / file) for file in (FACTS_FILE, MODEL_INDEX, LORA_FACTS))
 
 
 def _is_lora(folder: Path) -> bool:
-    return (folder / LORA_FACTS).exists() and not (folder / MODEL_INDEX).exists()
+    return _exists(folder / LORA_FACTS) and not _exists(folder / MODEL_INDEX)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # may not be looked into: listed, with that as its problem
+        return path.name == FACTS_FILE
 
 
 def _offered_card(model: PublishedModel, folder: Path) -> ModelCard:
@@ -252,7 +344,7 @@ def _ready_card(name: str, folder: Path, facts: ModelFacts, revision: str) -> Mo
     native = (facts.width, facts.height)
     return ModelCard(
         name=name,
-        title=facts.title,
+        title=printable(facts.title, _TITLE_LENGTH),
         task=facts.task,
         path=folder,
         width=facts.width,
@@ -267,7 +359,7 @@ def _ready_card(name: str, folder: Path, facts: ModelFacts, revision: str) -> Mo
         default_guidance=facts.default_guidance,
         max_guidance=facts.max_guidance,
         scheduler=facts.scheduler,
-        licence=facts.licence,
+        licence=printable(facts.licence, _LICENCE_LENGTH),
         revision=revision,
         origin=facts.origin,
         ready=True,
@@ -278,7 +370,7 @@ def _guess_task(folder: Path) -> Task:
     """What a folder without valid facts is probably for, so that it is listed where it belongs."""
     try:
         pipeline = str(read_json_object(folder / MODEL_INDEX).get("_class_name", ""))
-    except ModelLoadError:
+    except (ModelLoadError, OSError):
         pipeline = folder.name
     image = "Image" in pipeline or "i2v" in pipeline.lower()
     return "image-to-video" if image else "text-to-video"

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Final
+
+from engine.checkpoints.folder.text import printable
+
+_LISTED: Final = 20
+_LONGEST: Final = 2000
 
 
 class ModelLoadError(Exception):
-    """A model folder cannot be turned into a pipeline; the text is one clear sentence."""
+    """A model folder cannot be turned into a pipeline; the text is one clear sentence.
+
+    Names and texts from strangers' files may be part of it, so it is made printable here.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message, _LONGEST))
+
+
+class ModelChangedError(ModelLoadError):
+    """A model folder is no longer what it was when the clip was asked for."""
 
 
 class InstallError(ModelLoadError):
@@ -47,5 +63,7 @@ class UnknownModelError(ModelLoadError):
         self.known = tuple(known)
         close = difflib.get_close_matches(name, self.known, n=2, cutoff=0.5)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        listed = ", ".join(self.known) or "none is installed"
+        listed = ", ".join(self.known[:_LISTED]) or "none is installed"
+        if len(self.known) > _LISTED:
+            listed += f" and {len(self.known) - _LISTED} more"
         super().__init__(f"There is no model {name!r}.{hint} Known models: {listed}.")

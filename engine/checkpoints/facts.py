@@ -6,20 +6,24 @@ say: the sizes, rates and samplers the model was made for, and its licence.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.checkpoints.errors import ModelLoadError
+from engine.checkpoints.folder.json_reader import read_object
+from engine.checkpoints.folder.reading import check_inside
 
 FACTS_FILE = "floor33.json"
 
 Task = Literal["text-to-video", "image-to-video"]
 Pixels = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
 FramesPerSecond = Annotated[int, Field(ge=1, le=120)]
-_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""Names that a model can be asked for by."""
+
+_NOT_TECHNICAL = {"name", "title", "licence", "origin", "made_from"}
 
 
 class Origin(BaseModel):
@@ -70,7 +74,7 @@ class ModelFacts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
-    name: Annotated[str, Field(pattern=_NAME_PATTERN)]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     title: Annotated[str, Field(min_length=1, max_length=80)]
     task: Task
     width: Pixels
@@ -88,6 +92,11 @@ class ModelFacts(BaseModel):
     licence: Annotated[str, Field(min_length=1)]
     origin: Origin | None = None
     made_from: MadeFrom | None = None
+
+    @property
+    def technical(self) -> bytes:
+        """What clips depend on, in one form however the file is written."""
+        return self.model_dump_json(exclude=_NOT_TECHNICAL).encode()
 
     @model_validator(mode="after")
     def _defaults_lie_inside_the_ranges(self) -> Self:
@@ -112,16 +121,16 @@ def read_facts(folder: Path) -> ModelFacts:
             names the key.
     """
     path = folder / FACTS_FILE
-    try:
-        raw = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ModelLoadError(f"{path} is missing.") from None
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(f"{path} cannot be read as JSON: {error}.") from error
+    check_inside(path, folder)
+    raw = read_object(path)
     try:
         return ModelFacts.model_validate(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        where = f"{key}: " if key else ""
-        raise ModelLoadError(f"{path}: {where}{first['msg']}.") from error
+        raise ModelLoadError(f"{path}: {first_fault(error)}.") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """Tell the first thing that is wrong, with the key where there is one."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    return f"{key}: {first['msg']}" if key else str(first["msg"])

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.checkpoints.errors import ModelLoadError
-from engine.checkpoints.lora import Lora, LoraSource, read_lora
+from engine.checkpoints.folder.text import printable
+from engine.checkpoints.lora import Lora, LoraSource, check_values, read_lora
 from engine.models import VideoUNet
+
+_ADAPTER_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FLOAT8: Final = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 def fuse_loras(unet: VideoUNet, loras: Sequence[LoraSource], *, model: str) -> None:
@@ -27,11 +33,32 @@ def fuse_loras(unet: VideoUNet, loras: Sequence[LoraSource], *, model: str) -> N
         ModelLoadError: a LoRA cannot be read, does not fit, or holds numbers that are none.
     """
     for source in loras:
-        _attach(unet, read_lora(source.path), "fused", model)
+        lora = read_lora(source.path)
+        _attach(unet, lora, "fused", model)
         unet.set_adapters("fused", source.weight)
         unet.fuse_lora()  # type: ignore[no-untyped-call]
         unet.unload_lora()  # type: ignore[no-untyped-call]
+        check_finite(unet, lora.layers, f"{model} with {lora.file}")
     unet.eval().requires_grad_(False)
+
+
+def check_finite(unet: VideoUNet, layers: Iterable[str], what: str) -> None:
+    """Raise if the weights of a layer are not all finite.
+
+    Args:
+        unet: without adapters.
+        layers: names of the layers.
+        what: for the message.
+
+    Raises:
+        ModelLoadError: names the first such layer and the number format.
+    """
+    state: dict[str, Tensor] = unet.state_dict()
+    for layer in layers:
+        weight = state[f"{layer}.weight"]
+        if not torch.isfinite(weight).all():
+            kind = str(weight.dtype).removeprefix("torch.")
+            raise ModelLoadError(f"{what}: the weights of {layer} leave the range of {kind}.")
 
 
 def load_lora(
@@ -56,16 +83,24 @@ def load_lora(
 
     Raises:
         ModelLoadError: as `fuse_loras`.
-        ValueError: the name is taken, or the weight is outside its range.
+        ValueError: the name is taken or none that an adapter can have, or the weight is outside
+            its range.
     """
     LoraSource(path, weight)  # refuses the weight
+    # It becomes a key of torch's ModuleDict, which has attributes of its own.
+    usable = isinstance(name, str) and _ADAPTER_NAME.fullmatch(name)
+    if not usable or hasattr(torch.nn.ModuleDict(), name) or hasattr(unet, name):
+        raise ValueError(
+            f"name: {name!r} cannot be an adapter's name; take 1 to 64 letters, digits, hyphens "
+            "and underscores"
+        )
     config: dict[str, Any] = getattr(unet, "peft_config", {})
     if name in config:
         raise ValueError(f"the UNet has an adapter {name!r} already")
     weights = _active_weights(unet)
     lora = read_lora(path)
     if model is not None:
-        lora.check_base(model, revision="")
+        lora.check_base(model)
     _attach(unet, lora, name, model or "of this UNet")
     unet.set_adapters([*weights, name], [*weights.values(), weight])
 
@@ -73,6 +108,7 @@ def load_lora(
 def _attach(unet: VideoUNet, lora: Lora, name: str, model: str) -> None:
     shapes = {key: tuple(tensor.shape) for key, tensor in _plain_state(unet).items()}
     lora.check_shapes(model, shapes)
+    check_values(lora)
     tensors = _tensors(lora)
     # What the file's metadata says goes no further than `read_lora` has checked it.
     settings = {
@@ -85,12 +121,15 @@ def _attach(unet: VideoUNet, lora: Lora, name: str, model: str) -> None:
 
 
 def _tensors(lora: Lora) -> dict[str, Tensor]:
-    """The tensors by their layers' names, all finite."""
-    tensors = load_file(lora.file)
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise ModelLoadError(f"{lora.file}: {name} holds values that are no numbers.")
-    return {name.removeprefix("unet."): tensor for name, tensor in tensors.items()}
+    """The tensors by their layers' names; eight-bit ones, which nothing computes with, in float32."""
+    try:
+        tensors = load_file(lora.file)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ModelLoadError(f"{lora.file} cannot be read: {printable(str(error), 200)}.") from error
+    return {
+        name.removeprefix("unet."): tensor.float() if tensor.dtype in _FLOAT8 else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def _plain_state(unet: VideoUNet) -> dict[str, Tensor]:
@@ -110,5 +149,5 @@ def _active_weights(unet: VideoUNet) -> dict[str, float]:
                 initial = module.lora_alpha[name] / module.r[name]
                 if module.use_rslora[name]:
                     initial = module.lora_alpha[name] / module.r[name] ** 0.5
-                weights[name] = module.scaling[name] / initial
+                weights[name] = module.scaling[name] / initial if initial else 1.0
     return weights

@@ -6,6 +6,7 @@ states, and weights are read from safetensors only.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,45 +14,40 @@ from typing import Any, Final, cast
 
 import torch
 from diffusers import AutoencoderKL
-from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 from transformers.utils import logging as transformers_logging
 
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
+from engine.checkpoints.folder.inspection import FileCache, check_network
+from engine.checkpoints.folder.layout import (
+    IMAGE_NETWORKS,
+    SCHEDULER_CONFIG,
+    TEXT_NETWORKS,
+    find_network,
+    networks_of,
+)
+from engine.checkpoints.folder.text import printable
 from engine.checkpoints.fuse import fuse_loras
-from engine.checkpoints.weights import components, read_json_object
+from engine.checkpoints.weights import MODEL_INDEX, components, read_json_object
 from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
-from engine.schedulers import (
-    OriginalDDIMScheduler,
-    SolverScheduler,
-    VideoScheduler,
-    scheduler_from_config,
-)
+from engine.schedulers import VideoScheduler, scheduler_from_config
+from engine.schedulers.config import SCHEDULER_CLASSES
+
+logger = logging.getLogger(__name__)
 
 Pipeline = TextToVideoPipeline | ImageToVideoPipeline
 
-_TEXT_PARTS: Final[Mapping[str, Any]] = {
+_CLASSES: Final[Mapping[str, Any]] = {
     "vae": AutoencoderKL,
     "text_encoder": CLIPTextModel,
     "unet": VideoUNet,
-}
-_IMAGE_PARTS: Final[Mapping[str, Any]] = {
     "image_encoder": CLIPVisionModel,
     "image_projection": ImageProjection,
 }
-_SCHEDULERS: Final = (OriginalDDIMScheduler.__name__, SolverScheduler.__name__)
-_LOADING_FAULTS = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    RuntimeError,
-    NotImplementedError,
-    SafetensorError,
-)
+_LIBRARIES: Final = dict(TEXT_NETWORKS) | dict(IMAGE_NETWORKS)
+_NO_MEMORY: Final = "can't allocate memory"
 
 
 def load_pipeline(
@@ -77,16 +73,16 @@ def load_pipeline(
     """
     if not card.ready:
         raise ModelLoadError(f"The model {card.name} is not ready: {card.problem}")
-    parts = dict(_TEXT_PARTS) | (dict(_IMAGE_PARTS) if card.wants_image else {})
+    parts = networks_of(card.task)
     listed = components(card.path)
     for name in (*parts, "tokenizer", "scheduler"):
         if name not in listed:
             raise ModelLoadError(f"{card.path} lacks the component {name!r}.")
     loaded: dict[str, Any] = {}
-    for name, part in parts.items():
+    for name in parts:
         if before_part is not None:
             before_part(name)
-        loaded[name] = _load_part(card.path / name, part, dtype)
+        loaded[name] = _load_part(card.path / name, name, dtype, top=card.path)
     if card.loras:
         fuse_loras(loaded["unet"], card.loras, model=card.base or card.name)
     loaded["tokenizer"] = load_tokenizer(card.path / "tokenizer")
@@ -102,9 +98,15 @@ def load_pipeline(
         # As the features lie, or every convolution would copy its weights at every call.
         loaded[name].to(memory_format=torch.channels_last)
     try:
-        pipeline: Pipeline = kind(**loaded, **settings).to(device)
-    except (TypeError, ValueError) as error:
-        raise ModelLoadError(f"The parts of {card.path} do not fit together: {error}.") from error
+        assembled = kind(**loaded, **settings)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ModelLoadError(
+            f"The parts of {card.path} do not fit together: {_first_line(error)}"
+        ) from error
+    pipeline: Pipeline = assembled.to(device)
+    if torch.device(device).type == "cpu":
+        for name in parts:
+            _own_memory(loaded[name])
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
     return pipeline
 
@@ -115,36 +117,67 @@ def load_unet(folder: Path, dtype: torch.dtype) -> VideoUNet:
     Raises:
         ModelLoadError: as `load_pipeline`.
     """
-    return cast(VideoUNet, _load_part(folder, VideoUNet, dtype))
+    unet = cast(VideoUNet, _load_part(folder, "unet", dtype, top=folder))
+    _own_memory(unet)
+    return unet
 
 
-def _load_part(folder: Path, kind: Any, dtype: torch.dtype) -> torch.nn.Module:
-    """One network; every one of its tensors must come from the files."""
-    try:
-        with _no_progress_bar():
-            module, report = kind.from_pretrained(
-                folder,
-                torch_dtype=dtype,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except _LOADING_FAULTS as error:
-        if "can't allocate memory" in str(error):
-            raise MemoryError(str(error)) from error
-        raise ModelLoadError(f"{folder} cannot be loaded: {_first_line(error)}") from error
+def _load_part(folder: Path, kind: str, dtype: torch.dtype, *, top: Path) -> torch.nn.Module:
+    """One network; every one of its tensors must come from the files.
+
+    Args:
+        folder: of the network.
+        kind: which network it is.
+        dtype: number format of the weights.
+        top: the model folder, which no link may leave.
+    """
+    files = find_network(folder, _LIBRARIES[kind], top=top)
+    check_network(files, FileCache())
+    # transformers would take the attention's code from the configuration.
+    chosen = {"attn_implementation": "sdpa"} if files.library == "transformers" else {}
+    with _faults_of(folder), _no_progress_bar():
+        module, report = _CLASSES[kind].from_pretrained(
+            folder,
+            torch_dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **chosen,
+        )
     for fault in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if keys := report.get(fault):
             word = fault.partition("_")[0]
-            example = next(iter(sorted(map(str, keys))))
+            example = printable(min(map(str, keys)), 120)
             raise ModelLoadError(
                 f"The weights in {folder} do not fit its config.json: {len(keys)} {word} tensors, "
                 f"such as {example}."
             )
     result: torch.nn.Module = module.eval().requires_grad_(False)
     return result
+
+
+def _own_memory(module: torch.nn.Module) -> None:
+    """Copy weights out of the mapped files, which somebody may overwrite while they are used.
+
+    They would change under the model; cut off, they would end the process.
+    """
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.clone()
+
+
+@contextmanager
+def _faults_of(folder: Path) -> Iterator[None]:
+    """Say in one sentence whatever a library raises about files that strangers made."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, ModelLoadError):
+        raise
+    except Exception as error:
+        if _NO_MEMORY in str(error):
+            raise MemoryError(str(error)) from error
+        # The traceback tells a damaged folder from a fault of the library.
+        logger.info("%s cannot be loaded", printable(str(folder)), exc_info=True)
+        raise ModelLoadError(f"{folder} cannot be loaded: {_first_line(error)}") from error
 
 
 @contextmanager
@@ -165,10 +198,8 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
     # Without them transformers makes a tokenizer that knows no words, and says nothing.
     if not ((folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file()):
         raise ModelLoadError(f"{folder} holds neither tokenizer.json nor vocab.json.")
-    try:
+    with _faults_of(folder):
         tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except _LOADING_FAULTS as error:
-        raise ModelLoadError(f"{folder} cannot be loaded: {_first_line(error)}") from error
     return tokenizer
 
 
@@ -179,19 +210,17 @@ def load_scheduler(card: ModelCard) -> VideoScheduler:
         ModelLoadError: the schedule is missing or damaged, or there is no such sampler.
     """
     folder = card.path / "scheduler"
-    config = read_json_object(folder / "scheduler_config.json")
-    if config.get("_class_name") not in _SCHEDULERS:
-        known = ", ".join(_SCHEDULERS)
+    config = read_json_object(folder / SCHEDULER_CONFIG)
+    if config.get("_class_name") not in SCHEDULER_CLASSES:
+        known = ", ".join(SCHEDULER_CLASSES)
         raise ModelLoadError(f"{folder}: _class_name is none of {known}.")
-    try:
+    with _faults_of(folder):
         return scheduler_from_config(card.scheduler, config)
-    except _LOADING_FAULTS as error:
-        raise ModelLoadError(f"{folder} cannot be loaded: {_first_line(error)}") from error
 
 
 def _pipeline_settings(folder: Path) -> dict[str, Any]:
     """The plain values (no components, no private keys) of ``model_index.json``."""
-    index = read_json_object(folder / "model_index.json")
+    index = read_json_object(folder / MODEL_INDEX)
     return {
         key: value
         for key, value in index.items()

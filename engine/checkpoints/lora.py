@@ -8,27 +8,32 @@ are read here; no model framework is needed.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
 
 from engine.checkpoints.errors import ModelLoadError
-from engine.checkpoints.weights import WeightInspector, read_json_object
+from engine.checkpoints.facts import first_fault
+from engine.checkpoints.folder.json_reader import read_object
+from engine.checkpoints.folder.layout import find_network
+from engine.checkpoints.folder.lora_settings import ADAPTER_CONFIG, read_settings
+from engine.checkpoints.folder.reading import check_inside, check_regular, stamp_of
+from engine.checkpoints.folder.tensor_values import largest_values
+from engine.checkpoints.folder.tensors import read_header
+from engine.checkpoints.folder.text import printable
+from engine.checkpoints.weights import WeightInspector
 
 LORA_FACTS: Final = "lora.json"
 LORA_WEIGHTS: Final = "pytorch_lora_weights.safetensors"
 MAX_LORA_WEIGHT: Final = 4.0
 """A LoRA counts at most so much, in either direction; far beyond 1 a model falls apart."""
 
-_METADATA: Final = "lora_adapter_metadata"  # as diffusers names it
+_MAX_UPDATE: Final = 1e6  # weights of a network are of the order of 1
 _TENSOR: Final = re.compile(r"(?:unet\.)?(?P<layer>.+)\.lora_(?P<side>[AB])\.weight")
-_NOT_PLAIN: Final = ("use_dora", "use_qalora", "lora_bias", "rank_pattern", "alpha_pattern")
 
 LoraWeight = Annotated[float, Field(ge=-MAX_LORA_WEIGHT, le=MAX_LORA_WEIGHT, allow_inf_nan=False)]
 
@@ -104,14 +109,23 @@ class Lora:
             return self.facts.title
         return self.file.parent.name if self.file.name == LORA_WEIGHTS else self.file.stem
 
-    def check_base(self, name: str, revision: str) -> None:
-        """Refuse a model, by name and revision of its weights, that this LoRA was not made for.
+    @property
+    def scale(self) -> float:
+        """By what the product of a layer's two matrices is multiplied."""
+        return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
+
+    def check_base(self, name: str, *revisions: str) -> None:
+        """Refuse a model, by its name and revisions, that this LoRA was not made for.
+
+        Args:
+            name: of the model.
+            revisions: its own and that of its weights alone, which older LoRAs state.
 
         Raises:
             ModelLoadError: neither is what ``lora.json`` states.
         """
         facts = self.facts
-        if facts is not None and name != facts.base and revision != facts.base_revision:
+        if facts is not None and name != facts.base and facts.base_revision not in revisions:
             raise ModelLoadError(f"{self.file} was trained on the model {facts.base}, not {name}.")
 
     def check_shapes(self, name: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -144,16 +158,24 @@ def read_lora(path: Path) -> Lora:
             the text names the file and the tensor.
     """
     file = lora_file(path)
-    shapes, metadata = _header(file)
-    settings = _settings(file, metadata)
+    header = read_header(file)
+    settings = read_settings(file, header.metadata)
     sides: dict[str, dict[str, tuple[int, ...]]] = {}
-    for name, shape in shapes.items():
+    for name, tensor in header.tensors.items():
         match = _TENSOR.fullmatch(name)
         if match is None:
-            raise ModelLoadError(f"{file} is no LoRA for the UNet: it holds the tensor {name}.")
-        sides.setdefault(match["layer"], {})[match["side"]] = shape
+            raise ModelLoadError(
+                f"{file} is no LoRA for the UNet: it holds the tensor {printable(name, 120)}."
+            )
+        pair = sides.setdefault(match["layer"], {})
+        if match["side"] in pair:
+            raise ModelLoadError(
+                f"{file} holds {printable(match['layer'], 120)} twice: with and without 'unet.'."
+            )
+        pair[match["side"]] = tensor.shape
+    header.check_floating(file)
     layers: dict[str, tuple[int, int]] = {}
-    rank = settings.get("r")
+    rank = settings.rank
     for layer, pair in sides.items():
         down, up = pair.get("A"), pair.get("B")
         if down is None or up is None or len(down) != 2 or len(up) != 2 or down[0] != up[1]:
@@ -161,16 +183,37 @@ def read_lora(path: Path) -> Lora:
                 f"{file}: the two tensors of {layer} do not belong together: "
                 f"{_times(down)} and {_times(up)}."
             )
+        if 0 in (*down, *up):
+            raise ModelLoadError(f"{file}: {layer} is empty; a LoRA's rank is at least 1.")
         rank = down[0] if rank is None else rank
         if down[0] != rank:
             raise ModelLoadError(f"{file}: {layer} has the rank {down[0]}, the LoRA {rank}.")
         layers[layer] = (up[0], down[1])
-    assert isinstance(rank, int)  # there is a layer
+    if rank is None:
+        raise ModelLoadError(f"{file} holds no layers.")
     facts = _read_facts(file.parent / LORA_FACTS)
-    alpha = settings.get("lora_alpha", rank)
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool):
-        raise ModelLoadError(f"{file}: lora_alpha is no number: {alpha!r}.")
-    return Lora(file, facts, rank, float(alpha), settings.get("use_rslora") is True, layers)
+    alpha = float(rank) if settings.alpha is None else settings.alpha
+    return Lora(file, facts, rank, alpha, settings.rslora, layers)
+
+
+def check_values(lora: Lora) -> None:
+    """Read all numbers of a LoRA, and refuse those that no network could take.
+
+    Raises:
+        ModelLoadError: a value is infinite or no number, or an update could be; names the layer.
+    """
+    header = read_header(lora.file)
+    largest: dict[str, float] = {}
+    for name, value in largest_values(lora.file, header).items():
+        match = _TENSOR.fullmatch(name)
+        layer = name if match is None else match["layer"]
+        largest[layer] = largest.get(layer, 1.0) * value
+    for layer, product in largest.items():
+        if not product * lora.rank * lora.scale <= _MAX_UPDATE:
+            raise ModelLoadError(
+                f"{lora.file}: its values and its alpha of {lora.alpha:g} make an update of "
+                f"{printable(layer, 120)} that is out of all proportion."
+            )
 
 
 def lora_file(path: Path) -> Path:
@@ -181,16 +224,20 @@ def lora_file(path: Path) -> Path:
     """
     if not path.exists():
         raise ModelLoadError(f"The LoRA {path} does not exist.")
-    if path.is_file():
+    if not path.is_dir():
+        check_regular(path)
         if path.suffix != ".safetensors":
             raise ModelLoadError(f"{path} is no .safetensors file; others are not loaded as LoRA.")
         return path
-    if (path / LORA_WEIGHTS).is_file():
-        return path / LORA_WEIGHTS
-    found = sorted(path.glob("*.safetensors"))
+    found = [path / LORA_WEIGHTS]
+    if not found[0].exists():
+        # Those that begin with a dot are companions that macOS leaves on foreign disks.
+        found = [file for file in sorted(path.glob("*.safetensors")) if file.name[0] != "."]
     if len(found) != 1:
         what = "several .safetensors files" if found else "no .safetensors file"
         raise ModelLoadError(f"{path} holds {what}, and no {LORA_WEIGHTS}.")
+    check_regular(found[0])
+    check_inside(found[0], path)
     return found[0]
 
 
@@ -213,20 +260,26 @@ class LoraInspector:
         """
         return self._weights.digest(lora_file(source.path))
 
-    def fitting(self, source: LoraSource, base: str, folder: Path, revision: str) -> Lora:
-        """The LoRA, checked against the model of that name, folder and revision.
+    def fitting(
+        self, source: LoraSource, base: str, folder: Path, *revisions: str
+    ) -> Lora:
+        """The LoRA, checked against the model of that name, folder and revisions.
 
         Raises:
-            ModelLoadError: as `read_lora`, or it was made for another model.
+            ModelLoadError: as `read_lora` and `check_values`, or it was made for another model.
         """
-        facts = lora_file(source.path).parent / LORA_FACTS
-        stamp = facts.stat().st_mtime_ns if facts.exists() else 0
-        key = (source.path, self.digest(source), stamp, base, revision)
+        file = lora_file(source.path)
+        beside = tuple(
+            stamp_of(path) if path.exists() else None
+            for path in (file.parent / LORA_FACTS, file.parent / ADAPTER_CONFIG)
+        )
+        key = (source.path, self._weights.digest(file), beside, base, revisions)
         lora = self._known.get(key)
         if lora is None:
             lora = read_lora(source.path)
-            lora.check_base(base, revision)
+            lora.check_base(base, *revisions)
             lora.check_shapes(base, unet_shapes(folder))
+            check_values(lora)
             self._known[key] = lora
         return lora
 
@@ -237,10 +290,12 @@ def unet_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         ModelLoadError: a file is damaged.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in sorted((folder / "unet").glob("*.safetensors")):
-        shapes |= _header(file)[0]
-    return shapes
+    files = find_network(folder / "unet", "diffusers", top=folder)
+    return {
+        name: tensor.shape
+        for file in files.weights
+        for name, tensor in read_header(file).tensors.items()
+    }
 
 
 def read_lora_facts(folder: Path) -> LoraFacts:
@@ -258,42 +313,11 @@ def read_lora_facts(folder: Path) -> LoraFacts:
 def _read_facts(path: Path) -> LoraFacts | None:
     if not path.exists():
         return None
+    check_inside(path, path.parent)
     try:
-        return LoraFacts.model_validate(read_json_object(path))
+        return LoraFacts.model_validate(read_object(path))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ModelLoadError(f"{path}: {key}: {first['msg']}.") from error
-
-
-def _header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    try:
-        with safe_open(str(file), framework="np") as tensors:
-            names = tensors.keys()
-            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
-            metadata = dict(tensors.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise ModelLoadError(f"{file} is damaged or no safetensors file ({error}).") from error
-    if not shapes:
-        raise ModelLoadError(f"{file} holds no tensors.")
-    return shapes, metadata
-
-
-def _settings(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What peft was told when the LoRA was made. It is data: only known numbers are taken."""
-    try:
-        settings = json.loads(metadata.get(_METADATA, "{}"))
-    except ValueError as error:
-        raise ModelLoadError(f"{file}: its metadata is no JSON ({error}).") from error
-    if not isinstance(settings, dict):
-        raise ModelLoadError(f"{file}: its metadata is no JSON object.")
-    settings = {key.removeprefix("unet."): value for key, value in settings.items()}
-    for key in _NOT_PLAIN:
-        if settings.get(key):
-            raise ModelLoadError(f"{file}: {key} is not supported; only plain LoRA is.")
-    if settings.get("peft_type", "LORA") != "LORA":
-        raise ModelLoadError(f"{file} is a {settings['peft_type']}, no LoRA.")
-    return settings
+        raise ModelLoadError(f"{path}: {first_fault(error)}.") from error
 
 
 def _times(shape: tuple[int, ...] | None) -> str:

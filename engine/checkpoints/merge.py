@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.facts import FACTS_FILE, AddedLora, MadeFrom, read_facts
-from engine.checkpoints.fuse import fuse_loras
+from engine.checkpoints.folder.layout import ModelFiles, NetworkFiles, find_files
+from engine.checkpoints.folder.tensors import read_header
+from engine.checkpoints.fuse import check_finite, fuse_loras
 from engine.checkpoints.load import load_unet
 from engine.checkpoints.lora import LoraSource, lora_file, read_lora
 from engine.checkpoints.new_folder import new_folder, refuse_used
 from engine.checkpoints.weights import WeightInspector
 
+_NOTICES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt")
 _NUMBERS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -53,16 +56,19 @@ def merge_loras(card: ModelCard, loras: Sequence[LoraSource], output: Path) -> P
         revision=card.revision,
         loras=tuple(_added(source, inspector) for source in loras),
     )
-    licences = [card.licence]
+    licences, layers = [card.licence], set[str]()
     for source in loras:
         lora = read_lora(source.path)
-        lora.check_base(card.name, card.revision)
+        lora.check_base(card.name, card.revision, card.weights_revision)
+        layers |= lora.layers.keys()
         if lora.facts is not None:
             licences.append(lora.facts.licence)
+    files = find_files(card.path, card.task)
     unet = load_unet(card.path / "unet", torch.float32)
     fuse_loras(unet, loras, model=card.name)
     # That of diffusers warns about layers to be kept in float32, of which there are none.
-    torch.nn.Module.to(unet, _number_format(card.path / "unet"))
+    torch.nn.Module.to(unet, _number_format(files.networks["unet"]))
+    check_finite(unet, sorted(layers), f"{card.name} with these LoRAs")
     titles = ", ".join(f"{lora.title} ({lora.weight:g})" for lora in made_from.loras)
     changed = {
         "name": target.name,
@@ -72,12 +78,13 @@ def merge_loras(card: ModelCard, loras: Sequence[LoraSource], output: Path) -> P
         "made_from": made_from,
     }
     merged = facts.model_validate(facts.model_dump() | changed)
-    size = sum(file.stat().st_size for file in card.path.rglob("*") if file.is_file())
+    copied = _copied(files)
+    size = sum(file.stat().st_size for file in (*copied, *files.networks["unet"].weights))
     with new_folder(target, size) as folder:
-        # The base model's README tells of the base model.
-        shutil.copytree(
-            card.path, folder, ignore=_all_but_unet_and_readme(card.path), dirs_exist_ok=True
-        )
+        for file in copied:
+            place = folder / file.relative_to(card.path)
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, place)
         unet.save_pretrained(folder / "unet")
         # The saved one would say where the base model lies on this machine.
         shutil.copy2(card.path / "unet" / "config.json", folder / "unet" / "config.json")
@@ -94,16 +101,20 @@ def _added(source: LoraSource, inspector: WeightInspector) -> AddedLora:
     )
 
 
-def _number_format(folder: Path) -> torch.dtype:
-    """That of the convolutions, which is that of the whole network here."""
-    file = min(folder.glob("*.safetensors"))
-    with safe_open(str(file), framework="np") as tensors:
-        name = next(iter(tensors.keys()))
-        return _NUMBERS.get(tensors.get_slice(name).get_dtype(), torch.float32)
+def _number_format(unet: NetworkFiles) -> torch.dtype:
+    """That of most of the weights that are loaded."""
+    counts: Counter[str] = Counter()
+    for file in unet.weights:
+        for tensor in read_header(file).tensors.values():
+            counts[tensor.dtype] += tensor.count
+    return _NUMBERS.get(counts.most_common(1)[0][0], torch.float32)
 
 
-def _all_but_unet_and_readme(top: Path) -> Callable[[str, list[str]], set[str]]:
-    def ignored(folder: str, names: list[str]) -> set[str]:
-        return {"unet", "README.md", FACTS_FILE} & set(names) if Path(folder) == top else set()
-
-    return ignored
+def _copied(files: ModelFiles) -> list[Path]:
+    """What is loaded beside the UNet, and the licences; a README tells of the base model."""
+    unet = files.networks["unet"].folder
+    loaded = (*files.settings, *files.tokenizer, *files.weights)
+    notices = [files.folder / name for name in _NOTICES]
+    return [file for file in loaded if file.parent != unet] + [
+        file for file in notices if file.is_file() and not file.is_symlink()
+    ]

@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import os
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from engine.checkpoints.errors import ModelLoadError
+from engine.checkpoints.facts import ModelFacts, read_facts
+from engine.checkpoints.folder.inspection import FileCache, Wanted, check_folder, identity
+from engine.checkpoints.folder.json_reader import read_object
+from engine.checkpoints.folder.layout import MODEL_INDEX, ModelFiles, components, find_files
+from engine.checkpoints.folder.reading import read_limited
+from engine.checkpoints.folder.tensors import read_header
 
-MODEL_INDEX = "model_index.json"
+__all__ = [
+    "MODEL_INDEX",
+    "REVISION_LENGTH",
+    "ModelIdentity",
+    "WeightInspector",
+    "components",
+    "count_parameters",
+    "read_json_object",
+    "weight_files",
+]
+
 REVISION_LENGTH = 12
-_WITHOUT_WEIGHTS = frozenset({"scheduler", "tokenizer", "feature_extractor"})
-
-_Stamp = tuple[str, int, int]  # path, modification time in ns, size
-
-
-def components(folder: Path) -> dict[str, str]:
-    """Component name to class name, as the folder's ``model_index.json`` lists them.
-
-    Raises:
-        ModelLoadError: there is no such file, or it is not the JSON object it should be.
-    """
-    path = folder / MODEL_INDEX
-    index = read_json_object(path)
-    parts = {
-        name: value[1]
-        for name, value in index.items()
-        if isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)
-    }
-    if not parts:
-        raise ModelLoadError(f"{path} lists no components.")
-    return parts
+_NOTE_BYTES = 1024
 
 
 def read_json_object(path: Path) -> dict[str, object]:
@@ -45,45 +36,17 @@ def read_json_object(path: Path) -> dict[str, object]:
     Raises:
         ModelLoadError: the file is missing or holds something else.
     """
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ModelLoadError(f"{path} is missing.") from None
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(f"{path} cannot be read as JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise ModelLoadError(f"{path} does not hold a JSON object.")
-    return value
+    return read_object(path)
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """All safetensors files of the folder's components, sorted by path.
+    """The safetensors files that the folder's networks are loaded from, sorted by path.
 
     Raises:
-        ModelLoadError: a component has no folder, no safetensors file, or lacks a part of a sharded
-            one.
+        ModelLoadError: the folder states no facts, a component is missing, has no weights, or
+            lacks a part of sharded ones.
     """
-    found: list[Path] = []
-    for name in components(folder):
-        component = folder / name
-        if not component.is_dir():
-            raise ModelLoadError(f"The folder {component} is missing.")
-        if name not in _WITHOUT_WEIGHTS:
-            found.extend(_component_weights(component))
-    return tuple(sorted(found))
-
-
-def _component_weights(component: Path) -> list[Path]:
-    files = sorted(component.glob("*.safetensors"))
-    if not files:
-        raise ModelLoadError(f"{component} holds no .safetensors weights.")
-    for index in component.glob("*.safetensors.index.json"):
-        shards = read_json_object(index).get("weight_map")
-        wanted = set(shards.values()) if isinstance(shards, dict) else set()
-        missing = sorted(wanted - {file.name for file in files})
-        if missing:
-            raise ModelLoadError(f"{component} lacks the weight file {missing[0]}.")
-    return files
+    return find_files(folder, read_facts(folder).task).weights
 
 
 def count_parameters(folder: Path) -> dict[str, int]:
@@ -92,21 +55,35 @@ def count_parameters(folder: Path) -> dict[str, int]:
     Raises:
         ModelLoadError: as `weight_files`, or a file is damaged.
     """
-    counts: dict[str, int] = {}
-    for file in weight_files(folder):
-        component = file.relative_to(folder).parts[0]
-        try:
-            with safe_open(str(file), framework="np") as tensors:
-                names = tensors.keys()
-                count = sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
-        except (SafetensorError, OSError) as error:
-            raise ModelLoadError(f"{file} cannot be read ({error}).") from error
-        counts[component] = counts.get(component, 0) + count
-    return counts
+    files = find_files(folder, read_facts(folder).task)
+    return {
+        name: sum(
+            tensor.count for file in part.weights for tensor in read_header(file).tensors.values()
+        )
+        for name, part in files.networks.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which model a folder holds.
+
+    Attributes:
+        files: that are loaded.
+        revision: of everything that clips depend on: weights, configurations, tokenizer, noise
+            schedule, and what the facts say of sampling; hex digits.
+        weights: of the weights alone; hex digits.
+        default_steps: the usual number of steps, one that the sampler can run.
+    """
+
+    files: ModelFiles
+    revision: str
+    weights: str
+    default_steps: int
 
 
 class WeightInspector:
-    """Checks and fingerprints weight files, and remembers the answer until a file changes.
+    """Checks and fingerprints model folders, and remembers the answer until a file changes.
 
     The first look at a model reads all of it once (for the fingerprint); later ones cost a few
     ``stat`` calls. The fingerprint of a large file is also noted beside it, or every start of the
@@ -118,21 +95,28 @@ class WeightInspector:
 
     def __init__(self, *, noted_from: int = 64 * 2**20) -> None:
         self._noted_from = noted_from
-        self._lock = threading.Lock()
-        self._digests: dict[_Stamp, bytes] = {}
+        self.cache = FileCache()
 
-    def revision(self, folder: Path) -> str:
-        """Which weights these are: 12 hex digits of a SHA-256 over all weight files.
+    def identify(self, folder: Path, facts: ModelFacts) -> ModelIdentity:
+        """Check a folder for everything that loading needs, and fingerprint it.
 
         Raises:
-            ModelLoadError: weights are missing or damaged; the text names the file.
+            ModelLoadError: something is missing, damaged or does not fit; the text names it.
         """
-        files = weight_files(folder)
-        overall = hashlib.sha256()
-        for file in files:
-            overall.update(file.relative_to(folder).as_posix().encode() + b"\0")
-            overall.update(self.digest(file))
-        return overall.hexdigest()[:REVISION_LENGTH]
+        wanted = Wanted(facts.task, facts.scheduler, facts.default_steps)
+        files, steps = check_folder(folder, wanted, self.cache)
+        weights, overall = identity(files, facts.technical, self._file_digest)
+        return ModelIdentity(
+            files, overall.hex()[:REVISION_LENGTH], weights.hex()[:REVISION_LENGTH], steps
+        )
+
+    def revision(self, folder: Path) -> str:
+        """Which model this is: 12 hex digits, see `ModelIdentity`.
+
+        Raises:
+            ModelLoadError: as `identify`, or the facts are missing.
+        """
+        return self.identify(folder, read_facts(folder)).revision
 
     def digest(self, file: Path) -> bytes:
         """SHA-256 of one safetensors file.
@@ -140,14 +124,15 @@ class WeightInspector:
         Raises:
             ModelLoadError: it is missing or damaged.
         """
+        self.cache.header(file)
+        return self._file_digest(file)
+
+    def _file_digest(self, file: Path) -> bytes:
+        return self.cache.get("digest", file, self._find_digest)
+
+    def _find_digest(self, file: Path) -> bytes:
         try:
             stat = file.stat()
-            stamp = (str(file), stat.st_mtime_ns, stat.st_size)
-            with self._lock:
-                known = self._digests.get(stamp)
-            if known is not None:
-                return known
-            _check_header(file)
             note = _Note.of(file, stat) if stat.st_size >= self._noted_from else None
             digest = note.read() if note is not None else None
             if digest is None:
@@ -157,8 +142,6 @@ class WeightInspector:
                     note.write(digest)
         except OSError as error:
             raise ModelLoadError(f"{file} cannot be read: {error.strerror or error}.") from error
-        with self._lock:
-            self._digests[stamp] = digest
         return digest
 
 
@@ -176,9 +159,9 @@ class _Note:
 
     def read(self) -> bytes | None:
         try:
-            digest, size, modified_ns = self.path.read_text(encoding="ascii").split()
+            digest, size, modified_ns = read_limited(self.path, _NOTE_BYTES).decode().split()
             found = bytes.fromhex(digest)
-        except (OSError, ValueError):
+        except (ModelLoadError, ValueError):
             return None
         fresh = (size, modified_ns) == (str(self.size), str(self.modified_ns))
         return found if fresh and len(found) == hashlib.sha256().digest_size else None
@@ -186,18 +169,8 @@ class _Note:
     def write(self, digest: bytes) -> None:
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         try:
-            partial.write_text(f"{digest.hex()} {self.size} {self.modified_ns}", encoding="ascii")
+            with partial.open("x", encoding="ascii") as note:  # never through somebody's link
+                note.write(f"{digest.hex()} {self.size} {self.modified_ns}")
             partial.replace(self.path)
         except OSError:  # a folder that only others may write to; the next start reads all again
             partial.unlink(missing_ok=True)
-
-
-def _check_header(file: Path) -> None:
-    """Refuse a truncated or foreign file: the header must describe exactly the bytes there are."""
-    try:
-        with safe_open(str(file), framework="np") as tensors:
-            empty = not tensors.keys()
-    except SafetensorError as error:
-        raise ModelLoadError(f"{file} is damaged or no safetensors file ({error}).") from error
-    if empty:
-        raise ModelLoadError(f"{file} holds no tensors.")

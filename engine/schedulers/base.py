@@ -18,8 +18,9 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils.outputs import BaseOutput
 from torch import Tensor
 
+from engine.schedulers.config import NoiseScheduleConfig
 from engine.schedulers.noise import Generators
-from engine.schedulers.noise_schedule import NoiseSchedule, NoiseScheduleConfig
+from engine.schedulers.noise_schedule import NoiseSchedule
 
 
 @dataclass

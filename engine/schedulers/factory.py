@@ -1,17 +1,18 @@
 """Schedulers by name."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from engine.schedulers.base import VideoScheduler
-from engine.schedulers.noise_schedule import NoiseScheduleConfig, PredictionType
+from engine.schedulers.config import (
+    SCHEDULER_NAMES,
+    PredictionType,
+    SolverName,
+    Spacing,
+    schedule_arguments,
+)
 from engine.schedulers.original_ddim import OriginalDDIMScheduler
-from engine.schedulers.solvers import SolverName, SolverScheduler, Spacing
-
-SCHEDULER_NAMES: tuple[str, ...] = ("ddim-original", *get_args(SolverName))
-
-_PLACES_ITS_TIMESTEPS_ITSELF = ("ddim-original", "lcm")
+from engine.schedulers.solvers import SolverScheduler
 
 
 def make_scheduler(
@@ -96,7 +97,4 @@ def scheduler_from_config(name: str, config: Mapping[str, Any]) -> VideoSchedule
         ValueError: unknown name, or a value out of range.
         TypeError: a value of a wrong kind.
     """
-    schedule = {field.name for field in fields(NoiseScheduleConfig)}
-    if name not in _PLACES_ITS_TIMESTEPS_ITSELF:
-        schedule.add("timestep_spacing")
-    return make_scheduler(name, **{key: config[key] for key in sorted(schedule & set(config))})
+    return make_scheduler(name, **schedule_arguments(name, config))

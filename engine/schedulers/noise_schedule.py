@@ -9,85 +9,12 @@ Dividing ``x_t`` by ``c_t = sqrt(abar_t * s_t**2 + 1 - abar_t)`` gives a varianc
 with ``abar'_t = abar_t * s_t**2 / c_t**2``, for which every standard solver is written.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-PredictionType = Literal["epsilon", "v_prediction"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseScheduleConfig:
-    """Parameters of the forward process.
-
-    Attributes:
-        num_train_timesteps: number of timesteps, at least 2.
-        beta_start: first beta of a schedule that is linear in ``sqrt(beta)``; in (0, 1).
-        beta_end: last beta; in [beta_start, 1).
-        trained_betas: explicit betas, each in (0, 1], instead of the two values above.
-        rescale_to: final value of ``s_t``, in (0, 1]; None for no rescale.
-        rescale_steps: number of timesteps over which ``s_t`` falls, at least 2.
-        prediction_type: what the network predicts. The velocity is that of the
-            variance-preserving process: ``sqrt(abar') * eps - sqrt(1 - abar') * x_0``.
-        rescale_betas_zero_snr: shift the betas so that the last timestep is pure noise
-            (arXiv 2305.08891, algorithm 1). Not with epsilon prediction, which tells nothing there.
-
-    Raises:
-        ValueError: for a value out of range; the message names the argument and the range.
-    """
-
-    num_train_timesteps: int = 1000
-    beta_start: float = 0.00085
-    beta_end: float = 0.012
-    trained_betas: tuple[float, ...] | None = None
-    rescale_to: float | None = None
-    rescale_steps: int = 400
-    prediction_type: PredictionType = "epsilon"
-    rescale_betas_zero_snr: bool = False
-
-    def __post_init__(self) -> None:
-        if self.num_train_timesteps < 2:
-            raise ValueError(f"num_train_timesteps: at least 2, got {self.num_train_timesteps}")
-        if not 0 < self.beta_start <= self.beta_end < 1:
-            raise ValueError(
-                "beta_start, beta_end: 0 < beta_start <= beta_end < 1, "
-                f"got {self.beta_start}, {self.beta_end}"
-            )
-        if self.trained_betas is not None:
-            self._check_betas(self.trained_betas)
-        if self.rescale_to is not None and not 0 < self.rescale_to <= 1:
-            raise ValueError(f"rescale_to: above 0 and at most 1, or None, got {self.rescale_to}")
-        if self.rescale_steps < 2:
-            raise ValueError(f"rescale_steps: at least 2, got {self.rescale_steps}")
-        if self.prediction_type not in get_args(PredictionType):
-            raise ValueError(
-                f"prediction_type: one of {', '.join(get_args(PredictionType))}, "
-                f"got {self.prediction_type!r}"
-            )
-        if self.prediction_type == "epsilon" and self.ends_in_pure_noise:
-            raise ValueError(
-                "prediction_type: 'v_prediction' is needed when the last timestep is pure noise "
-                "(rescale_betas_zero_snr, or a last beta of 1), got 'epsilon'"
-            )
-
-    @property
-    def ends_in_pure_noise(self) -> bool:
-        """Whether the signal-to-noise ratio of the last timestep is zero."""
-        last = self.trained_betas[-1] if self.trained_betas else 0.0
-        return self.rescale_betas_zero_snr or last == 1
-
-    def _check_betas(self, betas: Sequence[float]) -> None:
-        if len(betas) != self.num_train_timesteps:
-            raise ValueError(
-                f"trained_betas: {self.num_train_timesteps} values (num_train_timesteps), "
-                f"got {len(betas)}"
-            )
-        if not (all(0 < beta < 1 for beta in betas[:-1]) and 0 < betas[-1] <= 1):
-            raise ValueError("trained_betas: every value above 0 and below 1 (the last may be 1)")
-
+from engine.schedulers.config import NoiseScheduleConfig
 
 @dataclass(frozen=True, slots=True)
 class NoiseSchedule:

@@ -12,8 +12,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
 from engine.schedulers.base import SchedulerStep, VideoScheduler, check_eta
+from engine.schedulers.config import NoiseScheduleConfig, PredictionType, original_can_run
 from engine.schedulers.noise import Generators, step_noise
-from engine.schedulers.noise_schedule import NoiseScheduleConfig, PredictionType
 
 
 class OriginalDDIMScheduler(VideoScheduler):
@@ -59,9 +59,9 @@ class OriginalDDIMScheduler(VideoScheduler):
         """Begin a run; see the class for step counts that the original does not know."""
         total = self.num_train_timesteps
         self._check_steps(num_inference_steps, total)
-        if not _can_run(num_inference_steps, total):
+        if not original_can_run(num_inference_steps, total):
             near = sorted(
-                (count for count in range(1, total + 1) if _can_run(count, total)),
+                (count for count in range(1, total + 1) if original_can_run(count, total)),
                 key=lambda count: abs(count - num_inference_steps),
             )[:2]
             raise ValueError(
@@ -110,9 +110,3 @@ class OriginalDDIMScheduler(VideoScheduler):
     def _following(self, position: int) -> int:
         """Timestep that the step at this position leads to."""
         return int(self.timesteps[position + 1]) if position + 1 < len(self.timesteps) else 0
-
-
-def _can_run(steps: int, total: int) -> bool:
-    """Whether the timesteps 1, 1 + c, … stay below the number of training timesteps."""
-    stride = total // steps
-    return (total - 1) // stride * stride + 1 < total

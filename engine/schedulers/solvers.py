@@ -21,16 +21,16 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 from torch import Tensor
 
 from engine.schedulers.base import SchedulerStep, VideoScheduler, check_eta
+from engine.schedulers.config import (
+    LCM_ORIGIN_STEPS,
+    NoiseScheduleConfig,
+    PredictionType,
+    SolverName,
+    Spacing,
+)
 from engine.schedulers.ddim import ddim_step
 from engine.schedulers.noise import Generators, step_noise
-from engine.schedulers.noise_schedule import NoiseScheduleConfig, PredictionType
 from engine.schedulers.spacing import even_timesteps, log_snr_timesteps
-
-SolverName = Literal["ddim", "dpm++2m", "dpm++sde", "unipc", "euler", "lcm"]
-Spacing = Literal["leading", "trailing", "log-snr"]
-
-# Number of steps of the schedule a latent consistency model is distilled on (arXiv 2310.04378).
-_LCM_ORIGIN_STEPS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ _SOLVERS: Mapping[SolverName, _Solver] = MappingProxyType(
             LCMScheduler,
             "always",
             None,
-            {"clip_sample": False, "original_inference_steps": _LCM_ORIGIN_STEPS},
+            {"clip_sample": False, "original_inference_steps": LCM_ORIGIN_STEPS},
         ),
     }
 )
@@ -138,7 +138,7 @@ class SolverScheduler(VideoScheduler):
         self, num_inference_steps: int, device: torch.device | str | None = None
     ) -> None:
         """Begin a run of exactly that many steps."""
-        most = _LCM_ORIGIN_STEPS if self._solver.build is LCMScheduler else len(self)
+        most = LCM_ORIGIN_STEPS if self._solver.build is LCMScheduler else len(self)
         self._check_steps(num_inference_steps, most)
         timesteps = self._place(num_inference_steps)
         descending = all(a > b for a, b in pairwise(timesteps))

@@ -18,14 +18,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from engine.checkpoints.errors import ModelLoadError
+from engine.checkpoints.folder.reading import check_regular, foreign_kind, read_beginning
+from engine.checkpoints.folder.tensors import read_header
 from engine.checkpoints.original.errors import OriginalCheckpointError, listed
 
-_SAFETENSORS: Final = ".safetensors"
 _NAMES_IN_A_FOLDER: Final = ("model.safetensors", "model.ckpt")
 _DEEPSPEED_PREFIX_LENGTH: Final = 16  # of "_forward_module."
 _EMA_PREFIX: Final = "model_ema."
 _BEFORE_TORCH_1_6: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # how its files begin
 _PICKLE: Final = b"\x80"
+_LENGTH: Final = 8  # bytes of a safetensors header's length, which comes before the header
 _UNSAFE: Final = re.compile(
     r"unsupported (?:global|class|operand)\W*(?:GLOBAL )?([\w.]*)", re.IGNORECASE
 )
@@ -50,6 +53,10 @@ def checkpoint_file(path: Path) -> Path:
     if not path.is_dir():
         if not path.exists():
             raise OriginalCheckpointError(f"There is no file {path}.")
+        try:
+            check_regular(path)
+        except ModelLoadError as error:
+            raise OriginalCheckpointError(str(error)) from error
         return path
     for name in _NAMES_IN_A_FOLDER:
         if (path / name).is_file():
@@ -66,9 +73,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     torch has saved since 1.6).
 
     Args:
-        path: a ``.safetensors`` file or one of ``torch.save``: tensors by name, alone or under
-            ``state_dict``, or under DeepSpeed's ``module``, whose names are cut as the released
-            code cuts them.
+        path: a safetensors file or one of ``torch.save``, whatever its name ends in: tensors by
+            name, alone or under ``state_dict``, or under DeepSpeed's ``module``, whose names are
+            cut as the released code cuts them.
 
     Raises:
         OriginalCheckpointError: the file is missing, damaged, holds more than tensors, or no
@@ -88,6 +95,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if foreign:
         raise OriginalCheckpointError(
             f"{path} holds {len(foreign)} entries that are no tensors: {listed(foreign)}."
+        )
+    if empty := [name for name, tensor in named.items() if tensor.is_meta]:
+        raise OriginalCheckpointError(
+            f"{path} holds {len(empty)} tensors without values (of torch's meta device): "
+            f"{listed(empty)}."
         )
     return {
         name: tensor.detach() for name, tensor in named.items() if not name.startswith(_EMA_PREFIX)
@@ -111,12 +123,21 @@ def checkpoint_opener(path: Path) -> Callable[[], dict[str, Tensor]]:
 
 
 def _mappable(path: Path) -> bool:
-    return path.suffix == _SAFETENSORS or zipfile.is_zipfile(path)
+    return _is_safetensors(path) or zipfile.is_zipfile(path)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By what the file holds: names are changed by hand, and by sites that serve them."""
+    beginning = read_beginning(path, _LENGTH + 1)
+    return beginning[_LENGTH:] == b"{" and beginning[:2] != b"PK"
 
 
 def _read(path: Path) -> Any:
     try:
-        if path.suffix == _SAFETENSORS:
+        if foreign := foreign_kind(read_beginning(path)):
+            raise _damaged(path, f": it is {foreign}")
+        if _is_safetensors(path):
+            read_header(path)
             return load_file(path)
         mappable = _mappable(path)
         if not mappable:
@@ -124,6 +145,8 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
     except OriginalCheckpointError:  # a ValueError too
         raise
+    except ModelLoadError as error:
+        raise OriginalCheckpointError(str(error)) from error
     except OSError as error:
         raise OriginalCheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     except _DAMAGE as error:
@@ -135,8 +158,9 @@ def _read(path: Path) -> Any:
 
 def _check_beginning(path: Path) -> None:
     """Refuse what is neither an archive nor of an old torch, before anything interprets it."""
-    with path.open("rb") as file:
-        beginning = file.read(len(_BEFORE_TORCH_1_6))
+    beginning = read_beginning(path, len(_BEFORE_TORCH_1_6))
+    if not beginning:
+        raise _damaged(path, ": it is empty")
     if beginning != _BEFORE_TORCH_1_6:
         raise _unsafe(path, "is a bare pickle") if beginning[:1] == _PICKLE else _damaged(path)
 
@@ -148,8 +172,8 @@ def _unsafe(path: Path, why: str) -> OriginalCheckpointError:
     )
 
 
-def _damaged(path: Path) -> OriginalCheckpointError:
-    return OriginalCheckpointError(f"{path} is damaged or no checkpoint.")
+def _damaged(path: Path, why: str = "") -> OriginalCheckpointError:
+    return OriginalCheckpointError(f"{path} is damaged or no checkpoint{why}.")
 
 
 def _without_deepspeed_prefix(path: Path, module: Mapping[str, Any]) -> dict[str, Any]:

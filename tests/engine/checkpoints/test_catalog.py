@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def write_model(folder: Path, **changes: Any) -> Path:
     index = {
         "_class_name": "TextToVideoPipeline",
         "scheduler": ["engine.schedulers", "SolverScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["engine.models", "VideoUNet"],
         "vae": ["diffusers", "AutoencoderKL"],
@@ -45,12 +47,14 @@ def write_model(folder: Path, **changes: Any) -> Path:
     (folder / "floor33.json").write_text(json.dumps(FACTS | changes))
     for part in ("scheduler", "tokenizer"):
         (folder / part).mkdir()
-    for part in ("unet", "vae"):
+    schedule = {"_class_name": "SolverScheduler"}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(schedule))
+    words = {"model": {"vocab": {"a": 0}}}
+    (folder / "tokenizer" / "tokenizer.json").write_text(json.dumps(words))
+    for part in ("unet", "vae", "text_encoder"):
         (folder / part).mkdir()
-        save_file(
-            {"weight": np.arange(12, dtype=np.float32)},
-            folder / part / "diffusion_pytorch_model.safetensors",
-        )
+        (folder / part / "config.json").write_text("{}")
+        save_file({"weight": np.arange(12, dtype=np.float32)}, weights(folder, part))
     return folder
 
 
@@ -64,7 +68,8 @@ def card_of(folder: Path) -> ModelCard:
 
 
 def weights(folder: Path, part: str = "unet") -> Path:
-    return folder / part / "diffusion_pytorch_model.safetensors"
+    stem = "model" if part == "text_encoder" else "diffusion_pytorch_model"
+    return folder / part / f"{stem}.safetensors"
 
 
 def test_a_whole_folder_is_ready(model: Path) -> None:
@@ -114,12 +119,11 @@ def only_pickled_weights(folder: Path) -> None:
 
 
 def delete_component(folder: Path) -> None:
-    weights(folder, "vae").unlink()
-    (folder / "vae").rmdir()
+    shutil.rmtree(folder / "vae")
 
 
 def delete_tokenizer(folder: Path) -> None:
-    (folder / "tokenizer").rmdir()
+    shutil.rmtree(folder / "tokenizer")
 
 
 def truncate_weights(folder: Path) -> None:
@@ -140,7 +144,8 @@ def no_tensors(folder: Path) -> None:
 
 def lose_a_shard(folder: Path) -> None:
     index = {"weight_map": {"a": weights(folder).name, "b": "second.safetensors"}}
-    (folder / "unet" / "model.safetensors.index.json").write_text(json.dumps(index))
+    index_file = folder / "unet" / f"{weights(folder).name}.index.json"
+    index_file.write_text(json.dumps(index))
 
 
 @pytest.mark.parametrize(
