@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (models, info, install, generate, convert, merge):
         command.add_parser(commands)
     parsed = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without the letters of some title
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO if parsed.verbose else logging.CRITICAL,

@@ -72,10 +72,10 @@ def export_model(recipe: Recipe, run_folder: Path, output: Path) -> None:
     parts: dict[str, Any] = {
         "vae": load_vae(stage),
         "text_encoder": CLIPTextModel.from_pretrained(
-            text if text.is_dir() else stage.towers / "text_encoder"
+            text if text.is_dir() else stage.towers / "text_encoder", use_safetensors=True
         ),
         "tokenizer": load_tokenizer(stage),
-        "unet": VideoUNet.from_pretrained(weights / "unet"),
+        "unet": VideoUNet.from_pretrained(weights / "unet", use_safetensors=True),
         "scheduler": make_stage_scheduler(stage.schedule, SOLVER),
         "text_layer": stage.text_layer,
         "shared_noise": stage.shared_noise,
@@ -85,7 +85,9 @@ def export_model(recipe: Recipe, run_folder: Path, output: Path) -> None:
         pipeline = ImageToVideoPipeline(
             **parts,
             image_encoder=load_vision(stage),
-            image_projection=ImageProjection.from_pretrained(weights / "image_projection"),
+            image_projection=ImageProjection.from_pretrained(
+                weights / "image_projection", use_safetensors=True
+            ),
         )
     else:
         pipeline = TextToVideoPipeline(**parts)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import discord
 from discord import app_commands
 
+from bot.text import clean
 from engine.serving import ModelCard
 from engine.serving.requests import MAX_SEED
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from bot.app import Floor33Bot
 
 MAX_CHOICES: Final = 25
+_MAX_CHOICE_NAME: Final = 100
 
 # Wide enough for every model; the model's own limits are checked when the command arrives.
 Seed = app_commands.Range[int, 0, MAX_SEED]
@@ -52,8 +54,9 @@ async def model_choices(bot: Floor33Bot, task: str, current: str) -> list[app_co
     """Models whose name or title contains what was typed."""
     wanted = current.casefold()
     return [
-        app_commands.Choice(name=f"{card.title} ({card.name})"[:100], value=card.name)
+        app_commands.Choice(name=_choice_name(card), value=card.name)
         for card in await models_for(bot, task)
+        if _can_be_chosen(card.name)
         if wanted in card.name.casefold() or wanted in card.title.casefold()
     ][:MAX_CHOICES]
 
@@ -68,6 +71,18 @@ async def size_choices(
     return [
         app_commands.Choice(name=name, value=name) for name in names if current.strip() in name
     ][:MAX_CHOICES]
+
+
+def _choice_name(card: ModelCard) -> str:
+    """Title and name, cut to what Discord shows; it refuses the whole list for one that is longer."""
+    text = clean(f"{card.title} ({card.name})")
+    while len(text.encode("utf-16-le")) // 2 > _MAX_CHOICE_NAME:
+        text = text[:-1]
+    return text
+
+
+def _can_be_chosen(name: str) -> bool:
+    return 1 <= len(name) <= _MAX_CHOICE_NAME and name.isprintable()
 
 
 async def _chosen(interaction: discord.Interaction[Floor33Bot], task: str) -> ModelCard | None:

@@ -18,12 +18,14 @@ from engine.checkpoints.facts import (
     Task,
     read_facts,
 )
+from engine.checkpoints.folder.lora_settings import ADAPTER_CONFIG
 from engine.checkpoints.folder.text import printable
 from engine.checkpoints.lora import (
     LORA_FACTS,
     LoraInspector,
     LoraSource,
     LoraVariant,
+    lora_file,
     read_lora_facts,
 )
 from engine.checkpoints.published import PUBLISHED, PublishedModel
@@ -119,6 +121,8 @@ class Catalog:
         published: models that are offered while they are not installed.
         variants: name to model with LoRAs; one replaces a folder of its name. A LoRA folder with a
             ``lora.json`` among the folders is a variant, too.
+        failed: tells models, by name and revision, that could not be loaded, and why. They are not
+            ready until their files change.
     """
 
     def __init__(
@@ -129,6 +133,7 @@ class Catalog:
         models_dir: Path | None = None,
         published: Mapping[str, PublishedModel] = PUBLISHED,
         variants: Mapping[str, LoraVariant] | None = None,
+        failed: Callable[[], Mapping[tuple[str, str], str]] | None = None,
     ):
         self._extra = {name: Path(path) for name, path in (extra or {}).items()}
         self._shipped = shipped
@@ -137,6 +142,7 @@ class Catalog:
         self._variants = dict(variants or {})
         self._inspector = WeightInspector()
         self._loras = LoraInspector(self._inspector)
+        self._failed = failed
         self._told: dict[str, str] = {}
 
     def cards(self) -> tuple[ModelCard, ...]:
@@ -168,7 +174,13 @@ class Catalog:
             )
             for name, variant in self._variants.items()
         }
-        return tuple(sorted((cards | variants).values(), key=lambda card: card.name))
+        failed = self._failed() if self._failed is not None else {}
+        return tuple(
+            replace(card, ready=False, problem=failed[card.name, card.revision])
+            if card.ready and (card.name, card.revision) in failed
+            else card
+            for card in sorted((cards | variants).values(), key=lambda card: card.name)
+        )
 
     def get(self, name: str) -> ModelCard:
         """The card of one model, ready or not.
@@ -181,15 +193,6 @@ class Catalog:
             return cards[name]
         except KeyError:
             raise UnknownModelError(name, tuple(cards)) from None
-
-    def identify(self, card: ModelCard) -> str:
-        """The revision that a card of the model would have now.
-
-        Raises:
-            ModelLoadError: its folder cannot be loaded any more.
-        """
-        found = self._identify(card.path)[1]
-        return self._with_loras_revision(found.revision, card.loras)
 
     def _folders(self) -> dict[str, Path]:
         """Folder of each model by its name; those that cannot have one are given one to show."""
@@ -276,18 +279,34 @@ class Catalog:
             name=name,
             title=printable(title, _TITLE_LENGTH),
             licence=printable(" and ".join(dict.fromkeys(licences)), _LICENCE_LENGTH),
-            revision=self._with_loras_revision(base.revision, loras),
+            revision=_with_loras(base.revision, loras, self._inspector),
             base=base.name,
             loras=loras,
         )
 
-    def _with_loras_revision(self, base: str, loras: tuple[LoraSource, ...]) -> str:
-        if not loras:
-            return base
-        revision = hashlib.sha256(base.encode())
-        for source in loras:
-            revision.update(self._loras.digest(source) + repr(source.weight).encode())
-        return revision.hexdigest()[:REVISION_LENGTH]
+
+def current_revision(card: ModelCard, inspector: WeightInspector) -> str:
+    """Return the revision of a model as the disk has it now.
+
+    Raises:
+        ModelLoadError: it cannot be loaded any more.
+    """
+    found = inspector.identify(card.path, read_facts(card.path))
+    return _with_loras(found.revision, card.loras, inspector)
+
+
+def _with_loras(
+    revision: str, loras: tuple[LoraSource, ...], inspector: WeightInspector
+) -> str:
+    if not loras:
+        return revision
+    overall = hashlib.sha256(revision.encode())
+    for source in loras:
+        file = lora_file(source.path)
+        overall.update(inspector.digest(file) + repr(source.weight).encode())
+        # A LoRA's alpha may be stated beside it.
+        overall.update(inspector.digest_beside(file.parent / ADAPTER_CONFIG))
+    return overall.hexdigest()[:REVISION_LENGTH]
 
 
 def _broken_card(name: str, folder: Path, problem: object, task: Task) -> ModelCard:

@@ -252,14 +252,6 @@ class LoraInspector:
         self._weights = weights
         self._known: dict[tuple[object, ...], Lora] = {}
 
-    def digest(self, source: LoraSource) -> bytes:
-        """What is in the LoRA's file.
-
-        Raises:
-            ModelLoadError: as `read_lora`.
-        """
-        return self._weights.digest(lora_file(source.path))
-
     def fitting(
         self, source: LoraSource, base: str, folder: Path, *revisions: str
     ) -> Lora:

@@ -127,6 +127,14 @@ class WeightInspector:
         self.cache.header(file)
         return self._file_digest(file)
 
+    def digest_beside(self, file: Path) -> bytes:
+        """SHA-256 of a file of settings that may be missing; nothing then.
+
+        Raises:
+            ModelLoadError: it is no regular file, or cannot be read.
+        """
+        return self._file_digest(file) if file.exists() else b""
+
     def _file_digest(self, file: Path) -> bytes:
         return self.cache.get("digest", file, self._find_digest)
 

@@ -11,6 +11,7 @@ from typing import Any
 from engine.checkpoints.catalog import Catalog, ModelCard
 from engine.checkpoints.disk import gigabytes
 from engine.checkpoints.errors import ModelLoadError, UnknownModelError
+from engine.checkpoints.folder.text import printable
 from engine.checkpoints.published import PUBLISHED
 from engine.checkpoints.weights import count_parameters
 from engine.cli.errors import usage_error
@@ -101,7 +102,7 @@ def _disk_bytes(folder: Path) -> int:
 
 
 def _as_text(card: ModelCard, facts: dict[str, Any]) -> str:
-    rows = [("model", f"{card.name}: {card.title}"), ("task", card.task)]
+    rows: list[tuple[str, str]] = [("model", f"{card.name}: {card.title}"), ("task", card.task)]
     if card.ready:
         rows.append(("state", f"ready, {gigabytes(facts['disk_bytes'])} in {card.path}"))
         rows.append(("weights", f"revision {card.revision}"))
@@ -124,7 +125,7 @@ def _as_text(card: ModelCard, facts: dict[str, Any]) -> str:
         rows.append(("parameters", f"{_millions(sum(parameters.values()))}: {parts}"))
     if card.licence:
         rows.append(("licence", card.licence))
-    return "\n".join(f"{label:<11} {text}" for label, text in rows)
+    return "\n".join(f"{label:<11} {printable(text)}" for label, text in rows)
 
 
 def _use(card: ModelCard) -> list[tuple[str, str]]:

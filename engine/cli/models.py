@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.disk import gigabytes
+from engine.checkpoints.folder.text import printable
 from engine.checkpoints.published import PUBLISHED
 from engine.cli.options import add_model_dir, add_models_dir, catalog_of
 
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     elif not cards:
         sys.stdout.write("No model is installed.\n")
     else:
-        sys.stdout.write("\n".join(map(_as_text, cards)) + "\n")
+        sys.stdout.write("\n".join(printable(_as_text(card)) for card in cards) + "\n")
 
 
 def _as_text(card: ModelCard) -> str:

@@ -40,6 +40,7 @@ class Engine:
             settings.model_dirs,
             models_dir=settings.models_dir,
             variants=settings.model_variants,
+            failed=self._failed_models,
         )
         self._meter = PromptMeter()
         self._costs = Costs({})
@@ -152,6 +153,17 @@ class Engine:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    def _failed_models(self) -> dict[tuple[str, str], str]:
+        """Reasons why models could not be loaded, by name and revision."""
+        if not self._started:
+            return {}
+        return {
+            (name, revision): worker.broken_models[name]
+            for worker in self._crew.status()
+            for name, revision in worker.broken_revisions.items()
+            if name in worker.broken_models
+        }
 
     def _start_workers(self) -> None:
         with self._start_lock:

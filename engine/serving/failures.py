@@ -7,7 +7,7 @@ import logging
 
 import torch
 
-from engine.checkpoints.errors import ModelLoadError
+from engine.checkpoints.errors import ModelChangedError, ModelLoadError
 from engine.serving.events import Failed, FailureReason
 from engine.serving.ffmpeg import EncodeError, EncoderMissingError
 
@@ -72,6 +72,12 @@ def failure_of(error: BaseException, job_id: str, *, smaller: str = _SMALLER) ->
         logger.error("job %s ran out of memory: %s", job_id, error)
         return Failed(
             FailureReason.OUT_OF_MEMORY, f"There was not enough memory for this clip. {smaller}"
+        )
+    if isinstance(error, ModelChangedError):
+        logger.warning("job %s: %s", job_id, error)
+        return Failed(
+            FailureReason.MODEL_UNAVAILABLE,
+            "The model was changed after this clip was asked for. Ask for the clip again.",
         )
     if isinstance(error, ModelLoadError):
         logger.error("job %s: %s", job_id, error)

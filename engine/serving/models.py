@@ -7,15 +7,17 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
 
 import torch
 
-from engine.checkpoints.catalog import ModelCard
-from engine.checkpoints.errors import ModelLoadError
+from engine.checkpoints.catalog import ModelCard, current_revision
+from engine.checkpoints.errors import ModelChangedError, ModelLoadError
 from engine.checkpoints.load import load_pipeline
+from engine.checkpoints.weights import WeightInspector
 from engine.pipelines import VideoPipeline
 from engine.serving.failures import is_out_of_memory
 from engine.serving.memory import apply_options, frugal_options, set_switches, usable_options
@@ -56,16 +58,18 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class _Broken:
+    revision: str
     stamp: object
     at: float
     reason: str
+    passing: bool
 
 
 class PipelineCache:
     """The loaded models of one device: loaded when first needed, then kept as memory allows.
 
     When the budget is used up, those that have not been used for longest are let go; a model that
-    is larger than the budget has it for itself. A model whose weights have changed on disk is
+    is larger than the budget has it for itself. A model of which anything has changed on disk is
     loaded again, and one that could not be loaded is only tried again when its files have changed
     or a minute has passed. When memory runs out while a model is loaded, the others are let go and
     it is tried once more. A model that is offloaded needs the device for itself: those that lie
@@ -91,6 +95,7 @@ class PipelineCache:
         self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._broken: dict[str, _Broken] = {}
+        self._inspector = WeightInspector()
 
     @property
     def device(self) -> str:
@@ -108,6 +113,7 @@ class PipelineCache:
             frugal: set up in the way that needs least memory, whatever its options say.
 
         Raises:
+            ModelChangedError: its files are no longer those that the card was made of.
             ModelLoadError: it cannot be loaded.
         """
         if not card.ready:
@@ -164,6 +170,16 @@ class PipelineCache:
         """Models that could not be loaded the last time, and why. For any thread."""
         return {name: broken.reason for name, broken in list(self._broken.items())}
 
+    @property
+    def broken_revisions(self) -> Mapping[str, str]:
+        """Models that are not worth another try yet, and their revisions. For any thread."""
+        now = self._clock()
+        return {
+            name: broken.revision
+            for name, broken in list(self._broken.items())
+            if not broken.passing or now < broken.at + TRY_AGAIN_AFTER_S
+        }
+
     def clear(self) -> None:
         """Let go of every model and give its memory back."""
         self._kept.clear()
@@ -181,13 +197,33 @@ class PipelineCache:
         if broken and broken.stamp == stamp and self._clock() < broken.at + TRY_AGAIN_AFTER_S:
             raise ModelLoadError(broken.reason)
         try:
+            self._check_unchanged(card)
             self._make_room(card, options)
             pipeline = self._load_beside_others(card, options, before_part)
+            self._check_unchanged(card)  # while it was read
+        except ModelChangedError:
+            raise
         except ModelLoadError as error:
-            self._broken[card.name] = _Broken(stamp, self._clock(), str(error))
+            # A disk that does not answer may do so again.
+            passing = isinstance(error.__cause__, OSError)
+            self._broken[card.name] = _Broken(
+                card.revision, stamp, self._clock(), str(error), passing
+            )
             raise
         self._broken.pop(card.name, None)
         return _Kept(card, options, pipeline, pipeline_bytes(pipeline))
+
+    def _check_unchanged(self, card: ModelCard) -> None:
+        """Raise if a clip would be made by another model than is written beside it."""
+        if not card.revision:
+            return
+        changed = f"The files of the model {card.name} have changed since the clip was asked for"
+        try:
+            current = current_revision(card, self._inspector)
+        except ModelLoadError as error:
+            raise ModelChangedError(f"{changed}: {error}") from error
+        if current != card.revision:
+            raise ModelChangedError(f"{changed}: they are {current}, not {card.revision}.")
 
     def _load_beside_others(
         self, card: ModelCard, options: ModelOptions, before_part: BeforePart | None
@@ -276,12 +312,12 @@ def _still_fits(kept: _Kept, card: ModelCard, options: ModelOptions) -> bool:
 def _stamp(card: ModelCard) -> object:
     """Changes with every file that the model is loaded from."""
     folders = (card.path, *(source.path for source in card.loras))
-    files = [
-        file
-        for folder in folders
-        for file in ([folder] if folder.is_file() else sorted(Path(folder).rglob("*")))
-        # Those that begin with a dot are our own notes of fingerprints.
-        if file.is_file() and not file.name.startswith(".")
-    ]
-    stats = [(str(file), file.stat()) for file in files]
-    return card.revision, tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+    stats: list[tuple[str, int, int]] = []
+    for folder in folders:
+        for file in [folder] if folder.is_file() else sorted(Path(folder).rglob("*")):
+            # Those that begin with a dot are our own notes of fingerprints.
+            if not file.name.startswith("."):
+                with suppress(OSError):  # gone meanwhile
+                    status = file.stat()
+                    stats.append((str(file), status.st_mtime_ns, status.st_size))
+    return card.revision, tuple(stats)

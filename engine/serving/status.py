@@ -35,6 +35,7 @@ class WorkerStatus:
         jobs: ids of the jobs it has taken.
         models: what it keeps, the one that was used last at the end.
         broken_models: name to reason of those that could not be loaded the last time.
+        broken_revisions: of those among them that are not tried again yet, by name.
         jobs_done: clips made since the start.
         failures: jobs that failed since the start, by reason.
         replaced: threads given up since the start because they hung.
@@ -48,6 +49,7 @@ class WorkerStatus:
     jobs: tuple[str, ...] = ()
     models: tuple[LoadedModel, ...] = ()
     broken_models: Mapping[str, str] = field(default_factory=dict)
+    broken_revisions: Mapping[str, str] = field(default_factory=dict)
     jobs_done: int = 0
     failures: Mapping[FailureReason, int] = field(default_factory=dict)
     replaced: int = 0

@@ -115,6 +115,7 @@ class Worker:
             jobs=tuple(job.id for job in hand.jobs),
             models=hand.models.loaded,
             broken_models=hand.models.broken,
+            broken_revisions=hand.models.broken_revisions,
         )
 
     def _start_hand(self, warm_up: Sequence[ModelCard] = ()) -> Hand:

@@ -149,7 +149,7 @@ def _precompute(options: argparse.Namespace) -> int:
     )
     source = open_source(_data_set(options))
     device = _device(options.device)
-    vae = _loaded("--vae", options.vae, AutoencoderKL.from_pretrained).eval().to(device)
+    vae = _loaded("--vae", options.vae, AutoencoderKL).eval().to(device)
     text = _text_tower(options, device) if options.text is not None else None
 
     def report(manifest: Manifest) -> None:
@@ -178,16 +178,17 @@ def _text_tower(options: argparse.Namespace, device: str) -> TextTower:
 
     from training.data.precompute import TextTower
 
-    encoder = _loaded("--text", options.text / "text_encoder", CLIPTextModel.from_pretrained)
-    tokenizer = _loaded("--text", options.text / "tokenizer", CLIPTokenizer.from_pretrained)
+    encoder = _loaded("--text", options.text / "text_encoder", CLIPTextModel)
+    tokenizer = _loaded("--text", options.text / "tokenizer", CLIPTokenizer, is_network=False)
     return TextTower(str(options.text), encoder.eval().to(device), tokenizer, options.text_layer)
 
 
-def _loaded(option: str, folder: Path, load: Any) -> Any:
+def _loaded(option: str, folder: Path, kind: Any, *, is_network: bool = True) -> Any:
     if not folder.is_dir():
         raise _UsageError(f"{option}: {folder} does not exist")
     try:
-        return load(folder)
+        # A pickle is never opened.
+        return kind.from_pretrained(folder, **({"use_safetensors": True} if is_network else {}))
     except (OSError, ValueError) as error:
         raise _UsageError(f"{option}: {folder} cannot be loaded: {error}") from error
 

@@ -192,7 +192,9 @@ def _model(stage: ImageToVideoStage, vision_width: int) -> ImageToVideo:
     if (start / "image_projection").exists():
         return ImageToVideo(
             load_unet(start),
-            ImageProjection.from_pretrained(start / "image_projection", torch_dtype=torch.float32),
+            ImageProjection.from_pretrained(
+                start / "image_projection", torch_dtype=torch.float32, use_safetensors=True
+            ),
         )
     base = load_unet(start)
     unet = VideoUNet.from_config({**base.config, "image_cross_attention": True})

@@ -61,7 +61,7 @@ class LatentSource:
     ) -> None:
         self._stage, self._data = stage, data
         self._pixels = (0, 0)  # of the probe, once it is read
-        vae = AutoencoderKL.from_pretrained(stage.vae)
+        vae = AutoencoderKL.from_pretrained(stage.vae, use_safetensors=True)
         self._vae_digest = model_digest(vae, vae.config)
         self._passes = Passes(plan.accumulate)
         self._probe: Probe | None = None
@@ -70,7 +70,7 @@ class LatentSource:
             self._features = frozen_text and clips.manifest.text is not None
             if self._features:
                 # As it lies in its folder: the digest is that of the stored number format.
-                text = CLIPTextModel.from_pretrained(text_folder(stage))
+                text = CLIPTextModel.from_pretrained(text_folder(stage), use_safetensors=True)
                 clips = self._open(data.clips, model_digest(text, text.config.to_dict()))
             self._empty = clips.empty_text() if self._features else None
 

@@ -168,7 +168,7 @@ def _load(kind: type[ModuleT], folder: Path, key: str) -> ModuleT:
     """A network of which every tensor comes from its files; others would be random, silently."""
     load: Any = kind.from_pretrained  # type: ignore[attr-defined]
     module: ModuleT
-    module, report = load(folder, output_loading_info=True)
+    module, report = load(folder, output_loading_info=True, use_safetensors=True)
     if lacking := sorted(map(str, {*report["missing_keys"], *report["mismatched_keys"]})):
         raise RecipeError(
             f"stage.{key}: the weights in {folder} lack {len(lacking)} tensors, as {lacking[0]}"

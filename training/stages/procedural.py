@@ -42,7 +42,7 @@ class ClipSampler:
         self.stage = stage
         self._clips = distributed.share_of(plan.batch_size, plan.accumulate)
         self._pictures = distributed.share_of(stage.image_batch, plan.accumulate)
-        vae = AutoencoderKL.from_pretrained(stage.vae).eval()
+        vae = AutoencoderKL.from_pretrained(stage.vae, use_safetensors=True).eval()
         own = stage.clips // distributed.world_size()
         seed = TRAIN_SEED + distributed.rank()
         if stage.shows is not None and stage.says is not None:
