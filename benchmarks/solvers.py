@@ -30,7 +30,7 @@ from engine.checkpoints import Catalog, load_original, load_pipeline
 from engine.checkpoints.load import Pipeline
 from engine.pipelines import decode_latents
 from engine.schedulers import clip_noise, scheduler_from_config
-from engine.schedulers.solvers import Spacing
+from engine.schedulers.config import Spacing
 from training.evaluation.prompts import draw_prompts
 
 SOLVERS: Final = ("ddim", "dpm++2m", "unipc", "euler", "lcm")

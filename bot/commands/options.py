@@ -74,7 +74,7 @@ async def size_choices(
 
 
 def _choice_name(card: ModelCard) -> str:
-    """Title and name, cut to what Discord shows; it refuses the whole list for one that is longer."""
+    """Title and name, cut to what Discord takes: one that is longer costs the whole list."""
     text = clean(f"{card.title} ({card.name})")
     while len(text.encode("utf-16-le")) // 2 > _MAX_CHOICE_NAME:
         text = text[:-1]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from engine.checkpoints.errors import ModelLoadError, UnknownModelError
-from engine.checkpoints.facts import (
-    FACTS_FILE,
-    NAME_PATTERN,
-    ModelFacts,
-    Origin,
-    Task,
-    read_facts,
+from engine.checkpoints.card import (
+    LICENCE_LENGTH,
+    TITLE_LENGTH,
+    ModelCard,
+    broken_card,
+    check_name,
+    guess_task,
+    offered_card,
+    ready_card,
 )
+from engine.checkpoints.errors import ModelLoadError, UnknownModelError
+from engine.checkpoints.facts import FACTS_FILE, ModelFacts, read_facts
 from engine.checkpoints.folder.lora_settings import ADAPTER_CONFIG
 from engine.checkpoints.folder.text import printable
 from engine.checkpoints.lora import (
@@ -34,8 +37,9 @@ from engine.checkpoints.weights import (
     REVISION_LENGTH,
     ModelIdentity,
     WeightInspector,
-    read_json_object,
 )
+
+__all__ = ["MIN_GUIDANCE", "SHIPPED_MODELS", "Catalog", "ModelCard", "current_revision"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,67 +48,6 @@ SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "weights"
 
 MIN_GUIDANCE = 1.0
 """Classifier-free guidance 1 is the plain conditional prediction; less has no use."""
-
-_NAME = re.compile(NAME_PATTERN)
-_TITLE_LENGTH = 200
-_LICENCE_LENGTH = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCard:
-    """What a user of a model needs to know about it.
-
-    Sizes are pixels (width, height), rates frames per second. A model that is not ``ready`` has
-    ``problem``, one sentence for the person who installed it, and only ``name``, ``path`` and
-    ``task`` (as far as it can be told) mean anything. One that is not even ``installed`` is a
-    published model that could be; everything but its ``revision`` is known already. One with
-    ``loras`` is a variant of the model ``base``, whose folder is its ``path``.
-
-    ``revision`` changes with everything that clips depend on: weights, configurations, tokenizer,
-    noise schedule and sampling; ``weights_revision`` with the model's own weights alone. Texts are
-    printable, whatever the folder states.
-    """
-
-    name: str
-    title: str
-    task: Task
-    path: Path
-    width: int = 0
-    height: int = 0
-    sizes: tuple[tuple[int, int], ...] = ()
-    num_frames: int = 0
-    fps_choices: tuple[int, ...] = ()
-    default_fps: int = 0
-    playback_fps: int | None = None
-    default_steps: int = 0
-    max_steps: int = 0
-    default_guidance: float = 0.0
-    max_guidance: float = 0.0
-    scheduler: str = ""
-    licence: str = ""
-    revision: str = ""
-    weights_revision: str = ""
-    origin: Origin | None = None
-    base: str | None = None
-    loras: tuple[LoraSource, ...] = ()
-    installed: bool = True
-    ready: bool = False
-    problem: str | None = None
-
-    @property
-    def fps_min(self) -> int:
-        """The slowest playback rate, frames per second."""
-        return min(self.fps_choices, default=0)
-
-    @property
-    def fps_max(self) -> int:
-        """The fastest playback rate, frames per second."""
-        return max(self.fps_choices, default=0)
-
-    @property
-    def wants_image(self) -> bool:
-        """Whether the model starts from a picture."""
-        return self.task == "image-to-video"
 
 
 class Catalog:
@@ -150,30 +93,24 @@ class Catalog:
         folders = self._folders()
         lora_folders = {name: path for name, path in folders.items() if _is_lora(path)}
         cards = {
-            name: self._bounded(name, folder, lambda name=name, folder=folder: self._card(name, folder))
+            name: self._bounded(name, folder, partial(self._card, name, folder))
             for name, folder in folders.items()
             if name not in lora_folders
         }
         if self._models_dir is not None:
             cards |= {
-                name: _offered_card(model, self._models_dir / name)
+                name: offered_card(model, self._models_dir / name)
                 for name, model in self._published.items()
                 if name not in folders
             }
         variants = {
-            name: self._bounded(
-                name, path, lambda name=name, path=path: self._lora_folder_card(name, path, cards)
-            )
+            name: self._bounded(name, path, partial(self._lora_folder_card, name, path, cards))
             for name, path in lora_folders.items()
         }
-        variants |= {
-            name: self._bounded(
-                name,
-                variant.loras[0].path if variant.loras else Path(),
-                lambda name=name, variant=variant: self._variant_card(name, variant, cards),
-            )
-            for name, variant in self._variants.items()
-        }
+        for name, variant in self._variants.items():
+            path = variant.loras[0].path if variant.loras else Path()
+            make = partial(self._variant_card, name, variant, cards)
+            variants[name] = self._bounded(name, path, make)
         failed = self._failed() if self._failed is not None else {}
         return tuple(
             replace(card, ready=False, problem=failed[card.name, card.revision])
@@ -215,19 +152,19 @@ class Catalog:
             if self._told.get(name) != text:  # the catalogue is made anew at every request
                 self._told[name] = text
                 logger.exception("the model folder %s cannot be read", printable(str(folder)))
-            return _broken_card(name, folder, f"{folder} cannot be read.", "text-to-video")
+            return broken_card(name, folder, f"{folder} cannot be read.", "text-to-video")
 
     def _card(self, name: str, folder: Path) -> ModelCard:
         try:
             if folder not in self._extra.values():
-                _check_name(folder)
+                check_name(folder)
             if not folder.is_dir():
                 raise ModelLoadError(f"The folder {folder} does not exist.")
             facts, found = self._identify(folder)
         except (ModelLoadError, OSError) as error:
-            return _broken_card(name, folder, error, _guess_task(folder))
+            return broken_card(name, folder, error, guess_task(folder))
         return replace(
-            _ready_card(name, folder, facts, found.revision),
+            ready_card(name, folder, facts, found.revision),
             weights_revision=found.weights,
             default_steps=found.default_steps,
             max_steps=max(facts.max_steps, found.default_steps),
@@ -242,10 +179,10 @@ class Catalog:
     ) -> ModelCard:
         try:
             if folder not in self._extra.values():
-                _check_name(folder)
+                check_name(folder)
             facts = read_lora_facts(folder)
         except (ModelLoadError, OSError) as error:
-            return _broken_card(name, folder, error, _guess_task(folder))
+            return broken_card(name, folder, error, guess_task(folder))
         variant = LoraVariant(facts.base, (LoraSource(folder, facts.weight),))
         return self._variant_card(name, variant, models)
 
@@ -261,8 +198,8 @@ class Catalog:
             return self._with_loras(name, base, variant.loras)
         except (ModelLoadError, OSError) as error:
             path = variant.loras[0].path if base is None else base.path
-            task = _guess_task(path) if base is None else base.task
-            card = _broken_card(name, path, error, task)
+            task = guess_task(path) if base is None else base.task
+            card = broken_card(name, path, error, task)
             return replace(card, base=printable(variant.base, 80), loras=variant.loras)
 
     def _with_loras(self, name: str, base: ModelCard, loras: tuple[LoraSource, ...]) -> ModelCard:
@@ -277,8 +214,8 @@ class Catalog:
         return replace(
             base,
             name=name,
-            title=printable(title, _TITLE_LENGTH),
-            licence=printable(" and ".join(dict.fromkeys(licences)), _LICENCE_LENGTH),
+            title=printable(title, TITLE_LENGTH),
+            licence=printable(" and ".join(dict.fromkeys(licences)), LICENCE_LENGTH),
             revision=_with_loras(base.revision, loras, self._inspector),
             base=base.name,
             loras=loras,
@@ -295,9 +232,7 @@ def current_revision(card: ModelCard, inspector: WeightInspector) -> str:
     return _with_loras(found.revision, card.loras, inspector)
 
 
-def _with_loras(
-    revision: str, loras: tuple[LoraSource, ...], inspector: WeightInspector
-) -> str:
+def _with_loras(revision: str, loras: tuple[LoraSource, ...], inspector: WeightInspector) -> str:
     if not loras:
         return revision
     overall = hashlib.sha256(revision.encode())
@@ -307,19 +242,6 @@ def _with_loras(
         # A LoRA's alpha may be stated beside it.
         overall.update(inspector.digest_beside(file.parent / ADAPTER_CONFIG))
     return overall.hexdigest()[:REVISION_LENGTH]
-
-
-def _broken_card(name: str, folder: Path, problem: object, task: Task) -> ModelCard:
-    text = printable(str(problem) or "It cannot be read.")
-    return ModelCard(name=name, title=name, task=task, path=folder, problem=text)
-
-
-def _check_name(folder: Path) -> None:
-    if not _NAME.fullmatch(folder.name):
-        raise ModelLoadError(
-            f"The folder's name {printable(folder.name, 80)!r} is no model's name: rename it to at "
-            "most 64 letters, digits, dots, hyphens and underscores, without accents."
-        )
 
 
 def _subfolders(folder: Path) -> dict[str, Path]:
@@ -348,48 +270,3 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:  # may not be looked into: listed, with that as its problem
         return path.name == FACTS_FILE
-
-
-def _offered_card(model: PublishedModel, folder: Path) -> ModelCard:
-    return replace(
-        _ready_card(model.name, folder, model.facts, revision=""),
-        installed=False,
-        ready=False,
-        problem=f"It is not installed: {model.install_command}",
-    )
-
-
-def _ready_card(name: str, folder: Path, facts: ModelFacts, revision: str) -> ModelCard:
-    native = (facts.width, facts.height)
-    return ModelCard(
-        name=name,
-        title=printable(facts.title, _TITLE_LENGTH),
-        task=facts.task,
-        path=folder,
-        width=facts.width,
-        height=facts.height,
-        sizes=tuple(dict.fromkeys((native, *facts.sizes))),
-        num_frames=facts.num_frames,
-        fps_choices=tuple(sorted(set(facts.fps))),
-        default_fps=facts.default_fps,
-        playback_fps=facts.playback_fps,
-        default_steps=facts.default_steps,
-        max_steps=facts.max_steps,
-        default_guidance=facts.default_guidance,
-        max_guidance=facts.max_guidance,
-        scheduler=facts.scheduler,
-        licence=printable(facts.licence, _LICENCE_LENGTH),
-        revision=revision,
-        origin=facts.origin,
-        ready=True,
-    )
-
-
-def _guess_task(folder: Path) -> Task:
-    """What a folder without valid facts is probably for, so that it is listed where it belongs."""
-    try:
-        pipeline = str(read_json_object(folder / MODEL_INDEX).get("_class_name", ""))
-    except (ModelLoadError, OSError):
-        pipeline = folder.name
-    image = "Image" in pipeline or "i2v" in pipeline.lower()
-    return "image-to-video" if image else "text-to-video"

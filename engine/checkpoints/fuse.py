@@ -88,8 +88,8 @@ def load_lora(
     """
     LoraSource(path, weight)  # refuses the weight
     # It becomes a key of torch's ModuleDict, which has attributes of its own.
-    usable = isinstance(name, str) and _ADAPTER_NAME.fullmatch(name)
-    if not usable or hasattr(torch.nn.ModuleDict(), name) or hasattr(unet, name):
+    taken = (torch.nn.ModuleDict(), torch.nn.ParameterDict(), unet)
+    if not _ADAPTER_NAME.fullmatch(str(name)) or any(hasattr(one, str(name)) for one in taken):
         raise ValueError(
             f"name: {name!r} cannot be an adapter's name; take 1 to 64 letters, digits, hyphens "
             "and underscores"
@@ -121,11 +121,13 @@ def _attach(unet: VideoUNet, lora: Lora, name: str, model: str) -> None:
 
 
 def _tensors(lora: Lora) -> dict[str, Tensor]:
-    """The tensors by their layers' names; eight-bit ones, which nothing computes with, in float32."""
+    """The tensors by their layers' names; those of eight bits in float32."""
     try:
         tensors = load_file(lora.file)
     except (OSError, SafetensorError, ValueError) as error:
-        raise ModelLoadError(f"{lora.file} cannot be read: {printable(str(error), 200)}.") from error
+        raise ModelLoadError(
+            f"{lora.file} cannot be read: {printable(str(error), 200)}."
+        ) from error
     return {
         name.removeprefix("unet."): tensor.float() if tensor.dtype in _FLOAT8 else tensor
         for name, tensor in tensors.items()

@@ -229,5 +229,7 @@ def _pipeline_settings(folder: Path) -> dict[str, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".") + "."
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    # A heading alone says nothing.
+    text = " ".join(line.strip() for line in lines[:2]) if lines[0].endswith(":") else lines[0]
+    return text.rstrip(".") + "."

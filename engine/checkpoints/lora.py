@@ -252,9 +252,7 @@ class LoraInspector:
         self._weights = weights
         self._known: dict[tuple[object, ...], Lora] = {}
 
-    def fitting(
-        self, source: LoraSource, base: str, folder: Path, *revisions: str
-    ) -> Lora:
+    def fitting(self, source: LoraSource, base: str, folder: Path, *revisions: str) -> Lora:
         """The LoRA, checked against the model of that name, folder and revisions.
 
         Raises:

@@ -142,7 +142,9 @@ def check_sampler(name: str, config: Mapping[str, Any]) -> int:
             raise ValueError("trained_betas: a list of numbers")
         arguments["trained_betas"] = tuple(betas)
     for key in ("beta_start", "beta_end", "rescale_to"):
-        if not _is_number(arguments.get(key, 0)) and not (key == "rescale_to" and not arguments[key]):
+        if not _is_number(arguments.get(key, 0)) and not (
+            key == "rescale_to" and not arguments[key]
+        ):
             raise ValueError(f"{key}: a number")
     schedule = NoiseScheduleConfig(**arguments)
     most = most_steps(name, schedule, spacing)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from engine.schedulers.config import NoiseScheduleConfig
 
+
 @dataclass(frozen=True, slots=True)
 class NoiseSchedule:
     """Per-timestep values of the forward process, float64 on the CPU, each ``[T]``.

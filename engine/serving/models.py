@@ -201,7 +201,9 @@ class PipelineCache:
             self._make_room(card, options)
             pipeline = self._load_beside_others(card, options, before_part)
             self._check_unchanged(card)  # while it was read
-        except ModelChangedError:
+        except ModelChangedError as error:
+            if error.__cause__ is not None:  # what they have become cannot be loaded
+                self._broken[card.name] = _Broken("", stamp, self._clock(), str(error), True)
             raise
         except ModelLoadError as error:
             # A disk that does not answer may do so again.

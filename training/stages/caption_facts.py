@@ -70,7 +70,9 @@ class CaptionFactsTask(Task):
     def __init__(self, stage: CaptionFactsStage, plan: Optimisation) -> None:
         self.batch_size = distributed.share_of(plan.batch_size, plan.accumulate)
         self.tokenizer = CLIPTokenizer.from_pretrained(stage.towers / "tokenizer")
-        self.model = FactReader(CLIPTextModel.from_pretrained(stage.start / "text_encoder", use_safetensors=True))
+        self.model = FactReader(
+            CLIPTextModel.from_pretrained(stage.start / "text_encoder", use_safetensors=True)
+        )
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return [ParameterGroup(list(self.model.parameters()))]

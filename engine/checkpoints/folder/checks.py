@@ -25,7 +25,8 @@ _CHOOSES_CODE: Final = re.compile(
     r"|trust_remote_code|transformers_weights|use_kernels?|kernel_config|fusion_config|adapter_.*"
     r"|code_revision|gguf_file|tp_plan|base_model_tp_plan|device_map|load_in_[48]bit"
 )
-_HARMLESS: Final = (None, False, "", [], {})
+_HARMLESS: Final[tuple[object, ...]] = (None, False, "", [], {})
+TEXT_LAYERS: Final = ("last", "penultimate")
 _ADAPTER: Final = "adapter_config.json"  # transformers would load another model for it
 
 # Of these there cannot be more than tensors...
@@ -95,6 +96,30 @@ def check_config(path: Path, config: Mapping[str, Any]) -> None:
             raise ModelLoadError(f"{path}: {printable(key, 80)} is out of range.")
 
 
+def check_pipeline(path: Path, index: Mapping[str, Any]) -> None:
+    """Raise if ``model_index.json`` sets something that no pipeline here has.
+
+    Raises:
+        ModelLoadError: names the file and the key.
+    """
+    settings = {
+        key: value
+        for key, value in index.items()
+        if not key.startswith("_") and not isinstance(value, list)
+    }
+    layer, share = settings.pop("text_layer", "last"), settings.pop("shared_noise", 0)
+    if layer not in TEXT_LAYERS:
+        raise ModelLoadError(
+            f"{path.parent}: the parts do not fit together: text_layer: one of "
+            f"{', '.join(TEXT_LAYERS)}."
+        )
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ModelLoadError(f"{path.parent}: the parts do not fit together: shared_noise: 0 to 1.")
+    if settings:
+        key = printable(min(settings), 80)
+        raise ModelLoadError(f"{path}: {key} is no setting of a pipeline.")
+
+
 def check_tokenizer(files: tuple[Path, ...]) -> None:
     """Raise if a tokenizer's files cannot be read.
 
@@ -109,8 +134,24 @@ def check_tokenizer(files: tuple[Path, ...]) -> None:
             model = content.get("model")
             if not isinstance(model, dict) or not model.get("vocab"):
                 raise ModelLoadError(f"{file} holds no vocabulary.")
+            _try_tokenizer(file)
         elif file.name == "vocab.json" and not content:
             raise ModelLoadError(f"{file} holds no vocabulary.")
+
+
+def _try_tokenizer(file: Path) -> None:
+    """Raise if the library that reads the file later does not take it."""
+    from tokenizers import Tokenizer
+
+    try:
+        Tokenizer.from_file(str(file))
+    except BaseException as error:
+        # What Rust gives up with is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ModelLoadError(
+            f"{file.parent} cannot be loaded: {file.name}: {printable(str(error), 200)}."
+        ) from None
 
 
 def check_scheduler(folder: Path, config: Mapping[str, Any], *, sampler: str, steps: int) -> int:

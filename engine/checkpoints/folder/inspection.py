@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder import checks
 from engine.checkpoints.folder.json_reader import read_object
-from engine.checkpoints.folder.layout import ModelFiles, NetworkFiles, Task, find_files
+from engine.checkpoints.folder.layout import (
+    MODEL_INDEX,
+    ModelFiles,
+    NetworkFiles,
+    Task,
+    find_files,
+)
 from engine.checkpoints.folder.reading import Stamp, stamp_of
 from engine.checkpoints.folder.tensors import Header, read_header
 
@@ -76,6 +82,8 @@ def check_folder(folder: Path, wanted: Wanted, cache: FileCache) -> tuple[ModelF
         ModelLoadError: something is missing, damaged or does not fit; one sentence.
     """
     files = find_files(folder, wanted.task)
+    index = folder / MODEL_INDEX
+    checks.check_pipeline(index, cache.get("index", index, read_object))
     for network in files.networks.values():
         check_network(network, cache)
     for file in files.tokenizer:

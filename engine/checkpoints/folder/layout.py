@@ -92,9 +92,7 @@ class ModelFiles:
     @property
     def weights(self) -> tuple[Path, ...]:
         """Every file of weights, sorted by path."""
-        return tuple(
-            sorted(file for network in self.networks.values() for file in network.weights)
-        )
+        return tuple(sorted(file for network in self.networks.values() for file in network.weights))
 
 
 def components(folder: Path) -> dict[str, str]:
@@ -191,6 +189,8 @@ def read_index(path: Path) -> dict[str, str]:
     listed: Any = content.get("weight_map")
     if not isinstance(listed, dict) or not listed:
         raise ModelLoadError(f"{path} is damaged: it has no weight_map.")
+    if not isinstance(content.get("metadata"), dict):  # which both libraries look into
+        raise ModelLoadError(f"{path} is damaged: it has no metadata.")
     for name in listed.values():
         if not isinstance(name, str) or not is_file_name(name) or not name.endswith(_SUFFIX):
             raise ModelLoadError(f"{path} is damaged: its weight_map names no {_SUFFIX} files.")
@@ -203,7 +203,7 @@ def is_file_name(name: str) -> bool:
         name.isprintable()
         and len(name) <= 255
         and not name.startswith(".")
-        and not set(name) & set('/\\:\0')
+        and not set(name) & set("/\\:\0")
     )
 
 

@@ -29,7 +29,12 @@ _ALPHAS: Final = frozenset({"alpha", "lora_alpha", "network_alpha"})
 _NOT_PLAIN: Final = ("use_dora", "use_qalora", "lora_bias", "rank_pattern", "alpha_pattern")
 _NO: Final = frozenset({"", "none", "null", "false", "0", "{}", "[]"})
 # Texts about the training data and the program, in which any word can stand.
-_ABOUT_OTHER_THINGS: Final = ("ss_tag_frequency", "ss_bucket_info", "ss_datasets", "ss_dataset_dirs")
+_ABOUT_OTHER_THINGS: Final = (
+    "ss_tag_frequency",
+    "ss_bucket_info",
+    "ss_datasets",
+    "ss_dataset_dirs",
+)
 _GRAPHS: Final = ("workflow", "prompt")
 
 
@@ -68,9 +73,7 @@ def read_settings(file: Path, metadata: Mapping[str, str]) -> LoraSettings:
     ranks = [_rank(file, value) for key, value in stated if key in _RANKS and not _unsaid(value)]
     alphas = [_alpha(file, value) for key, value in stated if key in _ALPHAS and not _unsaid(value)]
     scales = [_flag(file, key, value) for key, value in stated if key == "use_rslora"]
-    return LoraSettings(
-        _only(file, "ranks", ranks), _only(file, "alphas", alphas), any(scales)
-    )
+    return LoraSettings(_only(file, "ranks", ranks), _only(file, "alphas", alphas), any(scales))
 
 
 def _stated(file: Path, metadata: Mapping[str, str]) -> Iterator[tuple[str, Any]]:

@@ -105,9 +105,9 @@ def check_inside(path: Path, folder: Path) -> None:
     if _below(target, top):
         return
     snapshots = os.path.dirname(top)
-    if os.path.basename(snapshots) == "snapshots":
-        if _below(target, os.path.join(os.path.dirname(snapshots), "blobs")):
-            return
+    blobs = os.path.join(os.path.dirname(snapshots), "blobs")
+    if os.path.basename(snapshots) == "snapshots" and _below(target, blobs):
+        return
     raise ModelLoadError(f"{path} is a link that leads out of the model folder: copy the file.")
 
 

@@ -23,9 +23,23 @@ FLOATING: Final = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 
 _LENGTH: Final = 8
 _BYTES: Final[Mapping[str, int]] = {
-    **{"F64": 8, "I64": 8, "U64": 8, "C64": 8, "F32": 4, "I32": 4, "U32": 4},
-    **{"F16": 2, "BF16": 2, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1},
-    **{"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1},
+    "F64": 8,
+    "I64": 8,
+    "U64": 8,
+    "C64": 8,
+    "F32": 4,
+    "I32": 4,
+    "U32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I16": 2,
+    "U16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "F8_E8M0": 1,
 }
 _MOST_DIMENSIONS: Final = 16
 
@@ -113,19 +127,28 @@ def read_header(file: Path) -> Header:
 
 def _tensor(file: Path, name: str, value: Any) -> TensorInfo:
     fields = value if isinstance(value, dict) else {}
-    dtype, shape, place = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if not (isinstance(dtype, str) and _sizes(shape) and _sizes(place) and len(place) == 2):
+    dtype = fields.get("dtype")
+    shape, place = _sizes(fields.get("shape")), _sizes(fields.get("data_offsets"))
+    if (
+        not isinstance(dtype, str)
+        or shape is None
+        or place is None
+        or len(shape) > _MOST_DIMENSIONS
+        or len(place) != 2
+        or place[0] > place[1]
+    ):
         raise _damaged(file, f"its header does not describe {printable(name, 120)}")
-    if len(shape) > _MOST_DIMENSIONS or place[0] > place[1]:
-        raise _damaged(file, f"its header does not describe {printable(name, 120)}")
-    tensor = TensorInfo(dtype, tuple(shape), *place)
+    tensor = TensorInfo(dtype, shape, place[0], place[1])
     if dtype in _BYTES and tensor.count * _BYTES[dtype] != tensor.end - tensor.begin:
         raise _damaged(file, f"{printable(name, 120)} has another size than its header says")
     return tensor
 
 
-def _sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int and 0 <= item < 2**63 for item in value)
+def _sizes(value: Any) -> tuple[int, ...] | None:
+    if not isinstance(value, list):
+        return None
+    fine = all(type(item) is int and 0 <= item < 2**63 for item in value)
+    return tuple(value) if fine else None
 
 
 def _check_places(file: Path, tensors: Mapping[str, TensorInfo], size: int) -> None:

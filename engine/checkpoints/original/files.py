@@ -23,6 +23,7 @@ from engine.checkpoints.folder.reading import check_regular, foreign_kind, read_
 from engine.checkpoints.folder.tensors import read_header
 from engine.checkpoints.original.errors import OriginalCheckpointError, listed
 
+_SAFETENSORS: Final = ".safetensors"
 _NAMES_IN_A_FOLDER: Final = ("model.safetensors", "model.ckpt")
 _DEEPSPEED_PREFIX_LENGTH: Final = 16  # of "_forward_module."
 _EMA_PREFIX: Final = "model_ema."
@@ -123,7 +124,9 @@ def checkpoint_opener(path: Path) -> Callable[[], dict[str, Tensor]]:
 
 
 def _mappable(path: Path) -> bool:
-    return _is_safetensors(path) or zipfile.is_zipfile(path)
+    if _is_safetensors(path):
+        return True
+    return path.suffix != _SAFETENSORS and zipfile.is_zipfile(path)
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -139,10 +142,12 @@ def _read(path: Path) -> Any:
         if _is_safetensors(path):
             read_header(path)
             return load_file(path)
-        mappable = _mappable(path)
-        if not mappable:
+        if not zipfile.is_zipfile(path):
             _check_beginning(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
+        if _mappable(path):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with path.open("rb") as file:  # torch would go by the name
+            return torch.load(file, map_location="cpu", weights_only=True)
     except OriginalCheckpointError:  # a ValueError too
         raise
     except ModelLoadError as error:

@@ -49,7 +49,7 @@ def write_model(folder: Path, **changes: Any) -> Path:
         (folder / part).mkdir()
     schedule = {"_class_name": "SolverScheduler"}
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(schedule))
-    words = {"model": {"vocab": {"a": 0}}}
+    words = {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
     (folder / "tokenizer" / "tokenizer.json").write_text(json.dumps(words))
     for part in ("unet", "vae", "text_encoder"):
         (folder / part).mkdir()

@@ -161,6 +161,7 @@ FOUND_BEFORE_LOADING = (
     unknown_sampler,
     empty_tokenizer,
     unlisted_component,
+    unknown_text_layer,
     wrong_task,
 )
 
