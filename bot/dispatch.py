@@ -295,7 +295,7 @@ class Follower:
 
     async def _told_before(self) -> bool:
         """Whether the last run has told of an end that it could not record any more."""
-        if not self._snapshot.resumed or not self.job.attempts:
+        if not self._snapshot.resumed:
             return False
         try:
             said = await self._message.content() or ""
