@@ -58,9 +58,15 @@ def fail(
 
 async def settled(studio: Studio, seconds: float = PATIENCE_S) -> None:
     """Wait until no job is under way and no interaction is unanswered. Raises TimeoutError."""
+    state = studio.discord.state
+
+    def under_way() -> bool:
+        paths = "\n".join([call.path for call in state.calls])
+        unheard = any(token not in paths for token in list(state.interactions))
+        return unheard or studio.bot.studio.busy or bool(studio.bot.shutdown._in_hand)
+
     async with asyncio.timeout(seconds):
-        await asyncio.sleep(0.3)  # what was sent is taken in
-        while studio.bot.studio.busy or studio.bot.shutdown._in_hand:  # noqa: ASYNC110
+        while under_way():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -88,6 +94,17 @@ async def clip_of(studio: Studio, **options: Any) -> tuple[Message, dict[str, An
         f" where j.message_id = {asked.message_id}"
     )
     return studio.discord.state.messages[asked.message_id or 0], row
+
+
+async def waiting_job(studio: Studio, **options: Any) -> tuple[Message, str]:
+    """Have a job wait until it is cancelled; its card and its id."""
+    studio.bot.engine.hold()
+    asked = await studio.imagine(**options)
+    await studio.until(lambda: asked.message_id is not None)
+    card = studio.discord.state.messages[asked.message_id or 0]
+    await studio.until(lambda: card.content.startswith("⏳ In the queue"))
+    (row,) = studio.query(f"select id from jobs where message_id = {card.id}")
+    return card, row["id"]
 
 
 async def click(studio: Studio, custom_id: str, message_id: int, user: int = ALICE) -> None:

@@ -54,6 +54,18 @@ class Studio:
             database.row_factory = sqlite3.Row
             return [dict(row) for row in database.execute(sql)]
 
+    @contextlib.asynccontextmanager
+    async def next_bot(self) -> AsyncIterator[Floor33Bot]:
+        """Run another bot on the same data, after the first has been closed."""
+        bot = create_bot(self.settings, edit_interval_s=0.0, retry_s=0.05)
+        running = asyncio.create_task(bot.start("loopback.token.of-no-use"))
+        try:
+            yield bot
+        finally:
+            await bot.close()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
     def edits(self) -> list[Call]:
         return [call for call in self.discord.state.calls if call.method == "PATCH"]
 
