@@ -176,6 +176,9 @@ def find_network(folder: Path, library: Library, *, top: Path | None = None) -> 
         if shard.name not in names:
             raise ModelLoadError(f"{folder} lacks the weight file {shard.name}.")
         _check_file(shard, top)
+    if not isinstance(read_object(index, limit=INDEX_BYTES).get("metadata"), dict):
+        # Both libraries look into it.
+        raise ModelLoadError(f"{index} is damaged: it has no metadata.")
     return NetworkFiles(folder, library, config, shards, index)
 
 
@@ -189,8 +192,6 @@ def read_index(path: Path) -> dict[str, str]:
     listed: Any = content.get("weight_map")
     if not isinstance(listed, dict) or not listed:
         raise ModelLoadError(f"{path} is damaged: it has no weight_map.")
-    if not isinstance(content.get("metadata"), dict):  # which both libraries look into
-        raise ModelLoadError(f"{path} is damaged: it has no metadata.")
     for name in listed.values():
         if not isinstance(name, str) or not is_file_name(name) or not name.endswith(_SUFFIX):
             raise ModelLoadError(f"{path} is damaged: its weight_map names no {_SUFFIX} files.")
