@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -34,15 +36,6 @@ class BotProcesses:
         self.pid: int | None = None
 
     def __enter__(self) -> Self:
-        self._zygote = subprocess.Popen(
-            [sys.executable, "-m", _ZYGOTE, self._discord.url, self._discord.gateway_url],
-            cwd=ROOT,
-            env={**os.environ, "DISCORD_TOKEN": "loopback.token.of-no-use", "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._answer() == "ready"
         return self
 
     def __exit__(
@@ -52,17 +45,19 @@ class BotProcesses:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
-        self._zygote.kill()
-        self._zygote.communicate()
 
     def start(self) -> None:
         """Start a bot, without waiting until it listens."""
         assert self.pid is None
-        order = {"config": str(self._config), "log": str(self._log)}
-        assert self._zygote.stdin is not None
-        self._zygote.stdin.write(json.dumps(order) + "\n")
-        self._zygote.stdin.flush()
-        self.pid = int(self._answer())
+        discord = self._discord
+        self.pid = _zygote().start(
+            {
+                "config": str(self._config),
+                "log": str(self._log),
+                "url": discord.url,
+                "gateway_url": discord.gateway_url,
+            }
+        )
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End the bot, and wait until it has ended. Nothing happens if there is none."""
@@ -93,8 +88,41 @@ class BotProcesses:
             return False
         return True
 
+
+class _Zygote:
+    """The process that has imported everything once and forks a bot for each order."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", _ZYGOTE],
+            cwd=ROOT,
+            env={**os.environ, "DISCORD_TOKEN": "loopback.token.of-no-use", "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready"
+
+    def start(self, order: dict[str, str]) -> int:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return int(self._answer())
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
     def _answer(self) -> str:
-        assert self._zygote.stdout is not None
-        line = self._zygote.stdout.readline().strip()
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
         assert line, "the process that starts bots has ended"
         return line
+
+
+@functools.cache
+def _zygote() -> _Zygote:
+    """Return the one of this test run: its imports take seconds, and each test needs a bot."""
+    zygote = _Zygote()
+    atexit.register(zygote.end)
+    return zygote

@@ -1,7 +1,8 @@
 """Starts real bot processes fast: imports everything once, then forks one for each order.
 
-An order is a line of JSON on standard input, ``{"config": FILE, "log": FILE}``; the answer is the
-process's id. The processes are children of this one, and can be killed like any other.
+An order is a line of JSON on standard input, ``{"config": FILE, "log": FILE, "url": URL,
+"gateway_url": URL}``; the answer is the process's id. The processes are children of this one, and
+can be killed like any other.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import sys
 
 
 def main() -> None:
-    url, gateway_url = sys.argv[1:]
     import discord.gateway
     import discord.http
     import yarl
@@ -23,8 +23,6 @@ def main() -> None:
     import engine.checkpoints.load  # noqa: F401
     from bot.__main__ import main as run_bot
 
-    discord.http.Route.BASE = url
-    discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead vanish by themselves
     print("ready", flush=True)
     for line in sys.stdin:
@@ -32,6 +30,8 @@ def main() -> None:
         if child := os.fork():
             print(child, flush=True)
             continue
+        discord.http.Route.BASE = order["url"]
+        discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(order["gateway_url"])
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(log, 1)
