@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Final
 import discord
 
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
-from bot.paths import OutsideError, resolve
-from bot.store import JobRecord, JobState, ShownClip, StoreError
+from bot.store import JobState, ShownClip, StoreError
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot
@@ -95,7 +94,8 @@ class CatchUp:
 
     async def _look_at_jobs(self, *, pause_s: float) -> None:
         for job in await self._bot.store.unfinished_jobs():
-            if job.message_id is None or not await self._can_be_shown(job):
+            # A clip that is there already is being delivered, which finds out by itself.
+            if job.message_id is None or job.state is JobState.RENDERED:
                 continue
             channel = self._bot.get_partial_messageable(job.channel_id)
             message = channel.get_partial_message(job.message_id)
@@ -106,19 +106,6 @@ class CatchUp:
                     logger.info("the message of job %s was deleted meanwhile", job.id)
                     await self._bot.ratings.message_gone(job.message_id)
             await asyncio.sleep(pause_s)
-
-    async def _can_be_shown(self, job: JobRecord) -> bool:
-        """Whether there is, or may yet be, a clip; that one was lost shall be said all the same."""
-        if job.state is not JobState.RENDERED:
-            return True
-        clip = await self._bot.store.generation_by_job(job.id)
-        if clip is None:
-            return False
-        try:
-            path = resolve(self._bot.settings.data_dir, clip.path)
-        except OutsideError:
-            return False
-        return await asyncio.to_thread(path.is_file)
 
     async def _look_at(self, clip: ShownClip) -> _Look:
         if self._again or not self._bot.still_in_charge():
