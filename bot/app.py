@@ -355,6 +355,7 @@ class Floor33Bot(commands.Bot):
             await self.shutdown.dismiss(tell_restarting)
             # From here on nothing is shown or recorded: unfinished jobs wait for the next start.
             await self.background.close()
+            self._cancel_ready()
             await super().close()
             if hasattr(self, "engine"):
                 await self.engine.close()
@@ -364,6 +365,11 @@ class Floor33Bot(commands.Bot):
                 await self.store.close()
             self.ended.set()
         await super().close()
+
+    def _cancel_ready(self) -> None:
+        """Cancel what discord.py does two seconds after a session has begun, which it forgets."""
+        if (task := self._connection._ready_task) is not None:
+            task.cancel()
 
 
 def intents() -> discord.Intents:
