@@ -212,3 +212,18 @@ async def test_the_picture_of_a_refused_command_is_not_kept(world: World) -> Non
     said = await refused(world, "animate", image=("cat.png", picture()), steps=61)
     assert "1 to 60" in said
     assert not (world.settings.data_dir / "uploads").exists()
+
+
+async def test_a_refusal_that_lists_many_models_fits_into_a_message(
+    overrides: dict[str, Any], models: Path
+) -> None:
+    """LoRAs are models, too; the sentence is longer than Discord takes."""
+    names = [f"watercolour-landscape-with-a-long-name-number-{n:03d}" for n in range(50)]
+    overrides["models"]["extra"] |= {name: str(models / "tiny-t2v") for name in names}
+    async with make_world(Settings.load(overrides=overrides)) as world:
+        result = await world.alice.slash(
+            world.channel, "imagine", prompt="a cat", model="no-such-model"
+        )
+        answers = [answer for answer in [result.response, *result.followups] if answer is not None]
+        assert any("no-such-model" in answer.content for answer in answers)
+        assert all(message.flags.ephemeral for message in world.messages())

@@ -8,7 +8,8 @@ from typing import Any
 import imageio_ffmpeg
 import pytest
 
-from tests.bot.conftest import World
+from bot.settings import Settings
+from tests.bot.conftest import World, make_world
 
 
 def fields(embed: Any) -> dict[str, str]:
@@ -140,3 +141,16 @@ async def test_several_users_are_served_in_turn(world: World) -> None:
     ]
     assert prompts == ["one", "two", "three"]
     assert any("In the queue: place 2" in text for text in contents(world))
+
+
+async def test_the_card_says_that_the_users_own_words_are_used(overrides: dict[str, Any]) -> None:
+    """The server of the expansion does not answer."""
+    overrides["expansion"] = {
+        "backend": "openai",
+        "base_url": "http://127.0.0.1:9/v1",
+        "model": "none",
+        "timeout_s": 1.0,
+    }
+    async with make_world(Settings.load(overrides=overrides)) as world:
+        message = await world.imagine("a cat", expand=True, steps=1)
+        assert "own words" in " ".join(fields(message.embeds[0]).values())

@@ -13,6 +13,7 @@ from bot.settings import Settings
 from bot.text import in_about
 from engine.serving import QueueView, RunningJob, WaitingJob
 from tests.bot.conftest import World, make_world
+from tests.bot.test_restart import restart
 
 LONG = 60
 
@@ -315,3 +316,18 @@ async def test_jobs_keep_their_order_over_a_restart(world: World) -> None:
     )
     rows = world.query("select prompt, started_at from jobs order by started_at")
     assert [row["prompt"] for row in rows] == ["running", "second", "third", "last"]
+
+
+async def test_a_clip_that_was_fetched_is_not_posted_by_the_next_run(world: World) -> None:
+    await world.imagine("a cat", steps=1)
+    world.execute(
+        "update jobs set state = 'rendered', reason = 'undelivered', error = 'closed',"
+        " message_id = null"
+    )
+    shown = (await world.alice.slash(world.channel, "history")).response
+    await world.alice.click(shown, label="Send 1")
+    assert world.query("select state from jobs") == [{"state": "delivered"}]
+    count = len(world.messages())
+    await restart(world)
+    await world.imagine("a dog", steps=1)
+    assert len(world.messages()) == count + 1

@@ -230,3 +230,12 @@ def test_patience_has_no_end_and_grows() -> None:
     assert list(pace.pauses(patient=False)) == [5.0, 15.0, 45.0, 60.0]
     # Whoever waits is served within a minute of the trouble's end.
     assert list(islice(pace.pauses(patient=True), 100))[-1] == 60.0
+
+
+async def test_the_token_is_the_first_way_to_the_card(studio: Studio) -> None:
+    """It reaches channels that the bot cannot see."""
+    asked = await studio.imagine()
+    await studio.clips()
+    token = f"/{asked.token}/messages/{asked.message_id}"
+    assert studio.edits()
+    assert all(call.path.endswith(token) for call in studio.edits())
