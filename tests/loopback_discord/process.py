@@ -10,10 +10,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.loopback_discord.server import LoopbackDiscord
 
@@ -29,10 +30,17 @@ class BotProcesses:
         discord: what they log in to.
         config: their bot.toml.
         log: where their standard error goes.
+        pace: `edit_interval_s` and `retry_s` of `create_bot`; None means its defaults.
     """
 
-    def __init__(self, discord: LoopbackDiscord, config: Path, log: Path) -> None:
-        self._discord, self._config, self._log = discord, config, log
+    def __init__(
+        self,
+        discord: LoopbackDiscord,
+        config: Path,
+        log: Path,
+        pace: tuple[float, float] | None = None,
+    ) -> None:
+        self._discord, self._config, self._log, self._pace = discord, config, log, pace
         self.pid: int | None = None
 
     def __enter__(self) -> Self:
@@ -56,6 +64,7 @@ class BotProcesses:
                 "log": str(self._log),
                 "url": discord.url,
                 "gateway_url": discord.gateway_url,
+                "pace": self._pace,
             }
         )
 
@@ -101,13 +110,15 @@ class _Zygote:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._ordering = threading.Lock()
         assert self._answer() == "ready"
 
-    def start(self, order: dict[str, str]) -> int:
+    def start(self, order: dict[str, Any]) -> int:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return int(self._answer())
+        with self._ordering:
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+            return int(self._answer())
 
     def end(self) -> None:
         self._process.kill()

@@ -14,7 +14,6 @@ from aiohttp import web
 from tests.loopback_discord.state import (
     APPLICATION_ID,
     BOT_ID,
-    CHANNEL_ID,
     EPHEMERAL,
     GUILD_ID,
     LOADING,
@@ -201,6 +200,10 @@ class Rest:
 
     def _follow_up(self, request: web.Request, call: Call, files: list[Any]) -> Any:
         interaction = self._interaction(request.match_info["token"])
+        thinking = self._state.messages.get(interaction.message_id or 0)
+        if thinking is not None and thinking.flags & LOADING:
+            # The first answer takes the place of "thinking", and is seen by whom that was for.
+            return self._change(thinking, call, files)
         return self._state.message(self._new(interaction.channel_id, call.payload, files))
 
     def _interaction(self, token: str) -> Interaction:
@@ -276,7 +279,7 @@ class Rest:
 
     def _channel(self, request: web.Request) -> int:
         channel = int(request.match_info["channel"])
-        known = {CHANNEL_ID, *self._state.direct_channels.values()}
+        known = {*self._state.channels, *self._state.direct_channels.values()}
         if channel in self._state.gone_channels or channel not in known:
             raise _Refused(404, 10003)
         return channel

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tests.loopback_discord.gateway import Gateway
 from tests.loopback_discord.rest import PREFIX, Hook, Rest
-from tests.loopback_discord.state import Interaction, State
+from tests.loopback_discord.state import CHANNEL_ID, Interaction, State
 
 T = TypeVar("T")
 _OPTION_TYPES: dict[type, int] = {str: 3, bool: 5, int: 4, float: 10}
@@ -68,7 +68,9 @@ class LoopbackDiscord:
 
         self._do(ready())
 
-    def slash(self, user_id: int, command: str, **options: Any) -> Interaction | None:
+    def slash(
+        self, user_id: int, command: str, *, channel_id: int = CHANNEL_ID, **options: Any
+    ) -> Interaction | None:
         """A user types a command; None if no bot is there to hear of it."""
         data = {
             "id": "7001",
@@ -79,12 +81,14 @@ class LoopbackDiscord:
                 for name, value in options.items()
             ],
         }
-        return self._do(self._interact(user_id, 2, data, None))
+        return self._do(self._interact(self.state.ask(user_id, None, channel_id), 2, data))
 
-    def click(self, user_id: int, custom_id: str, message_id: int) -> Interaction | None:
+    def click(
+        self, user_id: int, custom_id: str, message_id: int, *, channel_id: int = CHANNEL_ID
+    ) -> Interaction | None:
         """A user clicks a button."""
         data = {"component_type": 2, "custom_id": custom_id}
-        return self._do(self._interact(user_id, 3, data, message_id))
+        return self._do(self._interact(self.state.ask(user_id, message_id, channel_id), 3, data))
 
     def until(self, condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         """Wait until the condition holds and return it. Raises AssertionError."""
@@ -111,9 +115,8 @@ class LoopbackDiscord:
         self._gateway.url = self._rest.gateway_url = self.gateway_url
 
     async def _interact(
-        self, user_id: int, kind: int, data: dict[str, Any], message_id: int | None
+        self, made: Interaction, kind: int, data: dict[str, Any]
     ) -> Interaction | None:
-        made = self.state.ask(user_id, message_id)
         event = self.state.interaction(made, kind, data)
         return made if await self._gateway.dispatch("INTERACTION_CREATE", event) else None
 

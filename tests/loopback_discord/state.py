@@ -92,6 +92,7 @@ class State:
         self.guild_commands: dict[int, list[Any]] = {}
         self.calls: list[Call] = []
         self.direct_channels: dict[int, int] = {}
+        self.channels: set[int] = {CHANNEL_ID}
         self.gone_channels: set[int] = set()
         self.users = {number: f"user{number}" for number in range(5_001, 5_051)}
         self.upload_limit = 10 * 2**20
@@ -158,7 +159,7 @@ class State:
             "emojis": [],
             "stickers": [],
             "features": [],
-            "channels": [self.channel()],
+            "channels": [self.channel(number) for number in sorted(self.channels)],
             "threads": [],
             "members": [self.member(BOT_ID)],
             "member_count": len(self.users) + 1,
@@ -193,8 +194,8 @@ class State:
             "version": 1,
             "data": data,
             "guild_id": str(GUILD_ID),
-            "channel_id": str(CHANNEL_ID),
-            "channel": self.channel(),
+            "channel_id": str(made.channel_id),
+            "channel": self.channel(made.channel_id),
             "member": self.member(made.user_id),
             "locale": "en-US",
             "guild_locale": "en-US",
@@ -208,11 +209,13 @@ class State:
             event["message"] = self.message(self.messages[made.message_id])
         return event
 
-    def ask(self, user_id: int, message_id: int | None = None) -> Interaction:
+    def ask(
+        self, user_id: int, message_id: int | None = None, channel_id: int = CHANNEL_ID
+    ) -> Interaction:
         """Make an interaction of the user, with the message whose button it clicks."""
         number = self.snowflake()
         made = Interaction(
-            number, f"token-{number}", CHANNEL_ID, user_id, time.monotonic(), message_id=message_id
+            number, f"token-{number}", channel_id, user_id, time.monotonic(), message_id=message_id
         )
         self.interactions[made.token] = made
         return made

@@ -1,12 +1,14 @@
 """Starts real bot processes fast: imports everything once, then forks one for each order.
 
 An order is a line of JSON on standard input, ``{"config": FILE, "log": FILE, "url": URL,
-"gateway_url": URL}``; the answer is the process's id. The processes are children of this one, and
-can be killed like any other.
+"gateway_url": URL, "pace": null}``, or with the seconds between edits and until a retry as pace; the
+answer is the process's id. The processes are children of this one, and can be killed like any
+other.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -19,7 +21,7 @@ def main() -> None:
     import yarl
 
     import bot.app
-    import bot.installing  # noqa: F401  # whatever a start imports is there before the fork
+    import bot.installing  # whatever a start imports is there before the fork
     import engine.checkpoints.load  # noqa: F401
     from bot.__main__ import main as run_bot
 
@@ -37,6 +39,11 @@ def main() -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if (pace := order["pace"]) is not None:
+            interval_s, retry_s = pace
+            bot.app.create_bot = functools.partial(
+                bot.app.create_bot, edit_interval_s=interval_s, retry_s=retry_s
+            )
         os._exit(run_bot(["--config", order["config"]]))
 
 
