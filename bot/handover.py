@@ -141,9 +141,10 @@ class Handover:
         view, metrics = clip_view(generation.id), self._services.metrics
         began, noted = time.perf_counter(), False
 
-        def waiting() -> None:
+        def waiting(pause_s: float) -> None:
             nonlocal noted
-            if not noted and time.perf_counter() - began > _WORTH_A_NOTE_S:
+            # Discord may ask for an hour at once.
+            if not noted and time.perf_counter() - began + pause_s > _WORTH_A_NOTE_S:
                 noted = True
                 self._services.background.submit(lambda: self._note_waiting(job))
 

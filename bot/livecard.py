@@ -83,14 +83,18 @@ class LiveCard:
                 return
 
     async def conclude(
-        self, card: Card, *, patient: bool = False, on_wait: Callable[[], None] | None = None
+        self,
+        card: Card,
+        *,
+        patient: bool = False,
+        on_wait: Callable[[float], None] | None = None,
     ) -> Place | None:
         """Show the last card: Discord may be out of order for minutes.
 
         Args:
             card: what stays.
             patient: try for as long as it takes; otherwise for some minutes.
-            on_wait: called before each pause.
+            on_wait: called with the seconds of each pause before it.
 
         Raises:
             Undeliverable, UploadTooLargeError, OSError: as `CardMessage.show`.
@@ -106,7 +110,7 @@ class LiveCard:
                 self._metrics.upload_retried("server_error")
                 logger.warning("trying again in %g s: %s", pause, error)
             if on_wait is not None:
-                on_wait()
+                on_wait(pause)
             await asyncio.sleep(pause)
         return await self._show_last(card)
 
