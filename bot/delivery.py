@@ -147,9 +147,9 @@ class CardMessage:
             except DiscordRefusedError as error:
                 logger.info("message %s cannot be read: %s", self._message_id, error)
             else:
-                # The job's own message will be edited, so nothing was sent anywhere else.
-                found = _has_button(message, mark)
-                return Place(self._channel_id, message.id) if found else None
+                if _has_button(message, mark):
+                    return Place(self._channel_id, message.id)
+        # What can be read could not always be edited: the clip may have gone elsewhere.
         return await self._find_sent(lambda message: _has_button(message, mark))
 
     async def content(self) -> str | None:
