@@ -140,7 +140,7 @@ class Floor33Bot(commands.Bot):
         )
         self.settings = settings
         self.background = Background()
-        self._pace = EditPace(edit_interval_s, retry_s)
+        self.pace = EditPace(edit_interval_s, retry_s)
         self.ownership = Ownership(settings.data_dir)
         self.metrics = Metrics()
         self.shutdown = Shutdown()
@@ -204,7 +204,7 @@ class Floor33Bot(commands.Bot):
             data_dir=self.settings.data_dir,
             metrics=self.metrics,
             shutdown=self.shutdown,
-            pace=self._pace,
+            pace=self.pace,
             weight_of=self.settings.queue.weight_of,
             clock_skew=lambda: self.http_trace.clock_skew,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import discord
@@ -13,6 +13,7 @@ import discord
 from bot.acknowledge import NotAcknowledgedError, mark_deferred
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call, call_again
 from bot.messages.formatting import shortened
+from bot.messages.responses import replace_thinking
 from bot.operations.shutdown import RESTARTING
 from bot.store import StoreError
 from engine.serving import RequestError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 30.0
+_NOT_TAKEN: Final = "Discord did not take the answer. Try again in a minute."
 
 
 class UserError(Exception):
@@ -44,31 +46,44 @@ async def answering(interaction: discord.Interaction) -> AsyncIterator[None]:
         except StoreError as error:
             logger.error("a command could not be carried out: %s", error)
             await tell(interaction, error.for_users)
-        except (NotAcknowledgedError, DiscordRefusedError, DiscordUnavailableError) as error:
-            # Whoever cannot be answered cannot be told so either; Discord's client says it.
+        except NotAcknowledgedError as error:
+            # Nobody can be told; Discord's client says so.
             logger.warning("an interaction was not answered: %s", error)
+        except (DiscordRefusedError, DiscordUnavailableError) as error:
+            logger.warning("an answer was not taken: %s", error)
+            await tell(interaction, _NOT_TAKEN)
 
 
 async def tell(interaction: discord.Interaction, sentence: str) -> None:
-    """Send the user one sentence that only they see, whatever has been answered so far."""
+    """Send the user one sentence that only they see, whatever has been answered so far.
+
+    Where Discord takes no new message, the sentence takes the place of "thinking", whoever sees it:
+    that would stay for a quarter of an hour otherwise.
+    """
     sentence, response = shortened(sentence), interaction.response
-    thinking = response.type is discord.InteractionResponseType.deferred_channel_message
-    steps: list[Callable[[], Awaitable[object]]] = []
-    if thinking:
+    try:
+        if response.type is discord.InteractionResponseType.deferred_channel_message:
+            await _tell_instead_of_thinking(interaction, sentence)
+        else:
+            await send_private(interaction, content=sentence)
+    except (DiscordUnavailableError, DiscordRefusedError) as error:
+        logger.warning("user %s could not be told %r: %s", interaction.user.id, sentence, error)
+
+
+async def _tell_instead_of_thinking(interaction: discord.Interaction, sentence: str) -> None:
+    bot = cast("Floor33Bot", interaction.client)
+    try:
         # The first answer takes the place of the public "thinking" message, for everyone to read.
-        steps.append(lambda: interaction.edit_original_response(content="…"))
-    steps.append(lambda: send_private(interaction, content=sentence))
-    if thinking:
-        steps.append(
-            lambda: call_again(
-                interaction.client, interaction.delete_original_response, timeout_s=_TIMEOUT_S
-            )
+        await call(
+            bot, lambda: interaction.edit_original_response(content="…"), timeout_s=_TIMEOUT_S
         )
-    for step in steps:
-        try:
-            await step()
-        except (DiscordUnavailableError, DiscordRefusedError) as error:
-            logger.warning("user %s could not be told %r: %s", interaction.user.id, sentence, error)
+        await send_private(interaction, content=sentence)
+    except (DiscordUnavailableError, DiscordRefusedError) as error:
+        logger.info("user %s is told in another way: %s", interaction.user.id, error)
+        pauses = bot.pace.pauses(patient=False)
+        await replace_thinking(interaction, lambda: {"content": sentence}, pauses)
+    else:
+        await call_again(bot, interaction.delete_original_response, timeout_s=_TIMEOUT_S)
 
 
 async def tell_restarting(interaction: discord.Interaction) -> None:

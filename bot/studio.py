@@ -16,8 +16,9 @@ from bot.dispatch import Follower
 from bot.errors import UserError
 from bot.handover import BLOCKED, UNDELIVERED
 from bot.jobs.admission import Admission
-from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
+from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError
 from bot.messages.removal import remove_message
+from bot.messages.responses import replace_thinking
 from bot.orders import Order, random_seed
 from bot.outputs import remove_picture, remove_stored_clip
 from bot.pace import Pauses
@@ -206,12 +207,11 @@ class Studio:
             raise UserError("The clip's file is no longer on this machine.")
 
         async def send(upload: Path) -> None:
-            file = CardFile(f"floor33-{job.id[:12]}{upload.suffix}", upload).open()
-            await call(
-                self._client,
-                lambda: interaction.followup.send(
-                    quote(job.prompt, 300), file=file, ephemeral=True
-                ),
+            file = CardFile(f"floor33-{job.id[:12]}{upload.suffix}", upload)
+            await replace_thinking(
+                interaction,
+                lambda: {"content": quote(job.prompt, 300), "attachments": [file.open()]},
+                self._services.pace.pauses(patient=False),
                 timeout_s=_SEND_S,
             )
 

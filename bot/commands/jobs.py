@@ -10,7 +10,8 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.acknowledge import acknowledge
-from bot.errors import UserError, answering, send_private, tell
+from bot.errors import UserError, answering, tell
+from bot.messages.responses import replace_thinking
 from bot.store import JobState, PastJob
 from bot.text import duration, in_about, quote
 from bot.views import fetch_view
@@ -82,7 +83,8 @@ class Jobs(commands.Cog):
                 if entry.generation is not None
             }
             view = fetch_view({clip: f"Send {numbers[clip]}" for clip in kept})
-            await send_private(interaction, embed=embed, view=view)
+            pauses = self._bot.pace.pauses(patient=False)
+            await replace_thinking(interaction, lambda: {"embed": embed, "view": view}, pauses)
 
     @app_commands.command(name="cancel", description="End your clips that wait or are being made")
     @app_commands.describe(clip="Which one (default: all of yours)")
@@ -100,7 +102,9 @@ class Jobs(commands.Cog):
                 raise UserError("There is nothing of yours to cancel.")
             one = f"“{quote(ended[0].prompt, _PROMPT)}”"
             what = one if len(ended) == 1 else f"{len(ended)} clips"
-            await send_private(interaction, content=f"Cancelled: {what}.")
+            pauses = self._bot.pace.pauses(patient=False)
+            answer = {"content": f"Cancelled: {what}."}
+            await replace_thinking(interaction, lambda: answer, pauses)
 
     @cancel.autocomplete("clip")
     async def _clips(
