@@ -1,9 +1,8 @@
 """Starts real bot processes fast: imports everything once, then forks one for each order.
 
 An order is a line of JSON on standard input, ``{"config": FILE, "log": FILE, "url": URL,
-"gateway_url": URL, "pace": null}``, or with the seconds between edits and until a retry as pace; the
-answer is the process's id. The processes are children of this one, and can be killed like any
-other.
+"gateway_url": URL, "pace": null}``; the answer is the process's id. A pace is the seconds between
+edits and until a retry. The processes are children of this one, and can be killed like any other.
 """
 
 from __future__ import annotations
