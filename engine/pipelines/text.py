@@ -1,6 +1,5 @@
 """From prompts to the text features that the UNet attends to."""
 
-import html
 import logging
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -10,6 +9,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.models.unet import TEXT_TOKENS
+from engine.pipelines.clip_tokens import clean_prompt, token_ids
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _LONGEST_WORD = 30
 
 
 def tokenise(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
-    """Token ids as the models were trained with: start, words, end, zeros.
+    """Token ids as the models were trained with: start, words, end, zeros (see `clip_tokens`).
 
     Words that do not fit are left out (with a warning); the end token stays.
 
@@ -36,10 +36,7 @@ def tokenise(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
     """
     rows = []
     for prompt in prompts:
-        # Padding and truncation of the tokenizer are settings it keeps, so several threads that
-        # share one would disturb each other; done here, its state does not change.
-        text = html.unescape(html.unescape(prompt)).strip()
-        ids: list[int] = tokenizer(text, verbose=False)["input_ids"]
+        ids = token_ids(tokenizer, clean_prompt(prompt))
         if len(ids) > TEXT_TOKENS:
             logger.warning("prompt: %d tokens, of which the model reads 77", len(ids))
             ids = [*ids[: TEXT_TOKENS - 1], ids[-1]]
@@ -51,15 +48,15 @@ def unread_end(tokenizer: CLIPTokenizer, prompt: str) -> str:
     """Return the end of a prompt that the model does not read, from the first word cut off.
 
     In a text without blanks it begins with the first character cut off. "" if all is read.
+    The text is that of `clean_prompt`.
     """
-    text = html.unescape(html.unescape(prompt)).strip()
+    text = clean_prompt(prompt)
 
     def fits(part: str) -> bool:
-        ids: list[int] = tokenizer(part, verbose=False)["input_ids"]
-        return len(ids) <= TEXT_TOKENS
+        return len(token_ids(tokenizer, part)) <= TEXT_TOKENS
 
     # Every token is made of at least one byte.
-    if len(text.encode(errors="replace")) <= TEXT_TOKENS - 2 or fits(text):
+    if len(text.lower().encode()) <= TEXT_TOKENS - 2 or fits(text):
         return ""
     words = text.split()
     read = _longest(len(words), lambda count: fits(" ".join(words[:count])))
