@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin
@@ -14,7 +14,6 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from engine.models import VideoUNet
 from engine.pipelines.inputs import (
     ClipShape,
-    check_embeds,
     check_generators,
     check_numbers,
     check_prompt_embeds,
@@ -101,7 +100,8 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
                 first entry for the noisiest step; not used where the steps need none.
             prompt_embeds: text features ``[B, 77, D]`` instead of ``prompt``.
             negative_prompt_embeds: text features ``[B or 1, 77, D]`` for ``negative_prompt``.
-            image_embeds: image tokens of the projection, ``[B or 1, N, D]``, instead of ``image``.
+            image_embeds: image tokens of the projection, ``[B or 1, N, D]``, ``N`` as it
+                gives them, instead of ``image``.
             negative_image_embeds: image tokens to steer away from; None for those of mid grey.
             output_type: "pt", "latent", "np" or "pil", see `VideoPipelineOutput`.
             decode_chunk_size: frames decoded at once; smaller needs less memory. None for one large
@@ -113,7 +113,8 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
                 "pred_original_sample" (the clean latents as far as they are known).
 
         Raises:
-            ValueError: an argument that does not fit; the message names it and the range.
+            ValueError: an argument that does not fit, or latents of a callback that do not; the
+                message names it and the range.
             TypeError: the pipeline's scheduler is not one of `make_scheduler`.
         """
         check_numbers(
@@ -254,9 +255,9 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             embeds = self._encode(prompt_list("prompt", prompt))
         if not guided:
             return embeds, None
-        if negative_embeds is None:
-            negative_embeds = self._encode(negatives)
-        return embeds, repeat_to("negative_prompt", negative_embeds, batch)
+        if negative_embeds is not None:
+            return embeds, repeat_to("negative_prompt_embeds", negative_embeds, batch)
+        return embeds, repeat_to("negative_prompt", self._encode(negatives), batch)
 
     def _encode(self, prompts: list[str]) -> Tensor:
         layer: TextLayer = self.config["text_layer"]
@@ -280,8 +281,7 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             if callback is not None:
                 known = {"latents": latents, "pred_original_sample": step.pred_original_sample}
                 tensors = {name: known[name] for name in names}
-                changed = callback(self, index, timestep, tensors) or {}
-                latents = changed.get("latents", latents)
+                latents = _changed_latents(callback(self, index, timestep, tensors), latents)
             progress.update()
             return latents
 
@@ -296,9 +296,20 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         return to_array(frames) if output_type == "np" else to_pictures(frames)
 
 
-def check_image_embeds(name: str, embeds: Tensor | None, width: int) -> None:
-    """Refuse image tokens that are not ``[B, N, width]``; None passes."""
-    check_embeds(name, embeds, None, width)
+def _changed_latents(returned: object, latents: Tensor) -> Tensor:
+    """The latents to go on with: those that a callback returned, else the ones it was shown."""
+    if returned is None:
+        return latents
+    if not isinstance(returned, Mapping):
+        raise ValueError(
+            "callback_on_step_end: must return None or a mapping with latents, "
+            f"got {type(returned).__name__}"
+        )
+    changed = returned.get("latents", latents)
+    if changed is None:
+        raise ValueError("latents of callback_on_step_end: a float tensor, got None")
+    check_tensor("latents of callback_on_step_end", changed, latents.shape)
+    return cast(Tensor, changed).to(latents)
 
 
 def _condition(

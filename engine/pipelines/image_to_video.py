@@ -7,9 +7,9 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from engine.models import ImageProjection, VideoUNet
-from engine.pipelines.base import VideoPipeline, check_image_embeds
+from engine.pipelines.base import VideoPipeline
 from engine.pipelines.images import clip_pixels, fit_to_clip_size, to_pixels, unconditional_pixels
-from engine.pipelines.inputs import ClipShape, repeat_to
+from engine.pipelines.inputs import ClipShape, check_embeds, repeat_to
 from engine.schedulers import VideoScheduler
 
 
@@ -79,14 +79,17 @@ class ImageToVideoPipeline(VideoPipeline):
         if (image is None) == (embeds is None):
             raise ValueError("image: give either image or image_embeds to this model")
         width = self.unet.config["context_dim"]
-        check_image_embeds("image_embeds", embeds, width)
-        check_image_embeds("negative_image_embeds", negative_embeds, width)
+        tokens = self.image_projection.config["num_queries"]
+        check_embeds("image_embeds", embeds, tokens, width)
+        check_embeds("negative_image_embeds", negative_embeds, tokens, width)
         size = cast(int, self.image_encoder.config.image_size)
+        name = "image_embeds"
         if embeds is None:
+            name = "image"
             pixels = to_pixels(image).to(self._execution_device)
             pixels = fit_to_clip_size(pixels, clip.height, clip.width)
             embeds = self._image_tokens(clip_pixels(pixels, size))
-        embeds = repeat_to("image", embeds, batch)
+        embeds = repeat_to(name, embeds, batch)
         if not guided:
             return embeds, None
         if negative_embeds is None:

@@ -67,9 +67,8 @@ def clip_shape(
     """
     if latents is not None:
         wanted = f"a float tensor [B, {channels}, F, h, w]"
-        if not isinstance(latents, Tensor):
-            raise ValueError(f"latents: {wanted}, got {type(latents).__name__}")
-        if latents.ndim != 5 or not latents.is_floating_point():
+        _check_float_tensor("latents", latents, wanted)
+        if latents.ndim != 5:
             raise ValueError(f"latents: {wanted}, got {latents.dtype} {list(latents.shape)}")
         frames = latents.shape[2] if frames is None else frames
         height = latents.shape[3] * factor if height is None else height
@@ -87,26 +86,27 @@ def clip_shape(
 
 
 def check_tensor(name: str, tensor: Tensor | None, shape: Sequence[int]) -> None:
-    """Refuse a tensor of another shape, or no tensor at all; None passes."""
+    """Refuse whatever is no float tensor of that shape; None passes."""
     if tensor is None:
         return
-    if not isinstance(tensor, Tensor):
-        raise ValueError(f"{name}: a tensor {list(shape)}, got {type(tensor).__name__}")
+    _check_float_tensor(name, tensor, f"a tensor {list(shape)} of floating point numbers")
     if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"{name}: shape {list(shape)}, got {list(tensor.shape)}")
 
 
-def check_embeds(name: str, embeds: Tensor | None, tokens: int | None, width: int) -> None:
-    """Refuse features that are not ``[B, tokens, width]``; None passes."""
+def check_embeds(name: str, embeds: Tensor | None, tokens: int, width: int) -> None:
+    """Refuse features that are no float tensor ``[B, tokens, width]``, B >= 1; None passes."""
     if embeds is None:
         return
-    fits = embeds.ndim == 3 and embeds.shape[2] == width and tokens in (None, embeds.shape[1])
+    wanted = f"[B, {tokens}, {width}]"
+    _check_float_tensor(name, embeds, f"a float tensor {wanted}")
+    fits = embeds.ndim == 3 and tuple(embeds.shape[1:]) == (tokens, width) and len(embeds) > 0
     if not fits:
-        raise ValueError(f"{name}: shape [B, {tokens or 'N'}, {width}], got {list(embeds.shape)}")
+        raise ValueError(f"{name}: shape {wanted}, B at least 1, got {list(embeds.shape)}")
 
 
 def check_prompt_embeds(name: str, embeds: Tensor | None, width: int) -> None:
-    """Refuse text features that are not ``[B, 77, width]``; None passes."""
+    """Refuse text features that are no float tensor ``[B, 77, width]``; None passes."""
     check_embeds(name, embeds, TEXT_TOKENS, width)
 
 
@@ -193,6 +193,13 @@ def check_generators(generator: object, batch: int) -> None:
         or not all(isinstance(one, torch.Generator) for one in generator)
     ):
         raise ValueError(f"generator: a torch.Generator, or a list of {batch}, got {generator!r}")
+
+
+def _check_float_tensor(name: str, value: object, wanted: str) -> None:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name}: {wanted}, got {type(value).__name__}")
+    if not value.is_floating_point():
+        raise ValueError(f"{name}: {wanted}, got {value.dtype} {list(value.shape)}")
 
 
 def _side(name: str, value: int | None, divisor: int) -> int:

@@ -102,14 +102,15 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
 
         Args:
             model_output: prediction of the network, shape of ``sample``.
-            timestep: one of ``timesteps``; solvers of higher order need them in order.
+            timestep: one of ``timesteps``; solvers other than DDIM need them in order, once.
             sample: latent ``x_t`` of any shape.
             eta: 0 for a deterministic step, 1 for the full variance of the reverse process.
             generator: source of the step's noise, or one for each sample of the batch.
             variance_noise: the step's unit noise itself; excludes ``generator``.
 
         Raises:
-            ValueError: a timestep that is not part of the run, or arguments that do not fit.
+            ValueError: a timestep that is not part of the run or not its turn, or arguments that do
+                not fit.
         """
 
     def scale_model_input(self, sample: Tensor, timestep: int | Tensor | None = None) -> Tensor:

@@ -183,6 +183,7 @@ class SolverScheduler(VideoScheduler):
     ) -> SchedulerStep:
         """One step of the solver; see the base class for the arguments."""
         position = self._position(timestep)
+        self._check_order(position)
         noise = None
         if self.is_stochastic(eta):
             noise = step_noise(sample, generator, variance_noise)
@@ -201,6 +202,21 @@ class SolverScheduler(VideoScheduler):
             prev_normed = self._solve(model_output, position, normed, noise)
         prev_sample = prev_normed * self._norm_after(position)
         return SchedulerStep(prev_sample=prev_sample, pred_original_sample=original)
+
+    def _check_order(self, position: int) -> None:
+        """Refuse a step out of turn, which a solver of diffusers, counting its own, would spoil."""
+        done = None if self._inner is None else self._inner.step_index
+        if done is None or done == position:
+            return
+        given = int(self.timesteps[position])
+        if done == len(self.timesteps):
+            raise ValueError(
+                f"timestep: this run is over, got {given}; call set_timesteps before another run"
+            )
+        raise ValueError(
+            f"timestep: {int(self.timesteps[done])} comes next with {self._name}, got {given}; "
+            "call set_timesteps before another run"
+        )
 
     def _ddim_target(self, position: int) -> float:
         """``abar'`` of the latent that the step of ddim at this position leads to."""
