@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.golden_values import unpack
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -17,10 +19,8 @@ def _ctrl_c() -> None:
 
 
 @pytest.fixture(scope="session")
-def golden() -> Path:
-    """The folder of recorded reference values: ``FLOOR33_GOLDEN``, else ``../shared/golden``."""
-    default = REPOSITORY.parent / "shared" / "golden"
-    folder = Path(os.environ.get("FLOOR33_GOLDEN") or default)
-    if not folder.is_dir():
-        pytest.skip(f"no recorded reference values at {folder}; set FLOOR33_GOLDEN to their folder")
-    return folder
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of recorded reference values: ``FLOOR33_GOLDEN``, else ours, unpacked."""
+    if elsewhere := os.environ.get("FLOOR33_GOLDEN"):
+        return Path(elsewhere)
+    return unpack(REPOSITORY / "tests" / "golden", tmp_path_factory.mktemp("golden"))

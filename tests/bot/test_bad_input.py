@@ -105,10 +105,8 @@ async def test_hostile_prompts_cannot_break_the_card(world: World, prompt: str) 
             assert request.json.get("allowed_mentions", {}).get("parse") == []
 
 
-async def test_recorded_hostile_prompts(world: World, golden: Path) -> None:
-    recorded = golden.parent / "prompts" / "hostile.json"
-    if not recorded.is_file():
-        pytest.skip(f"no recorded prompts at {recorded}")
+async def test_recorded_hostile_prompts(world: World) -> None:
+    recorded = Path(__file__).with_name("hostile_prompts.json")
     for prompt in json.loads(recorded.read_text()):
         if prompt.strip() and len(" ".join(prompt.split())) <= 500:
             message = await world.imagine(prompt, seed=1, steps=1)

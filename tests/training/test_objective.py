@@ -18,6 +18,7 @@ from engine.checkpoints.original.config import Rescale
 from engine.models import VideoUNet
 from engine.models.original import UNET_PREFIX, unet_original_names
 from engine.schedulers import VideoScheduler, make_scheduler
+from tests.golden_values import recorded_folder
 from training.objective import (
     Objective,
     denoising_objective,
@@ -53,7 +54,7 @@ class Recorded:
     """One recorded evaluation, repeated through the engine's network and schedule."""
 
     def __init__(self, golden: Path, case: str) -> None:
-        folder = golden / "train_loss"
+        folder = recorded_folder(golden, "train_loss", f"{case}.safetensors")
         self.facts = json.loads((folder / f"{case}.json").read_text())
         self.tensors = load_file(folder / f"{case}.safetensors")
         weights = load_file(folder / self.facts["weights"])

