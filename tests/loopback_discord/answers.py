@@ -23,10 +23,12 @@ class Answer(web.HTTPException):
     """An answer with any status, body and headers."""
 
     status_code = 200
+    empty_body = True  # no text that aiohttp would make up; the body is set here
 
     def __init__(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.status_code = status
-        super().__init__(body=body, headers=headers)
+        super().__init__(headers=headers)
+        self.body = body
 
 
 class Reset(web.HTTPException):
