@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Final
-
-import discord
 
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
 from bot.store import JobState, ShownClip, StoreError
@@ -55,6 +53,13 @@ class CatchUp:
         self._bot = bot
         self._running = False
         self._again = False
+        # What is newer than the present session was not missed: its events came, or will come.
+        self._session_began = datetime.now(UTC)
+        bot.add_listener(self._begin_session, "on_connect")
+
+    async def _begin_session(self) -> None:
+        """Note when the session began."""
+        self._session_began = datetime.now(UTC)
 
     async def run(self) -> None:
         """Look at everything; one more time if a session begins meanwhile."""
@@ -83,8 +88,8 @@ class CatchUp:
 
     async def _look_at_all(self) -> None:
         await self._look_at_jobs(pause_s=_PAUSE_S)
-        since = discord.utils.utcnow() - MAX_AGE
-        left = await self._bot.store.shown_clips(since, MAX_CLIPS)
+        until = self._session_began
+        left = await self._bot.store.shown_clips(until - MAX_AGE, until, MAX_CLIPS)
         for wait_s in (0.0, *_AGAIN_S):
             await asyncio.sleep(wait_s)
             left = [clip for clip in left if await self._look_at(clip) is _Look.TROUBLE]
@@ -93,7 +98,10 @@ class CatchUp:
         logger.warning("the messages of %d clips could not be read", len(left))
 
     async def _look_at_jobs(self, *, pause_s: float) -> None:
+        until = self._session_began
         for job in await self._bot.store.unfinished_jobs():
+            if job.created_at >= until:
+                break
             # A clip that is there already is being delivered, which finds out by itself.
             if job.message_id is None or job.state is JobState.RENDERED:
                 continue

@@ -104,13 +104,14 @@ class Ratings(StorePart):
             rows = (await session.execute(query)).all()
             return {row.user_id: row.value for row in rows}
 
-    async def shown_clips(self, since: datetime, limit: int) -> list[ShownClip]:
-        """Return the newest clips that were delivered and not deleted, newest first."""
+    async def shown_clips(self, since: datetime, until: datetime, limit: int) -> list[ShownClip]:
+        """Return clips of that time that were delivered and not deleted, newest first."""
         query = (
             select(Job.channel_id, Job.message_id)
             .join(Generation, Generation.job_id == Job.id)
             .where(Job.state == JobState.DELIVERED.value, Job.message_id.is_not(None))
             .where(Generation.deleted_at.is_(None), Generation.created_at >= since)
+            .where(Generation.created_at < until)
             .order_by(Generation.created_at.desc(), Generation.id)
             .limit(limit)
         )

@@ -175,3 +175,14 @@ def test_commands_do_not_wait_for_what_was_missed(wire: Wire) -> None:
     wire.until(lambda: asked)
     wire.imagine(BOB, seed=3)
     wire.until(lambda: wire.states() == ["delivered", "delivered"])
+
+
+def test_what_is_newer_than_the_session_was_not_missed(wire: Wire) -> None:
+    """Its events come; and the messages of jobs that run are not asked for in vain."""
+    wire.start()
+    asked = wire.imagine(steps=60)
+    wire.until(lambda: wire.states() == ["running"])
+    message = wire.discord.state.messages[asked.message_id or 0]
+    wire.until(lambda: "logged in as" in wire.said())
+    wire.until(lambda: wire.states() == ["delivered"])
+    assert looks(wire, message) == 0
