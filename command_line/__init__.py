@@ -1,0 +1,1 @@
+"""How every command of Floor33 reads its options, fails, and ends."""
