@@ -59,6 +59,7 @@ async def run_preview(settings: Settings, announce: Callable[[str], None]) -> No
                 await preview.__aenter__()
             except SetupError as error:
                 raise StartupError(f"the preview cannot be served: {error}") from error
+            _end_if_told()
             announce(preview.url)
             await _serve(preview, changed, bot)
     finally:
@@ -87,6 +88,13 @@ async def _leave(env: simcord.Env) -> None:
             await env.shutdown()
     except TimeoutError:
         logger.debug("a request of the page was not waited for")
+
+
+def _end_if_told() -> None:
+    """Raise again the cancellation that a start in several tasks may have swallowed."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _without_dev_guild(settings: Settings) -> Settings:

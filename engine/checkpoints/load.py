@@ -103,10 +103,12 @@ def load_pipeline(
         raise ModelLoadError(
             f"The parts of {card.path} do not fit together: {_first_line(error)}"
         ) from error
-    pipeline: Pipeline = assembled.to(device)
-    if torch.device(device).type == "cpu":
+    pipeline: Pipeline = assembled
+    if torch.device(device).type == "cpu":  # where the parts are; diffusers warns of float16 there
         for name in parts:
             _own_memory(loaded[name])
+    else:
+        pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
     return pipeline
 

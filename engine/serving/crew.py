@@ -10,7 +10,7 @@ from engine.checkpoints.catalog import ModelCard
 from engine.serving.costs import Costs
 from engine.serving.devices import device_kind, local_devices
 from engine.serving.jobqueue import JobQueue
-from engine.serving.memory import ignored_options
+from engine.serving.memory import ignored_options, is_slow
 from engine.serving.settings import EngineSettings
 from engine.serving.status import WorkerStatus
 from engine.serving.worker import Worker
@@ -89,6 +89,12 @@ def _tell_ignored_options(settings: EngineSettings, devices: tuple[str, ...]) ->
     """One line for each model and device that shall do what the device cannot."""
     for device in devices:
         for model, options in settings.model_options.items():
+            if is_slow(settings.options_of(model), device):
+                logger.warning(
+                    "the options of the model %s: precision float16 is slower than float32 on %s",
+                    model,
+                    device,
+                )
             if ignored := ignored_options(options, device):
                 logger.warning(
                     "the options of the model %s: %s needs a CUDA GPU and is ignored on %s",

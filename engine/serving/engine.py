@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from engine.checkpoints.catalog import Catalog, ModelCard
 from engine.serving.costs import Costs
@@ -21,6 +22,9 @@ from engine.serving.requests import GenerationRequest, ResolvedSettings, resolve
 from engine.serving.settings import EngineSettings
 from engine.serving.status import WorkerStatus
 from engine.serving.unread import PromptMeter
+
+_AT_EXIT_S: Final = 30.0
+"""A program's end is not held up for longer than this."""
 
 
 class Engine:
@@ -47,7 +51,7 @@ class Engine:
         self._queue = JobQueue(settings.queue_capacity, self._costs)
         kind = RayCrew if settings.backend == "ray" else LocalCrew
         self._crew: Crew = kind(settings, self._queue, self._costs)
-        self._started = False
+        self._started = self._closed = False
         self._start_lock = threading.Lock()
 
     @property
@@ -124,6 +128,8 @@ class Engine:
         """
         cards = [card for card in self.models() if card.name in models and card.ready]
         with self._start_lock:
+            if self._closed:
+                return
             if not self._started:
                 self._crew.warm_up(cards)
         self._start_workers()
@@ -137,11 +143,9 @@ class Engine:
 
         A running job ends within one step; the event loop goes on meanwhile.
         """
-        self._queue.close()
-        with self._start_lock:
-            started = self._started
-        if started:
+        if self._end():
             await asyncio.to_thread(self._crew.join)
+            atexit.unregister(self._at_exit)
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,7 +171,26 @@ class Engine:
 
     def _start_workers(self) -> None:
         with self._start_lock:
-            if self._started:
+            # A thread that was still reading weight files may come here after the end.
+            if self._started or self._closed:
                 return
             self._started = True
+            atexit.register(self._at_exit)
             self._crew.start()
+
+    def _end(self) -> bool:
+        """Take no more jobs and start no workers; tells whether there are workers."""
+        self._queue.close()
+        with self._start_lock:
+            self._closed = True
+            return self._started
+
+    def _at_exit(self) -> None:
+        """Wait for the workers at the end of a program that has not closed its engine.
+
+        A thread that is inside torch when the interpreter goes down makes C++ abort the process.
+        """
+        if self._end():
+            waiting = threading.Thread(target=self._crew.join, name="engine-end", daemon=True)
+            waiting.start()
+            waiting.join(_AT_EXIT_S)

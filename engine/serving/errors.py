@@ -10,10 +10,12 @@ class EngineSettingsError(ValueError):
 
     Attributes:
         key: the setting.
+        message: what is wrong with its value.
     """
 
     def __init__(self, key: str, message: str) -> None:
         self.key = key
+        self.message = message
         super().__init__(f"{key}: {message}")
 
 
@@ -45,11 +47,18 @@ class EngineClosed(RuntimeError):  # noqa: N818 - a state, like asyncio.QueueShu
 
 
 class JobFailed(RuntimeError):  # noqa: N818 - the outcome of a job, not a fault of the caller
-    """The job ended with a :class:`~engine.serving.events.Failed` event."""
+    """The job ended with a :class:`~engine.serving.events.Failed` event.
 
-    def __init__(self, reason: FailureReason, message: str) -> None:
+    Attributes:
+        reason: the event's.
+        message: the event's, for the person who asked.
+        detail: the event's, for the operator.
+    """
+
+    def __init__(self, reason: FailureReason, message: str, detail: str = "") -> None:
         self.reason = reason
         self.message = message
+        self.detail = detail
         super().__init__(message)
 
 

@@ -100,10 +100,14 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job ended without a clip; ``message`` is one sentence for the person who asked."""
+    """The job ended without a clip; ``message`` is one sentence for the person who asked.
+
+    ``detail`` is for the operator: what was raised, paths included; "" where the message says all.
+    """
 
     reason: FailureReason
     message: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

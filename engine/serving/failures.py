@@ -84,12 +84,14 @@ def failure_of(error: BaseException, job_id: str, *, smaller: str = _SMALLER) ->
         return Failed(
             FailureReason.MODEL_UNAVAILABLE,
             "The model cannot be loaded at the moment. Its operator finds the reason in the log.",
+            str(error),
         )
     if isinstance(error, EncoderMissingError):
         logger.error("job %s: no video encoder: %s", job_id, error)
         return Failed(
             FailureReason.ENCODER_MISSING,
             "The video encoder (ffmpeg) is missing or incomplete on the machine that runs this.",
+            str(error),
         )
     if isinstance(error, OSError) and error.errno in DISK_FULL_CODES:
         logger.error("job %s: the disk is full: %s", job_id, error)
@@ -114,7 +116,10 @@ def failure_of(error: BaseException, job_id: str, *, smaller: str = _SMALLER) ->
         return Failed(
             FailureReason.ENCODER_FAILED,
             "The video encoder (ffmpeg) failed on this clip. It has been logged.",
+            str(error),
         )
     return Failed(
-        FailureReason.INTERNAL, "Something went wrong while making this clip. It has been logged."
+        FailureReason.INTERNAL,
+        "Something went wrong while making this clip. It has been logged.",
+        f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
     )

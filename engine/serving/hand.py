@@ -180,6 +180,8 @@ class Hand:
     def _load_first_models(self) -> None:
         self._state = "warming"
         for card in self._warm_up:
+            if self._queue.closed:
+                break
             try:
                 if self.models.has_room_for(card):
                     self.models.get(card, lambda name: self._watch.begin(f"loading {name}"))

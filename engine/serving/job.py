@@ -123,8 +123,8 @@ class Job:
             match event:
                 case Finished(result):
                     return result
-                case Failed(reason, message):
-                    raise JobFailed(reason, message)
+                case Failed(reason, message, detail):
+                    raise JobFailed(reason, message, detail)
                 case Cancelled():
                     raise JobCancelled(f"job {self.id} was cancelled")
                 case _:

@@ -232,6 +232,11 @@ class JobQueue:
         with self._changed:
             self._held = True
 
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._closed
+
     def close(self) -> None:
         """Refuse new jobs, cancel all there are, and let the takers go. Idempotent."""
         with self._changed:

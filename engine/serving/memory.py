@@ -35,6 +35,11 @@ def ignored_options(options: ModelOptions, device: str) -> tuple[str, ...]:
     )
 
 
+def is_slow(options: ModelOptions, device: str) -> bool:
+    """Whether the number format that is set makes the device slower instead of faster."""
+    return options.precision == "float16" and device == "cpu"
+
+
 def apply_options(pipeline: VideoPipeline, options: ModelOptions, device: torch.device) -> None:
     """Put options into effect and see to it that the pipeline computes on the device.
 
@@ -50,7 +55,7 @@ def apply_options(pipeline: VideoPipeline, options: ModelOptions, device: torch.
         pipeline.enable_model_cpu_offload(device=device)
     elif options.offload == "group":
         _offload_layers(pipeline, device)
-    else:
+    elif device.type != "cpu":  # where it was loaded; diffusers would warn of float16 there
         pipeline.to(device)
     if options.compile:
         pipeline.unet.compile()

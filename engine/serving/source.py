@@ -13,6 +13,10 @@ from engine.serving.status import Tally
 class Source(Protocol):
     """The engine's queue, or what another machine has been sent of it."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether no more jobs are given out."""
+
     def take_batch(self, limit: Callable[[Job], int]) -> tuple[Job, ...]:
         """Wait for jobs that are run together; none at the end. See `JobQueue.take_batch`."""
 

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 MOST_LOST: Final = 2
 """So many threads of a device may hang before no other is started."""
 
-_CLOSING_PATIENCE_S: Final = 60.0
+_CLOSING_PATIENCE_S: Final = 20.0
 """At the end nobody waits longer than this for a thread that gives no sign of life."""
 
 _PAUSE_AFTER_CRASH_S: Final = 1.0

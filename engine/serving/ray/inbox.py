@@ -64,6 +64,11 @@ class Inbox:
             self._changed.notify_all()
 
     @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._closed
+
+    @property
     def limits(self) -> Mapping[Hashable, int]:
         """By batch key, how many jobs were allowed in a batch the last time."""
         with self._changed:
