@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from command_line.progress import ProgressLine
 from engine.checkpoints.original.errors import (
     OriginalCheckpointError,
     OriginalConfigError,
@@ -76,21 +77,19 @@ def _read_config(path: Path) -> Mapping[str, Any]:
 
 
 def _convert(source: Path, config: str | Mapping[str, Any], output: Path) -> None:
-    from tqdm import tqdm
-
     from engine.checkpoints.original.convert import convert_original
 
-    bar: tqdm[Any] | None = None
+    line: ProgressLine | None = None
 
     def on_progress(component: str, done: int, total: int) -> None:
-        nonlocal bar
-        if bar is None:  # only now: a refused file shall leave one line on stderr
-            bar = tqdm(total=total, file=sys.stderr, unit="B", unit_scale=True)
-        bar.set_description(component, refresh=False)
-        bar.update(done - bar.n)
+        nonlocal line
+        if line is None:  # only now: a refused file shall leave one line on stderr
+            line = ProgressLine(total, "B", scale=True)
+        line.label(component)
+        line.advance_to(done)
 
     try:
         convert_original(source, config, output, on_progress=on_progress)
     finally:
-        if bar is not None:
-            bar.close()
+        if line is not None:
+            line.close()

@@ -1,20 +1,31 @@
-"""How a command ends when it cannot go on."""
+"""How a command ends when it cannot go on, in the words of who typed it."""
 
 from __future__ import annotations
 
+from command_line.codes import CommandError, usage_error
 
-class CommandError(Exception):
-    """Ends a command with one line on stderr.
+__all__ = ["CommandError", "option_error", "option_of", "usage_error"]
 
-    Attributes:
-        code: the exit code: 2 for wrong usage or settings, 1 otherwise.
+_OPTIONS = {
+    "devices": "--device",
+    "height": "--size",
+    "negative_prompt": "--negative",
+    "num_frames": "--frames",
+    "width": "--size",
+}
+"""Fields of requests and settings whose options have other names than they."""
+
+
+def option_of(field: str) -> str:
+    """Return the option that gives a field of a request or of the engine's settings its value."""
+    return _OPTIONS.get(field, f"--{field.replace('_', '-')}")
+
+
+def option_error(field: str, message: str) -> CommandError:
+    """Return the error for a value that the engine refuses, named as it was typed.
+
+    Args:
+        field: the field at fault.
+        message: what is wrong; may begin with the field's name.
     """
-
-    def __init__(self, message: str, *, code: int = 1) -> None:
-        self.code = code
-        super().__init__(message)
-
-
-def usage_error(message: str) -> CommandError:
-    """The error for what the caller of a command got wrong."""
-    return CommandError(message, code=2)
+    return usage_error(f"{option_of(field)}: {message.removeprefix(f'{field} ')}")

@@ -14,10 +14,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from command_line.progress import ProgressLine
 from engine.checkpoints.lora import LoraVariant
-from engine.cli.errors import CommandError, usage_error
+from engine.cli.errors import CommandError, option_error, usage_error
+from engine.cli.failures import explain_failure
 from engine.cli.memory import add_memory_options, memory_options, tell_ignored_options
-from engine.cli.options import add_lora, add_model_dir, add_models_dir
+from engine.cli.options import add_lora, add_model_dir, add_models_dir, check_given_paths
 
 if TYPE_CHECKING:  # the serving layer needs torch, which other commands can do without
     from engine.serving import Engine, GenerationRequest, Job
@@ -72,6 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise usage_error(f"--output {output}: the name must end in .mp4")
     if output.is_dir():
         raise usage_error(f"--output {output}: this is a folder")
+    check_given_paths(arguments)
     image = _read_image(arguments.image)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +85,8 @@ def run(arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise CommandError(f"--output {output}: {error.strerror or error}") from error
     with workplace as folder:
+        import engine.serving  # noqa: F401 - not inside the loop: there Ctrl-C would wait for it
+
         made = asyncio.run(_generate(arguments, image, Path(folder)))
         try:
             os.replace(made, output)
@@ -126,9 +131,9 @@ async def _generate(arguments: argparse.Namespace, image: bytes | None, folder: 
             await _show_progress(job, request)
             result = await job.result()
         except RequestError as error:
-            raise usage_error(f"{error.field}: {error.message}") from error
+            raise option_error(error.field, error.message) from error
         except JobFailed as error:
-            raise CommandError(f"{error.message} ({error.reason})") from error
+            raise CommandError(explain_failure(error)) from error
         except JobCancelled as error:
             raise CommandError("Cancelled.") from error
     return result.path
@@ -165,7 +170,7 @@ async def _engine(arguments: argparse.Namespace, folder: Path) -> AsyncIterator[
             )
         )
     except EngineSettingsError as error:
-        raise usage_error(str(error)) from error
+        raise option_error(error.key, error.message) from error
     tell_ignored_options(options, engine.devices)
     async with engine:
         yield engine
@@ -190,16 +195,13 @@ def _refuse_broken_model(engine: Engine, name: str) -> None:
 
 
 async def _show_progress(job: Job, request: GenerationRequest) -> None:
-    """Draw a bar on stderr until the job ends."""
-    from tqdm import tqdm
-
+    """Show on stderr how many steps are done until the job ends."""
     from engine.serving import Progress, Started
 
     sys.stderr.write(f"{request.model}, seed {request.seed}\n")
-    steps = job.settings.steps
-    with tqdm(total=steps, file=sys.stderr, unit="step", desc="waiting") as bar:
+    with ProgressLine(job.settings.steps, "steps", "waiting") as line:
         async for event in job.events():
             if isinstance(event, Started):
-                bar.set_description(f"on {event.device}")
+                line.label(f"on {event.device}")
             elif isinstance(event, Progress):
-                bar.update(event.step - bar.n)
+                line.advance_to(event.step)

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 
+from command_line.codes import INTERRUPTED
 from engine.checkpoints.errors import InstallError, ModelLoadError
 from engine.checkpoints.install import install_model, is_installed
 from engine.checkpoints.progress import ProgressBars
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Install the model and print its folder.
 
     Raises:
-        CommandError: with code 1.
+        CommandError: with code 1, or 130 when it was interrupted.
     """
     model = PUBLISHED[arguments.name]
     if not is_installed(model.name, arguments.models_dir):
@@ -64,7 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
             )
     except KeyboardInterrupt:
         raise CommandError(
-            f"Interrupted. What has been downloaded is kept: `{model.install_command}` goes on."
+            f"Interrupted. What has been downloaded is kept: `{model.install_command}` goes on.",
+            code=INTERRUPTED,
         ) from None
     except (InstallError, ModelLoadError) as error:
         raise CommandError(str(error)) from error

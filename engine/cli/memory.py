@@ -50,9 +50,14 @@ def memory_options(arguments: argparse.Namespace) -> ModelOptions:
 
 
 def tell_ignored_options(options: ModelOptions, devices: Iterable[str]) -> None:
-    """Say on stderr what was asked for and cannot be done on the device."""
-    from engine.serving.memory import ignored_options
+    """Say on stderr what was asked for and has no effect on the device, or slows it down."""
+    from engine.serving.memory import ignored_options, is_slow
 
     for device in devices:
+        if is_slow(options, device):
+            sys.stderr.write(
+                f"--precision float16 is slower than float32 on {device}: "
+                "leave it out for more speed\n"
+            )
         for name in ignored_options(options, device):
             sys.stderr.write(f"--{name} needs a CUDA GPU and is ignored on {device}\n")

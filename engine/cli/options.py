@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.checkpoints.catalog import Catalog
 from engine.checkpoints.lora import LoraSource
+from engine.cli.errors import usage_error
 
 
 def add_model_dir(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +52,19 @@ def default_models_dir() -> Path:
     return Path(os.environ.get("FLOOR33_DATA_DIR", "").strip() or "data").expanduser() / "models"
 
 
+def check_given_paths(arguments: argparse.Namespace) -> None:
+    """Raise a usage error for a LoRA or a model folder that was named and is not there."""
+    for source in getattr(arguments, "lora", None) or ():
+        if not source.path.exists():
+            raise usage_error(f"--lora {source.path}: there is no such file or folder")
+    for name, folder in arguments.model_dir:
+        if not folder.is_dir():
+            raise usage_error(f"--model-dir {name}={folder}: there is no such folder")
+
+
 def catalog_of(arguments: argparse.Namespace) -> Catalog:
-    """The models that both options make known."""
+    """The models that both options make known. Raises a usage error as `check_given_paths`."""
+    check_given_paths(arguments)
     return Catalog(dict(arguments.model_dir), models_dir=arguments.models_dir)
 
 

@@ -72,7 +72,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_next_command_does(
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (1, "")
+    assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1] == (
         f"Interrupted. What has been downloaded is kept: `python -m engine install {NAME}` goes on."
     )
