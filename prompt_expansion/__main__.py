@@ -9,25 +9,21 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
+from command_line.codes import OK
+from command_line.parser import CommandParser, command_parser
+from command_line.process import guarded, run_process
 from prompt_expansion.factory import make_expander
 from prompt_expansion.interface import Expansion
 from prompt_expansion.settings import BACKENDS, ExpansionSettings, ExpansionSettingsError
 
-
-class _Parser(argparse.ArgumentParser):
-    """Answers wrong usage with one line instead of the whole usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+_NAMES = {"api_key": "OPENAI_API_KEY", "timeout_s": "--timeout"}
+"""Settings that are no options of the same name."""
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> CommandParser:
     defaults = ExpansionSettings()
-    parser = _Parser(
-        prog="python -m prompt_expansion", description="Show what a prompt would become."
-    )
+    parser = command_parser("prompt_expansion", "Show what a prompt would become.")
     parser.add_argument("text", metavar="TEXT", help="the prompt")
     parser.add_argument("--backend", choices=BACKENDS, default=defaults.backend)
     parser.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server, with /v1")
@@ -57,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _write_what_the_console_cannot()
     parser = _parser()
     options = parser.parse_args(arguments)
+    return guarded(lambda: _show(parser, options))
+
+
+def _show(parser: CommandParser, options: argparse.Namespace) -> int:
     if not options.text.strip():
         parser.error("TEXT must not be empty")
     text = _decoded(options.text)
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_tokens=options.max_tokens,
         )
     except ExpansionSettingsError as error:
-        parser.error(str(error))
+        parser.error(_in_option_names(error))
     logging.basicConfig(level=logging.ERROR)  # the fallback says what the warnings would
     expansion = asyncio.run(_expand(settings, text))
     if options.json:
@@ -81,7 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if expansion.fallback:
             print(expansion.fallback, file=sys.stderr)
         print(expansion.text)
-    return 0
+    return OK
+
+
+def _in_option_names(error: ExpansionSettingsError) -> str:
+    """The error's words with the option, or the variable, that was given the value."""
+    name = _NAMES.get(error.key, f"--{error.key.replace('_', '-')}")
+    text = str(error).removeprefix(f"{error.key} ")
+    if error.key == "api_key":
+        text = text.replace("(OPENAI_API_KEY) ", "").replace("base_url", "--base-url")
+    return f"{name} {text}"
 
 
 def _write_what_the_console_cannot() -> None:
@@ -100,4 +109,4 @@ def _decoded(text: str) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

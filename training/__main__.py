@@ -1,8 +1,7 @@
 """``python -m training``"""
 
-import sys
-
+from command_line.process import run_process
 from training.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

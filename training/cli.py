@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from command_line.codes import OK, OUTPUT_CLOSED, CommandError, usage_error
+from command_line.parser import CommandParser, command_parser
+from command_line.process import guarded
 from training.data.command import add_data_parser, run_data
 from training.errors import TrainingError
 from training.evaluation.command import add_evaluate_parser, run_evaluate
@@ -15,8 +18,13 @@ from training.recipe import RecipeError, load_recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; return 0, 1 (it failed) or 2 (wrong usage or settings)."""
+    """Run a subcommand and return 0, 2 for wrong usage or settings, 1 otherwise."""
     options = _parser().parse_args(arguments)
+    return guarded(lambda: _carried_out(options), prefix="training: ")
+
+
+def _carried_out(options: argparse.Namespace) -> int:
+    """Run a subcommand; what a user can cause becomes a `CommandError`, here for all of them."""
     try:
         match options.command:
             case "run":
@@ -30,17 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "evaluate":
                 return run_evaluate(options)
     except RecipeError as error:
-        print(f"training: {error}", file=sys.stderr)
-        return 2
+        raise usage_error(str(error)) from error
+    except BrokenPipeError as error:  # of a process that shared the work
+        raise CommandError("nobody reads the output any more", code=OUTPUT_CLOSED) from error
     except (TrainingError, OSError) as error:
-        print(f"training: {error}", file=sys.stderr)
-        return 1
-    return 0
+        raise CommandError(str(error)) from error
+    return OK
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training", description="Train video models.")
-    commands = parser.add_subparsers(dest="command", required=True)
+def _parser() -> CommandParser:
+    parser = command_parser("training", "Train video models.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     recipe_help = "name of a shipped recipe, or path of a .toml file"
 
     run = commands.add_parser("run", help="train one stage, going on where it stopped")
@@ -65,7 +73,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
     return value
@@ -95,4 +106,10 @@ def _export(options: argparse.Namespace) -> None:
     from training.export import export_model
 
     recipe = load_recipe(options.recipe)
-    export_model(recipe, options.run or Path("runs") / recipe.name, options.output)
+    folder = options.run or Path("runs") / recipe.name
+    if not folder.is_dir():
+        raise usage_error(
+            f"--run {folder}: there is no such folder; `python -m training run {options.recipe}` "
+            "makes the run"
+        )
+    export_model(recipe, folder, options.output)

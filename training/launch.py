@@ -22,6 +22,7 @@ from training.distributed import divided
 from training.errors import TrainingError
 from training.inputs import check_inputs
 from training.recipe import Recipe, RecipeError
+from training.stopping import ending_signals
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -174,7 +175,8 @@ def _outcome_of(reader: Connection, process: SpawnProcess) -> Outcome:
     except EOFError:
         process.join()
         if process.exitcode == -signal.SIGTERM:
-            return Outcome(1, "ended before the first step", foreseen=False)
+            code = 128 + signal.SIGTERM
+            return Outcome(code, "ended before the first step", foreseen=False)
         hint = "; the machine's memory may be full" if process.exitcode == -9 else ""
         return Outcome(1, f"a process died (exit code {process.exitcode}){hint}", foreseen=False)
     return outcome
@@ -194,8 +196,7 @@ def _signals_passed_on(processes: Callable[[], list[SpawnProcess]]) -> Iterator[
         for process in processes():
             process.terminate()
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.signal(number, pass_on) for number in numbers}
+    previous = {number: signal.signal(number, pass_on) for number in ending_signals()}
     try:
         yield
     finally:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 HERE, CPU = "here", "cpu"
 _GB = 1e9
+_DAY = 24.0
+_YEAR = 365.25 * _DAY
+"""In hours."""
 _SPARE = 0.92
 """Share of the memory that tensors may fill; the rest is the driver's and fragmentation's."""
 
@@ -90,7 +93,7 @@ class Plan:
         samples = " and ".join(f"{n:,} {_plural(kind)}" for kind, n in self.samples.items())
         flops = ", ".join(f"{_si(f)}FLOP a {kind}" for kind, f in self.flops_per_sample.items())
         parts = ", ".join(f"{name} {_gb(value)}" for name, value in asdict(self.memory).items())
-        hours = f"{self.device_hours:.3g} device-hours"
+        hours = f"{_hours(self.device_hours)} device-hours"
         lines = [
             f"recipe      {self.recipe}: {self.steps:,} steps, {samples}",
             f"model       {_si(self.parameters)} parameters, {_si(self.trained)} of them trained",
@@ -250,7 +253,10 @@ def run_plan(options: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
     return value
@@ -278,7 +284,17 @@ def _gb(value: float) -> str:
     return f"{value:.1f} GB" if value >= 1 else f"{value * 1000:.0f} MB"
 
 
+def _hours(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _duration(hours: float) -> str:
     if hours < 1 / 60:
         return f"{hours * 3600:.0f} s"
-    return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h"
+    if hours < 2:
+        return f"{hours * 60:.0f} min"
+    if hours < _DAY:
+        return f"{hours:.1f} h"
+    if hours < _YEAR:
+        return f"{hours / _DAY:.1f} days"
+    return f"{hours / _YEAR:,.1f} years"

@@ -21,6 +21,7 @@ from training.sections import (
 )
 
 RECIPE_FOLDER = Path(__file__).parent / "recipes"
+_MAX_DEPTH = 32
 
 Precision = Literal["fp32", "bf16"]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -264,6 +265,8 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise RecipeError(f"{path}: {error}") from error
     except RecursionError:
         raise RecipeError(f"{path}: tables or lists are nested too deeply") from None
+    if _depth(raw) > _MAX_DEPTH:  # tomllib reads deeper ones than can be shown in an error
+        raise RecipeError(f"{path}: tables or lists are nested too deeply")
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
@@ -272,3 +275,16 @@ def load_recipe(name_or_path: str) -> Recipe:
         # What a whole section is refused for names its keys itself.
         got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
         raise RecipeError(f"{path}: {key}: {first['msg']}{got}") from error
+
+
+def _depth(value: object) -> int:
+    """Return how many tables and lists lie in one another; without recursion."""
+    depth, level = 0, [value]
+    while level := [
+        inner
+        for outer in level
+        if isinstance(outer, dict | list)
+        for inner in (outer.values() if isinstance(outer, dict) else outer)
+    ]:
+        depth += 1
+    return depth

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish, which the loop fulfils between two steps."""
+"""SIGTERM, SIGHUP and Ctrl-C as a wish, which the loop fulfils between two steps."""
 
 from __future__ import annotations
 
@@ -17,9 +17,18 @@ class Stop:
     agreed: bool = False
 
 
+def ending_signals() -> list[int]:
+    """Return the signals that end a run in order; one that is ignored (nohup) stays so."""
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        numbers.append(hang_up)
+    return [*numbers]
+
+
 @contextmanager
 def stop_when_told() -> Iterator[Stop]:
-    """Note SIGTERM and the first Ctrl-C; the second one interrupts as ever."""
+    """Note SIGTERM, SIGHUP and the first Ctrl-C; the second one interrupts as ever."""
     stop = Stop()
 
     def request(number: int, _frame: FrameType | None) -> None:
@@ -27,7 +36,7 @@ def stop_when_told() -> Iterator[Stop]:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    previous = {n: signal.signal(n, request) for n in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, request) for number in ending_signals()}
     try:
         yield stop
     finally:

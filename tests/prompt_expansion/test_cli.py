@@ -59,9 +59,9 @@ async def test_a_failing_server_is_told_on_stderr(chat_server, capsys):
         (["half a pair \ud83d"], "TEXT is not valid UTF-8"),
         (["a cat", "--backend", "magic"], "'offline', 'openai', 'none'"),
         (["a cat", "--timeout", "soon"], "soon"),
-        (["a cat", "--max-tokens", "2"], "max_tokens must be between 16 and 32768"),
-        (["a cat", "--timeout", "-1"], "timeout_s must be between 0.1 and 300"),
-        (["a cat", "--backend", "openai", "--base-url", "http://127.0.0.1/v1"], "model must"),
+        (["a cat", "--max-tokens", "2"], "--max-tokens must be between 16 and 32768"),
+        (["a cat", "--timeout", "-1"], "--timeout must be between 0.1 and 300"),
+        (["a cat", "--backend", "openai", "--base-url", "http://127.0.0.1/v1"], "--model must"),
         (["a cat", "--colour"], "--colour"),
     ],
 )

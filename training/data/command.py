@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from command_line.codes import CommandError, usage_error
 from training.data.config import DataSetConfig, ResolutionConfig, WindowConfig
 from training.data.errors import DataError
 from training.data.text import printable
@@ -25,14 +26,14 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 DEFAULT_LIMIT = 1000
 
 
-class _UsageError(Exception):
-    """An option has a value that cannot be; the text names it."""
+_OPTIONS = {"width": "--size", "height": "--size", "path": "PATH"}
+"""Fields of configurations whose options have other names than they."""
 
 
 def add_data_parser(commands: Subcommands) -> None:
     """Add ``data check`` and ``data precompute`` to a command line's subcommands."""
     data = commands.add_parser("data", help="look at a data set, or encode it beforehand")
-    actions = data.add_subparsers(dest="action", required=True)
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     check = actions.add_parser("check", help="what is there, what is broken, what it would fill")
     _add_set_options(check)
@@ -83,20 +84,16 @@ def _add_set_options(parser: argparse.ArgumentParser) -> None:
 def run_data(options: argparse.Namespace) -> int:
     """Run ``data check`` or ``data precompute``.
 
-    Returns:
-        0; 1 where nothing can be used or something fails; 2 for wrong usage. Errors are one line
-        on stderr.
+    Raises:
+        CommandError: with code 2 for wrong usage; with 1 where nothing can be used or something
+            fails.
     """
     try:
         if not options.path.exists():
-            raise _UsageError(f"{options.path} does not exist")
+            raise usage_error(f"{options.path} does not exist")
         return _check(options) if options.action == "check" else _precompute(options)
-    except _UsageError as error:
-        print(f"training: {error}", file=sys.stderr)
-        return 2
     except (DataError, OSError) as error:
-        print(f"training: {printable(str(error))}", file=sys.stderr)
-        return 1
+        raise CommandError(printable(str(error))) from error
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -104,7 +101,7 @@ def _check(options: argparse.Namespace) -> int:
     from training.data.sources import open_source
 
     if options.limit < 0:
-        raise _UsageError(f"--limit must be 0 or more, not {options.limit}")
+        raise usage_error(f"--limit must be 0 or more, not {options.limit}")
     resolution = _resolution(options)
 
     def progress(done: int, total: int) -> None:
@@ -121,8 +118,7 @@ def _check(options: argparse.Namespace) -> int:
     print(json.dumps(report.as_json(), indent=1) if options.json else as_text(report))
     if report.usable:
         return 0
-    print(f"training: nothing in {options.path} can be used", file=sys.stderr)
-    return 1
+    raise CommandError(f"nothing in {options.path} can be used")
 
 
 def _precompute(options: argparse.Namespace) -> int:
@@ -185,12 +181,12 @@ def _text_tower(options: argparse.Namespace, device: str) -> TextTower:
 
 def _loaded(option: str, folder: Path, kind: Any, *, is_network: bool = True) -> Any:
     if not folder.is_dir():
-        raise _UsageError(f"{option}: {folder} does not exist")
+        raise usage_error(f"{option}: {folder} does not exist")
     try:
         # A pickle is never opened.
         return kind.from_pretrained(folder, **({"use_safetensors": True} if is_network else {}))
     except (OSError, ValueError) as error:
-        raise _UsageError(f"{option}: {folder} cannot be loaded: {error}") from error
+        raise usage_error(f"{option}: {folder} cannot be loaded: {error}") from error
 
 
 def _device(name: str) -> str:
@@ -200,7 +196,7 @@ def _device(name: str) -> str:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         # torch says in this way that there is no such device, or that it was built without it.
-        raise _UsageError(f"--device: {name!r} cannot be used: {error}") from error
+        raise usage_error(f"--device: {name!r} cannot be used: {error}") from error
     return name
 
 
@@ -231,5 +227,7 @@ def _valid(model: type[ModelT], **values: object) -> ModelT:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or model.__name__
-        raise _UsageError(f"{key}: {first['msg']} (got {first['input']!r})") from error
+        field = str(first["loc"][0]) if first["loc"] else ""
+        option = _OPTIONS.get(field, f"--{field.replace('_', '-')}") if field else model.__name__
+        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        raise usage_error(f"{option}: {first['msg']}{got}") from error

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from command_line.codes import INTERRUPTED, CommandError, usage_error
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -58,9 +58,10 @@ def add_evaluate_parser(commands: _SubParsersAction[Any]) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    """Carry out ``evaluate``: 0 when the report is written, 2 for wrong settings.
+    """Carry out ``evaluate``; returns 0 when the report is written.
 
     Raises:
+        CommandError: with code 2 for wrong settings, with 130 when it was interrupted.
         TrainingError: the work failed for a reason that the user can act on.
         OSError: the report cannot be written.
     """
@@ -87,8 +88,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     try:
         report, folder = evaluate_model(settings)
     except (ModelLoadError, SettingsError) as error:
-        print(f"training: {error}", file=sys.stderr)
-        return 2
+        raise usage_error(str(error)) from error
     except BrokenProcessPool:
         raise TrainingError(
             "a process of the evaluation was killed, perhaps for want of memory; "
@@ -97,7 +97,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     except (MemoryError, torch.OutOfMemoryError):
         raise TrainingError("out of memory; try a smaller --batch") from None
     except KeyboardInterrupt:
-        raise TrainingError("interrupted; no report was written") from None
+        raise CommandError("interrupted; no report was written", code=INTERRUPTED) from None
     print(report.summary())
     print(f"report: {folder / 'report.html'}")
     return 0

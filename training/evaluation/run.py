@@ -15,8 +15,8 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
+from command_line.progress import ProgressLine
 from engine.checkpoints import Catalog, ModelCard, ModelLoadError, UnknownModelError, load_pipeline
 from training.data.world import Split
 from training.evaluation.bars import bars
@@ -187,7 +187,8 @@ def _shown(make: Maker, processes: int) -> Maker:
         count = sum(map(len, work))
         _say(f"{count} clips, {processes} {'process' if processes == 1 else 'processes'}")
         began = 0.0
-        with tqdm(total=count, unit="clip", file=sys.stderr) as bar:
+        made = 0
+        with ProgressLine(count, "clips", "training") as line:
             for done, (number, records) in enumerate(make(work), start=1):
                 # The first round loads the models; the second tells how long a round takes.
                 if done == processes:
@@ -195,8 +196,9 @@ def _shown(make: Maker, processes: int) -> Maker:
                 elif done == 2 * processes < len(work):
                     rounds = len(work) / processes - 2
                     minutes = (time.monotonic() - began) * rounds / 60
-                    bar.write(f"training: about {minutes:.1f} more minutes", file=sys.stderr)
-                bar.update(len(records))
+                    line.write(f"training: about {minutes:.1f} more minutes")
+                made += len(records)
+                line.advance_to(made)
                 yield number, records
 
     return shown
