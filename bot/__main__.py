@@ -2,54 +2,67 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import logging
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bot.files import private_umask, umask
-from bot.installing import install_wanted
-from bot.operations.logs import LogFileError, configure_logging
-from bot.settings import Settings, SettingsError
-from bot.settings.secrets import Redactor, secrets_of_environment
-from bot.startup import (
-    SETTINGS_ERRORS,
-    StartupError,
-    check_requirements,
-    explain,
-)
+from bot.arguments import parse_arguments
+from command_line.codes import FAILED, INTERRUPTED, OK, USAGE
+from command_line.process import run_process, was_interrupted
 
-logger = logging.getLogger("bot")
+# What needs discord.py or torch is imported where it is used: neither --help nor a wrong option
+# shall wait for seconds.
+if TYPE_CHECKING:
+    import argparse
 
-OK, FAILED, USAGE = 0, 1, 2
+    from bot.settings import Settings
+
 _SERVER = "{} is for SQLite; the database is on a PostgreSQL server: use {} (docs/operations.md)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code is 0, 1 (it failed) or 2 (wrong usage or settings)."""
-    options = _arguments(arguments)
+    """Run the command and return the exit code.
+
+    0; 2 for wrong usage or settings; 130 if it was interrupted, but 0 for the bot itself, which
+    ends in that way; otherwise 1.
+    """
+    options = parse_arguments(arguments)
+    from bot.files import private_umask
+
     # Whatever this process writes holds what people typed; only models are everybody's.
     with private_umask() as before:
         try:
             return _command(options, before)
-        except Exception:  # noqa: BLE001 - the outermost edge: nobody else takes the secrets out
+        except KeyboardInterrupt:
+            if _runs_the_bot(options):
+                return OK
+            return _fail("interrupted", INTERRUPTED)
+        except Exception as error:  # noqa: BLE001 - the edge: nobody else takes the secrets out
+            if was_interrupted(error):
+                return OK if _runs_the_bot(options) else INTERRUPTED
             sys.stderr.write(_redacted(traceback.format_exc()))
             return FAILED
 
 
+def _runs_the_bot(options: argparse.Namespace) -> bool:
+    return options.command in (None, "run")
+
+
 def _command(options: argparse.Namespace, usual_umask: int) -> int:
+    from bot.operations.logs import LogFileError, configure_logging
+    from bot.settings import Settings, SettingsError
+
     try:
         settings = Settings.load(options.config)
     except SettingsError as error:
         return _fail(str(error), USAGE)
     try:
         # One process at a time may put a log file aside: the one that runs the bot.
-        configure_logging(settings, with_file=options.command in (None, "run"))
+        configure_logging(settings, with_file=_runs_the_bot(options))
     except LogFileError as error:
         return _fail(str(error))
     match options.command:
@@ -68,56 +81,10 @@ def _command(options: argparse.Namespace, usual_umask: int) -> int:
         case "export":
             return _export(settings, options.user_id, options.output)
         case "sync":
-            return _run(_sync(settings, options.guild))
+            return _sync_commands(settings, options.guild)
         case _:
             end = Ending()
             return _prepare(settings, usual_umask) or _run(_serve(settings, end), end)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bot",
-        description="Floor33, a Discord studio for video diffusion. Without DISCORD_TOKEN it is "
-        "served in a page of the local browser.",
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (default: bot.toml)")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("run", help="run the bot (the default)")
-    doctor = commands.add_parser("doctor", help="check the installation")
-    doctor.add_argument("--json", action="store_true", help="for programs")
-    doctor.add_argument(
-        "--fix", action="store_true", help="first make the bot's files private to this account"
-    )
-    backup = commands.add_parser("backup", help="copy the database while the bot runs")
-    backup.add_argument("file", type=Path, metavar="FILE")
-    restore = commands.add_parser("restore", help="put a backup in the database's place")
-    restore.add_argument("file", type=Path, metavar="FILE", nargs="?")
-    restore.add_argument(
-        "--empty", action="store_true", help="instead of FILE: begin anew, without a backup"
-    )
-    restore.add_argument("--force", action="store_true", help="even where there is a database")
-    forget = commands.add_parser("forget", help="delete everything that is kept of a person")
-    forget.add_argument("user_id", type=_user_id, metavar="USER_ID", help="their id in Discord")
-    export = commands.add_parser("export", help="show everything that is kept of a person, as JSON")
-    export.add_argument("user_id", type=_user_id, metavar="USER_ID", help="their id in Discord")
-    export.add_argument("--output", type=Path, metavar="FILE", help="write it there, not on stdout")
-    sync = commands.add_parser("sync", help="tell Discord which commands there are")
-    sync.add_argument("--guild", type=int, metavar="ID", help="in one server only, at once")
-    return parser
-
-
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    parser = _parser()
-    options = parser.parse_args(given)
-    if options.command == "restore" and (options.file is None) != options.empty:
-        parser.error("restore needs either FILE or --empty")
-    return options
-
-
-def _user_id(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) < 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r} is no user's id, which is a whole number")
-    return int(text)
 
 
 def _fail(message: str, code: int = FAILED) -> int:
@@ -127,6 +94,8 @@ def _fail(message: str, code: int = FAILED) -> int:
 
 def _redacted(text: str) -> str:
     """The text without what is secret in the environment: also before the log is set up."""
+    from bot.settings.secrets import Redactor, secrets_of_environment
+
     return Redactor(secrets_of_environment())(text)
 
 
@@ -135,14 +104,17 @@ def _backup(settings: Settings, file: Path) -> int:
 
     if settings.database.url is not None:
         return _fail(_SERVER.format("backup", "pg_dump"), USAGE)
+    replaced = file.exists()
     try:
         copied = backup_database(settings.database_path, file)
     except StoreError as error:
         return _fail(str(error))
     for missing in copied.missing:
         print(f"floor33: {missing} is gone; its job will fail", file=sys.stderr)
+    instead = ", in the place of the file that was there" if replaced else ""
     print(
-        f"{settings.database_path} copied to {file}, with {copied.files} files of unfinished jobs"
+        f"{settings.database_path} copied to {file}{instead}, "
+        f"with {copied.files} files of unfinished jobs"
     )
     return OK
 
@@ -152,6 +124,8 @@ def _restore(settings: Settings, file: Path, *, force: bool) -> int:
 
     if settings.database.url is not None:
         return _fail(_SERVER.format("restore", "pg_restore"), USAGE)
+    if not file.is_file():
+        return _fail(f"there is no backup at {file}", USAGE)
     try:
         restored = restore_database(file, settings.database_path, force=force)
     except StoreError as error:
@@ -220,6 +194,11 @@ def _tell_aside(aside: Path | None) -> None:
 
 def _prepare(settings: Settings, usual_umask: int) -> int:
     """Whatever must be there before the bot starts, downloads included; the exit code."""
+    from bot.files import umask
+    from bot.installing import install_wanted
+    from bot.settings import SettingsError
+    from bot.startup import StartupError, check_requirements
+
     try:
         check_requirements(settings)
         if settings.discord.token is not None:
@@ -231,46 +210,67 @@ def _prepare(settings: Settings, usual_umask: int) -> int:
     except StartupError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        return _fail("stopped; the next start goes on with the download")
+        print("floor33: stopped; the next start goes on with the download", file=sys.stderr)
+        raise
     return OK
 
 
-def _run(work: Coroutine[Any, Any, None], end: Ending | None = None) -> int:
+def _sync_commands(settings: Settings, guild_id: int | None) -> int:
+    from bot.settings import SettingsError
+
     try:
-        asyncio.run(_until_signal(work, end or Ending()))
+        token = _token(settings)
+    except SettingsError as error:
+        return _fail(str(error), USAGE)
+    return _run(_sync(settings, token, guild_id), stopped=INTERRUPTED)
+
+
+def _run(work: Coroutine[Any, Any, None], end: Ending | None = None, *, stopped: int = OK) -> int:
+    """Run the work until it ends; `stopped` is the exit code when a signal ended it."""
+    end = end or Ending()
+    try:
+        asyncio.run(_until_signal(work, end))
     except KeyboardInterrupt:
-        return OK
+        return stopped
     except Exception as error:
+        from bot.startup import SETTINGS_ERRORS, explain
+
         line = explain(error)
         if line is None:
             raise
         return _fail(line, USAGE if isinstance(error, SETTINGS_ERRORS) else FAILED)
-    return OK
+    return stopped if end.stopped else OK
 
 
 class Ending:
-    """What is done between SIGTERM and the end; the work sets it once there is something to do."""
+    """What is done between SIGTERM and the end; the work sets it once there is something to do.
+
+    Attributes:
+        prepare: is awaited before the work is ended.
+        stopped: a signal has ended the work.
+    """
 
     async def nothing(self) -> None:
         """The default of `prepare`."""
 
     def __init__(self) -> None:
         self.prepare: Callable[[], Coroutine[Any, Any, None]] = self.nothing
+        self.stopped = False
 
 
 async def _until_signal(work: Coroutine[Any, Any, None], end: Ending) -> None:
-    """Run the work. Ctrl-C ends it, and so does SIGTERM (how a service is stopped), in peace.
+    """Run the work. Ctrl-C ends it; SIGTERM and SIGHUP end it in peace.
+
+    They are how a service is stopped, and what a terminal sends that is closed.
 
     A second signal ends the peace.
     """
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
-    stopped = False
     preparing: asyncio.Task[None] | None = None
 
     def stop(_done: object = None) -> None:
-        nonlocal stopped
-        stopped = True
+        end.stopped = True
         task.cancel()
 
     def stop_in_peace() -> None:
@@ -281,7 +281,11 @@ async def _until_signal(work: Coroutine[Any, Any, None], end: Ending) -> None:
         preparing = loop.create_task(end.prepare())
         preparing.add_done_callback(stop)
 
-    for number, handler in ((signal.SIGTERM, stop_in_peace), (signal.SIGINT, stop)):
+    handlers = {"SIGTERM": stop_in_peace, "SIGHUP": stop_in_peace, "SIGINT": stop}
+    for name, handler in handlers.items():
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is None or signal.getsignal(number) is signal.SIG_IGN:
+            continue  # nohup
         try:
             loop.add_signal_handler(number, handler)
         except NotImplementedError:  # Windows: Ctrl-C arrives as KeyboardInterrupt
@@ -289,7 +293,7 @@ async def _until_signal(work: Coroutine[Any, Any, None], end: Ending) -> None:
     try:
         await task
     except asyncio.CancelledError:
-        if not stopped:
+        if not end.stopped:
             raise
     finally:
         if preparing is not None:
@@ -304,6 +308,7 @@ async def _serve(settings: Settings, end: Ending) -> None:
         await run_preview(settings, _announce)
         return
     from bot.app import create_bot
+    from bot.startup import StartupError
 
     async with create_bot(settings) as bot:
         end.prepare = bot.drain
@@ -319,21 +324,30 @@ def _announce(address: str) -> None:
     )
 
 
-async def _sync(settings: Settings, guild_id: int | None) -> None:
+async def _sync(settings: Settings, token: str, guild_id: int | None) -> None:
     from bot.sync import run_sync
 
-    count = await run_sync(settings, _token(settings), guild_id)
+    count = await run_sync(settings, token, guild_id)
     print(f"{count} commands synced")
 
 
 def _token(settings: Settings) -> str:
+    """The token. Raises SettingsError for none, and for what cannot be one."""
+    from bot.settings import SettingsError
+
     if settings.discord.token is None:
-        raise StartupError("DISCORD_TOKEN is not set")
+        raise SettingsError(
+            "discord.token",
+            "DISCORD_TOKEN is not set; set it to the bot's token "
+            "(https://discord.com/developers/applications, page Bot)",
+        )
     token = settings.discord.token.get_secret_value().strip()
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise StartupError("DISCORD_TOKEN has characters that no token has; copy it again")
+        raise SettingsError(
+            "discord.token", "DISCORD_TOKEN has characters that no token has; copy it again"
+        )
     return token
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process(main)

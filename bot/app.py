@@ -316,7 +316,9 @@ class Floor33Bot(commands.Bot):
 
     async def on_ready(self) -> None:
         """Say who and where we are; may be called many times."""
-        logger.info("logged in as %s, in %d servers", self.user, len(self.guilds))
+        count = len(self.guilds)
+        servers_are = "1 server" if count == 1 else f"{count} servers"
+        logger.info("logged in as %s, in %s", self.user, servers_are)
         self.background.submit(self.catch_up.run)
         if not self._tidied:
             self._tidied = True

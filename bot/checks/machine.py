@@ -50,6 +50,15 @@ def _data_folder(folder: Path, needed_mb: int) -> Check:
 
 
 def _database(path: Path) -> Check:
+    try:
+        check_folder(path.parent)
+    except StartupError:
+        return Check(
+            "database",
+            Status.FAIL,
+            f"{path} cannot be made: its folder cannot be used",
+            "See the data folder above.",
+        )
     if is_blank(path):
         if (problem := lost_database(path)) is not None:
             advice = "Put back a backup with `python -m bot restore BACKUP`."
@@ -65,7 +74,7 @@ def _database(path: Path) -> Check:
         )
     if verdict != "ok":
         return Check("database", Status.FAIL, f"{path}: {verdict}", "Put back a backup.")
-    return Check("database", Status.OK, f"{path}, {jobs} jobs")
+    return Check("database", Status.OK, f"{path}, {jobs} job{'' if jobs == 1 else 's'}")
 
 
 def _ffmpeg() -> Check:

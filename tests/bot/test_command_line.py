@@ -71,7 +71,7 @@ def test_a_token_that_cannot_be_one(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DISCORD_TOKEN", "not a tökén")
-    assert main(["--config", str(config)]) == 1
+    assert main(["--config", str(config)]) == 2
     err = capsys.readouterr().err
     assert "DISCORD_TOKEN" in err.splitlines()[-1]
     assert "Traceback" not in err
@@ -79,7 +79,7 @@ def test_a_token_that_cannot_be_one(
 
 
 def test_sync_needs_a_token(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--config", str(config), "sync"]) == 1
+    assert main(["--config", str(config), "sync"]) == 2
     assert "DISCORD_TOKEN is not set" in capsys.readouterr().err
 
 
