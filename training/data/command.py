@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from command_line.codes import CommandError, usage_error
+from command_line.process import guarded
 from training.data.config import DataSetConfig, ResolutionConfig, WindowConfig
 from training.data.errors import DataError
 from training.data.text import printable
@@ -26,7 +27,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 DEFAULT_LIMIT = 1000
 
 
-_OPTIONS = {"width": "--size", "height": "--size", "path": "PATH"}
+_OPTIONS = {"width": "--size (width)", "height": "--size (height)", "path": "PATH"}
 """Fields of configurations whose options have other names than they."""
 
 
@@ -84,10 +85,14 @@ def _add_set_options(parser: argparse.ArgumentParser) -> None:
 def run_data(options: argparse.Namespace) -> int:
     """Run ``data check`` or ``data precompute``.
 
-    Raises:
-        CommandError: with code 2 for wrong usage; with 1 where nothing can be used or something
-            fails.
+    Returns:
+        0; 1 where nothing can be used or something fails; 2 for wrong usage. Errors are one line
+        on stderr.
     """
+    return guarded(lambda: _carried_out(options), prefix="training: ")
+
+
+def _carried_out(options: argparse.Namespace) -> int:
     try:
         if not options.path.exists():
             raise usage_error(f"{options.path} does not exist")

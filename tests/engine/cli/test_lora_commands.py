@@ -90,7 +90,7 @@ def test_what_cannot_be_merged_is_one_line(cli: Cli, lora: Path, tmp_path: Path)
     assert "not empty" in err
     for missing in (tmp_path / "none", tmp_path / "a=b"):  # the sign may be part of a name
         code, out, err = cli("merge", "tiny-t2v", f"--lora={missing}", target)
-        assert (code, out, err) == (1, "", f"The LoRA {missing} does not exist.\n")
+        assert (code, out, err) == (2, "", f"--lora {missing}: there is no such file or folder\n")
     code, out, err = cli("merge", "tiny-i2v", f"--lora={lora}", target)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "was trained on the model tiny-t2v" in err
