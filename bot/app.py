@@ -230,6 +230,10 @@ class Floor33Bot(commands.Bot):
         for step in (*prepare, *take_up, lambda: show_warm_up(self)):
             try:
                 await step()
+            except StoreError as error:
+                if self.lost_database() is not None:
+                    return
+                logger.error("a step of the start failed: %s", error)
             except Exception:  # the boundary of a step
                 logger.exception("a step of the start failed")
 

@@ -33,21 +33,21 @@ _PASSING: Final = frozenset(
     {Trouble.BUSY, Trouble.FULL, Trouble.IO, Trouble.DENIED, Trouble.UNREACHABLE}
 )
 _FOR_USERS: Final = {
-    Trouble.BUSY: "The bot's database is busy with something else. Try again in a minute.",
+    Trouble.BUSY: "The bot's database is busy with something else. Try again later.",
     Trouble.FULL: (
-        "The disk of the machine that runs this bot is full. Its operator has to make room; "
-        "try again later."
+        "The disk of the machine that runs this bot is full. Its operator has to make room. "
+        "Try again later."
     ),
     Trouble.IO: (
         "The disk with the bot's database cannot be read or written at the moment. Its operator "
-        "has to look after it; try again later."
+        "has to look after it. Try again later."
     ),
     Trouble.DAMAGED: (
-        "The bot's database is damaged, and its operator has to restore a backup; try again later."
+        "The bot's database is damaged, and its operator has to restore a backup. Try again later."
     ),
     Trouble.DENIED: (
-        "The bot may not use its database at the moment. Its operator has to put that right; "
-        "try again later."
+        "The bot may not use its database at the moment. Its operator has to put that right. "
+        "Try again later."
     ),
     Trouble.UNREACHABLE: "The bot's database cannot be reached. Try again in a few minutes.",
     Trouble.GONE: (

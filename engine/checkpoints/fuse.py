@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from engine.checkpoints.building import BUILDING
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.text import printable
 from engine.checkpoints.lora import Lora, LoraSource, check_values, read_lora
@@ -117,7 +118,8 @@ def _attach(unet: VideoUNet, lora: Lora, name: str, model: str) -> None:
         "use_rslora": lora.rslora,
         "target_modules": sorted(lora.layers),
     }
-    unet.load_lora_adapter(tensors, prefix=None, adapter_name=name, metadata=settings)
+    with BUILDING:
+        unet.load_lora_adapter(tensors, prefix=None, adapter_name=name, metadata=settings)
 
 
 def _tensors(lora: Lora) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 from transformers.utils import logging as transformers_logging
 
+from engine.checkpoints.building import BUILDING
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.inspection import FileCache, check_network
@@ -137,7 +138,7 @@ def _load_part(folder: Path, kind: str, dtype: torch.dtype, *, top: Path) -> tor
     check_network(files, FileCache())
     # transformers would take the attention's code from the configuration.
     chosen = {"attn_implementation": "sdpa"} if files.library == "transformers" else {}
-    with _faults_of(folder), _no_progress_bar():
+    with _faults_of(folder), BUILDING, _no_progress_bar():
         module, report = _CLASSES[kind].from_pretrained(
             folder,
             torch_dtype=dtype,

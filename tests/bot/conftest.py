@@ -85,7 +85,8 @@ class World:
             return found if ready and len(found.reactions) == 2 else None
 
         found: discord.Message = await self.until(done)
-        await self.until(lambda: self.query("select state from jobs where state = 'delivered'"))
+        delivered = "select 1 from jobs where message_id = ? and state = 'delivered'"
+        await self.until(lambda: self.query(delivered, message_id))
         return found
 
     async def imagine(self, prompt: str = "a cat", **options: Any) -> discord.Message:

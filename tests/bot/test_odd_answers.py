@@ -33,6 +33,11 @@ def is_first_card(call: Call) -> bool:
     return is_card(call) and not has_clip(call)
 
 
+def is_edit(call: Call) -> bool:
+    """Whether the call puts an answer in the place of "thinking"."""
+    return call.method == "PATCH" and call.path.endswith("/@original")
+
+
 def shows_clips(studio: Studio) -> int:
     return sum(message.clip is not None for message in studio.discord.state.shown())
 
@@ -66,10 +71,11 @@ async def test_a_first_card_that_was_not_shown_is_shown_without_anything_new(
     studio.bot.engine.hold()
     met = fail(studio, is_first_card, lambda: html(403), times=2)
     asked = await studio.imagine()
-    message_id = asked.message_id
-    await studio.until(lambda: studio.discord.state.messages[asked.message_id or 0].embeds)
+    await studio.until(lambda: asked.message_id is not None)
+    message_id = asked.message_id or 0
+    await studio.until(lambda: studio.discord.state.messages[message_id].embeds)
     assert len(met) == 2
-    assert message_id is not None
+    assert asked.message_id == message_id
     assert not thinking(studio)
 
 
@@ -96,7 +102,7 @@ async def test_an_odd_answer_to_what_only_the_user_sees(
 ) -> None:
     if command == "history":
         await clip_of(studio)
-    which = is_acknowledgement if command == "queue" else is_follow_up
+    which = {"history": is_edit, "cancel": is_follow_up, "queue": is_acknowledgement}[command]
     for name in ("empty", "cut", "null", "reset"):
         before = {message.id for message in private(studio)}
         met = fail(studio, which, CUT[name], after=after)

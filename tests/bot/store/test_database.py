@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+import tempfile
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,8 +61,10 @@ def unprivileged(tmp_path: Path) -> Iterator[None]:
         yield
         tmp_path.chmod(0o755)
         return
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
+    temporary = Path(tempfile.gettempdir())
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.is_relative_to(temporary) and folder != temporary:
+            folder.chmod(0o755)
     os.seteuid(NOBODY)
     try:
         yield

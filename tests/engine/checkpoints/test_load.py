@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ def test_an_image_to_video_folder_becomes_a_pipeline(tiny_i2v: Path) -> None:
     assert isinstance(pipeline, ImageToVideoPipeline)
     assert pipeline.image_encoder.dtype is torch.bfloat16
     assert pipeline.image_projection.dtype is torch.bfloat16
+
+
+def test_models_are_loaded_by_several_threads_at_once(tiny_t2v: Path) -> None:
+    """The libraries replace functions of torch while they build a network."""
+    card = card_of(tiny_t2v)
+    stored = load_file(tiny_t2v / UNET_WEIGHTS)
+    with ThreadPoolExecutor(4) as threads:
+        for pipeline in threads.map(lambda _: load_pipeline(card), range(24)):
+            for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+                assert not any(tensor.is_meta for tensor in module.state_dict().values())
+            loaded = pipeline.unet.state_dict()
+            assert all(torch.equal(loaded[key], stored[key]) for key in stored)
 
 
 def test_the_facts_choose_the_sampler_and_the_folder_the_noise_schedule(copy: Path) -> None:
