@@ -3,9 +3,9 @@
 import asyncio
 import os
 import sqlite3
-import tempfile
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
