@@ -99,7 +99,7 @@ class ProgressLine:
         percent = 100 * self._done // max(1, self._total)
         seconds = self._told_at - self._began
         label = f"{self._label}: " if self._label else ""
-        sys.stderr.write(f"{label}{amount} ({percent} %) after {seconds:.0f} s\n")
+        sys.stderr.write(f"{label}{amount} ({percent}%) after {seconds:.0f} s\n")
 
     def _figure(self, value: float) -> str:
         if not self._scale:

@@ -106,10 +106,4 @@ def _export(options: argparse.Namespace) -> None:
     from training.export import export_model
 
     recipe = load_recipe(options.recipe)
-    folder = options.run or Path("runs") / recipe.name
-    if not folder.is_dir():
-        raise usage_error(
-            f"--run {folder}: there is no such folder; `python -m training run {options.recipe}` "
-            "makes the run"
-        )
-    export_model(recipe, folder, options.output)
+    export_model(recipe, options.run or Path("runs") / recipe.name, options.output)

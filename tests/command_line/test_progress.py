@@ -16,11 +16,11 @@ def test_lines_without_carriage_returns(capsys: pytest.CaptureFixture[str]) -> N
     assert out == ""
     assert "\r" not in err
     assert len(err.splitlines()) == 10
-    assert err.splitlines()[-1].startswith("on cpu: 40/40 steps (100 %)")
+    assert err.splitlines()[-1].startswith("on cpu: 40/40 steps (100%)")
 
 
 def test_what_is_done_soon_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressLine(3_000_000, "B", scale=True, pause_s=3600.0) as line:
         for done in range(0, 3_000_001, 1000):
             line.advance_to(done)
-    assert capsys.readouterr().err.splitlines()[0].startswith("3 M/3 M B (100 %)")
+    assert capsys.readouterr().err.splitlines()[0].startswith("3 M/3 M B (100%)")

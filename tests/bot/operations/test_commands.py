@@ -60,7 +60,7 @@ def test_there_and_back_again(
 
 
 def test_a_backup_that_is_not_there(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(config, "restore", "nowhere.db") == 1
+    assert run(config, "restore", "nowhere.db") == 2
     assert "there is no backup" in capsys.readouterr().err
 
 

@@ -297,6 +297,6 @@ def test_ctrl_c_leaves_nothing(t2v: Recorded, config_file: Path, tmp_path: Path)
         text=True,
         check=False,
     )
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 130, done.stderr
     assert done.stderr.splitlines()[-1] == "Interrupted."
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
