@@ -97,7 +97,10 @@ def test_a_command_that_is_left_out_lists_the_commands(
         (("training", "run", "no-such-recipe"), "no-such-recipe"),
         (("training", "run", "demo-vae", "--processes", "many"), "argument --processes"),
         (("training", "plan", "demo-vae", "--gpus", "2"), "--gpus"),
-        (("training", "export", "demo-i2v", "--run", "nowhere", "--output", "x"), "nowhere/model does"),
+        (
+            ("training", "export", "demo-i2v", "--run", "nowhere", "--output", "x"),
+            "nowhere/model does",
+        ),
         (("training", "data", "check", "nowhere"), "nowhere does not exist"),
         (("training", "data", "check", ".", "--size", "wide"), "--size"),
         (("training", "data", "check", ".", "--multiple", "0"), "--multiple"),
