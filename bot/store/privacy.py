@@ -224,7 +224,7 @@ async def _detach_files(session: AsyncSession, jobs: Sequence[str]) -> tuple[lis
             .join(Job, Job.image_asset_id == Asset.id)
             .where(Job.id.in_(ids))
         )
-        assets |= dict(rows.tuples().all())
+        assets |= dict(rows.all())
         # Out of the way of the question which other jobs need them.
         await session.execute(update(Job).where(Job.id.in_(ids)).values(image_asset_id=None))
     needed: set[int] = set()

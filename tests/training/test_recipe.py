@@ -67,7 +67,14 @@ def test_the_command_line_reports_it_in_one_line(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    "text", ["a = " + "[" * 5000, "a = " + "{a = " * 3000, "a = " + "1" * 6000]
+    "text",
+    [
+        "a = " + "[" * 5000,
+        "a = " + "{a = " * 3000,
+        "a = " + "1" * 6000,
+        "a = " + "[" * 200 + "]" * 200,
+        "[" + "a." * 200 + "a]",
+    ],
 )
 def test_a_recipe_that_nobody_wrote_by_hand_is_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "deep.toml"

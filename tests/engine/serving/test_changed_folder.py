@@ -10,9 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from engine.checkpoints import Catalog
@@ -20,15 +18,10 @@ from engine.checkpoints.errors import ModelChangedError
 from engine.serving import Engine, FailureReason, GenerationRequest, JobFailed
 from engine.serving.models import PipelineCache
 from engine.serving.options import ModelOptions
+from tests.engine.serving.clips import watch_video
 
 MakeEngine = Callable[..., Engine]
 MakeRequest = Callable[..., GenerationRequest]
-
-
-def frames_of(path: Path) -> npt.NDArray[np.uint8]:
-    reader = imageio_ffmpeg.read_frames(path)
-    width, height = next(reader)["size"]
-    return np.stack([np.frombuffer(raw, np.uint8).reshape(height, width, 3) for raw in reader])
 
 
 def change(file: Path, **keys: object) -> None:
@@ -71,8 +64,8 @@ async def test_a_clip_is_made_by_the_model_that_it_names(
     fresh = make_engine(model_dirs={"mine": folder}, output_dir=tmp_path / "again")
     again = await fresh.submit(request_for("again", model="mine", steps=5)).result()
     assert after.model_revision == again.model_revision != before.model_revision
-    assert np.array_equal(frames_of(after.path), frames_of(again.path))
-    assert not np.array_equal(frames_of(after.path), frames_of(before.path))
+    assert np.array_equal(watch_video(after.path).frames, watch_video(again.path).frames)
+    assert not np.array_equal(watch_video(after.path).frames, watch_video(before.path).frames)
 
 
 def test_a_folder_that_changed_since_the_request_is_not_passed_off(folder: Path) -> None:

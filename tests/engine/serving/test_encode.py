@@ -9,13 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
 
 from engine.serving.encode import EncodeError, EncoderMissingError, encode_mp4, enlargement
+from tests.engine.serving.clips import watch_video
 
 Frames = npt.NDArray[np.uint8]
 
@@ -32,14 +32,6 @@ def encode(frames: Frames, path: Path, **changes: object) -> None:
     encode_mp4(frames, path, **(options | changes))  # type: ignore[arg-type]
 
 
-def decode(path: Path) -> tuple[dict[str, object], Frames]:
-    reader = imageio_ffmpeg.read_frames(path)
-    facts = next(reader)
-    width, height = facts["size"]
-    frames = [np.frombuffer(raw, np.uint8).reshape(height, width, 3) for raw in reader]
-    return facts, np.stack(frames)
-
-
 def top_level_boxes(path: Path) -> list[str]:
     data, names, at = path.read_bytes(), [], 0
     while at < len(data):
@@ -53,13 +45,13 @@ def top_level_boxes(path: Path) -> list[str]:
 def test_frames_come_back_as_they_went_in(tmp_path: Path) -> None:
     frames = moving_box()
     encode(frames, tmp_path / "clip.mp4")
-    facts, decoded = decode(tmp_path / "clip.mp4")
-    assert decoded.shape == (6, 320, 320, 3)
-    assert facts["fps"] == 8
-    assert facts["codec"] == "h264"
-    assert str(facts["pix_fmt"]).startswith("yuv420p")
-    assert facts["duration"] == pytest.approx(6 / 8, abs=0.01)
-    middles = decoded[:, 2::5, 2::5].astype(int)  # the middle of every enlarged pixel
+    video = watch_video(tmp_path / "clip.mp4")
+    assert video.frames.shape == (6, 320, 320, 3)
+    assert video.fps == 8
+    assert video.codec == "h264"
+    assert str(video.pix_fmt).startswith("yuv420p")
+    assert video.duration_s == pytest.approx(6 / 8, abs=0.01)
+    middles = video.frames[:, 2::5, 2::5].astype(int)  # the middle of every enlarged pixel
     inside = np.zeros(frames.shape[:3], dtype=bool)
     inside[:, 2:-2, 2:-2] = True
     error = np.abs(middles - frames)[inside]
@@ -71,14 +63,14 @@ def test_frames_come_back_as_they_went_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fps", [1, 8, 12, 24, 30])
 def test_the_rate_is_exact(tmp_path: Path, fps: int) -> None:
     encode(moving_box(5, 16, 16), tmp_path / "clip.mp4", fps=fps, min_short_side=32)
-    facts, decoded = decode(tmp_path / "clip.mp4")
-    assert facts["fps"] == fps
-    assert len(decoded) == 5
+    video = watch_video(tmp_path / "clip.mp4")
+    assert video.fps == fps
+    assert len(video.frames) == 5
 
 
 def test_one_frame_is_a_clip(tmp_path: Path) -> None:
     encode(moving_box(1), tmp_path / "clip.mp4")
-    assert len(decode(tmp_path / "clip.mp4")[1]) == 1
+    assert len(watch_video(tmp_path / "clip.mp4").frames) == 1
 
 
 def test_the_index_comes_first(tmp_path: Path) -> None:
@@ -168,15 +160,15 @@ def test_small_clips_are_enlarged_by_a_whole_factor(width: int, height: int, fac
 
 def test_odd_sides_become_even(tmp_path: Path) -> None:
     encode(moving_box(2, 33, 47), tmp_path / "small.mp4", min_short_side=64)
-    assert decode(tmp_path / "small.mp4")[1].shape == (2, 66, 94, 3)
+    assert watch_video(tmp_path / "small.mp4").frames.shape == (2, 66, 94, 3)
     encode(moving_box(2, 33, 47), tmp_path / "large.mp4", min_short_side=2)
-    assert decode(tmp_path / "large.mp4")[1].shape == (2, 32, 46, 3)
+    assert watch_video(tmp_path / "large.mp4").frames.shape == (2, 32, 46, 3)
 
 
 def test_an_older_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"old")
     encode(moving_box(), tmp_path / "clip.mp4")
-    assert len(decode(tmp_path / "clip.mp4")[1]) == 6
+    assert len(watch_video(tmp_path / "clip.mp4").frames) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -36,6 +35,7 @@ from engine.serving import (
     Started,
     Workload,
 )
+from tests.engine.serving.clips import watch_video
 
 MakeEngine = Callable[..., Engine]
 MakeRequest = Callable[..., GenerationRequest]
@@ -79,15 +79,6 @@ def png(colour: str = "red", size: tuple[int, int] = (40, 30)) -> bytes:
     return buffer.getvalue()
 
 
-def decode(path: Path) -> tuple[dict[str, object], np.ndarray]:
-    reader = imageio_ffmpeg.read_frames(path)
-    facts = next(reader)
-    width, height = facts["size"]
-    return facts, np.stack(
-        [np.frombuffer(raw, np.uint8).reshape(height, width, 3) for raw in reader]
-    )
-
-
 async def test_a_prompt_becomes_a_clip(
     engine: Engine, request_for: MakeRequest, tmp_path: Path
 ) -> None:
@@ -119,9 +110,9 @@ async def test_the_file_shows_what_the_pipeline_makes(
     engine: Engine, request_for: MakeRequest, tiny_t2v: Path
 ) -> None:
     result = await engine.submit(request_for()).result()
-    facts, decoded = decode(result.path)
-    assert decoded.shape == (4, 320, 320, 3)
-    assert facts["fps"] == 8
+    video = watch_video(result.path)
+    assert video.frames.shape == (4, 320, 320, 3)
+    assert video.fps == 8
     pipeline = load_pipeline(Catalog({"tiny-t2v": tiny_t2v}).get("tiny-t2v"))
     frames = pipeline(
         "a red ball",
@@ -134,7 +125,7 @@ async def test_the_file_shows_what_the_pipeline_makes(
         generator=torch.Generator().manual_seed(7),
     ).frames[0]
     expected = frames.permute(0, 2, 3, 1).numpy() * 255
-    averaged = decoded.reshape(4, 32, 10, 32, 10, 3).mean(axis=(2, 4))
+    averaged = video.frames.reshape(4, 32, 10, 32, 10, 3).mean(axis=(2, 4))
     assert np.abs(averaged - expected).mean() < 6
     assert expected.std() > 10, "a flat clip would prove nothing"
 
@@ -182,9 +173,9 @@ async def test_a_seed_means_one_clip(engine: Engine, request_for: MakeRequest) -
 async def test_sizes_and_lengths_are_obeyed(engine: Engine, request_for: MakeRequest) -> None:
     request = request_for(width=48, height=32, num_frames=3, fps=4)
     result = await engine.submit(request).result()
-    facts, decoded = decode(result.path)
-    assert decoded.shape == (3, 320, 480, 3)
-    assert facts["fps"] == 4
+    video = watch_video(result.path)
+    assert video.frames.shape == (3, 320, 480, 3)
+    assert video.fps == 4
     assert (result.width, result.height, result.num_frames) == (48, 32, 3)
 
 
@@ -196,7 +187,7 @@ async def test_a_model_may_play_at_another_rate_than_it_is_told(
     (folder / "floor33.json").write_text(json.dumps(facts | {"playback_fps": 10}))
     engine = make_engine(model_dirs={"tiny-t2v": folder})
     result = await engine.submit(request_for(fps=24)).result()
-    assert decode(result.path)[0]["fps"] == 10
+    assert watch_video(result.path).fps == 10
     assert (result.fps, result.duration_s) == (24, pytest.approx(0.4))
 
 
@@ -204,7 +195,7 @@ async def test_a_picture_steers_the_clip(engine: Engine, request_for: MakeReques
     clips = []
     for colour in ("red", "blue"):
         request = request_for(colour, model="tiny-i2v", image=png(colour))
-        clips.append(decode((await engine.submit(request).result()).path)[1].astype(int))
+        clips.append(watch_video((await engine.submit(request).result()).path).frames.astype(int))
     difference = float(np.abs(clips[0] - clips[1]).mean())
     assert difference > 0.5
 

@@ -6,22 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
 
 from engine.checkpoints import Catalog, load_pipeline
 from engine.serving import Engine, GenerationRequest, RequestError
+from tests.engine.serving.clips import watch_video
 
 MakeEngine = Callable[..., Engine]
 MakeRequest = Callable[..., GenerationRequest]
-
-
-def frames_of(path: Path) -> np.ndarray:
-    reader = imageio_ffmpeg.read_frames(path)
-    width, height = next(reader)["size"]
-    return np.stack([np.frombuffer(raw, np.uint8).reshape(height, width, 3) for raw in reader])
 
 
 @pytest.fixture
@@ -63,7 +57,7 @@ async def test_the_published_sampler_is_served_with_its_noise(
 ) -> None:
     engine = make_engine(model_dirs={"tiny-t2v": tiny_t2v, "published": published})
     request = request_for("a", model="published", steps=4)
-    enlarged = frames_of((await engine.submit(request).result()).path)
+    enlarged = watch_video((await engine.submit(request).result()).path).frames
     served = enlarged.reshape(4, 32, 10, 32, 10, 3).mean(axis=(2, 4))
     pipeline = load_pipeline(Catalog({"published": published}).get("published"))
 

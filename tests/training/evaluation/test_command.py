@@ -52,7 +52,8 @@ def test_evaluate_writes_a_report(tiny_models, task, tmp_path, capsys):
     assert (document["first_frame_psnr"] is None) == (task == "t2v")
     assert [check["rates"]["motion"]["total"] for check in document["judge"]] == [32, 32]
     HTMLParser().feed((folder / "report.html").read_text(encoding="utf-8"))
-    assert Image.open(folder / "contact-sheet.png").height > 0
+    with Image.open(folder / "contact-sheet.png") as sheet:
+        assert sheet.height > 0
     out, err = capsys.readouterr()
     assert "colour" in out
     assert ("dB (first frame, mean)" in out) == (task == "i2v")
