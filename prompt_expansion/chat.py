@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 from openai import APIConnectionError, AsyncOpenAI
@@ -53,6 +54,7 @@ class ChatServer:
         # What was answered last comes first.
         self._ways = [_Way(url, Dialect(limit_name)) for url in base_urls(base_url)]
         self._client: AsyncOpenAI | None = None
+        self._requests: set[asyncio.Future[httpx2.Response]] = set()
         self._closed = False
         if settings.api_key is not None and not may_have_key(base_url):
             logger.warning(
@@ -107,6 +109,9 @@ class ChatServer:
     async def close(self) -> None:
         """Close the connections."""
         self._closed = True
+        # The client knows nothing of those that are still connecting.
+        for request in self._requests:
+            request.cancel()
         if self._client is not None:
             await self._client.close()
 
@@ -130,7 +135,7 @@ class ChatServer:
             raise UnusableError("could not be reached") from error
         body = way.dialect.request(prompt, settings.model or "", settings.max_tokens)
         try:
-            return await post(self._client, way.base_url, body)
+            return await self._until_closed(post(self._client, way.base_url, body))
         except TooLargeError as error:
             self._log("an answer that is too large", "")
             raise UnusableError("sent an answer that is too large") from error
@@ -141,6 +146,18 @@ class ChatServer:
             if not self._closed:
                 raise
             raise UnusableError("is no longer connected") from error
+
+    async def _until_closed(self, request: Coroutine[Any, Any, httpx2.Response]) -> httpx2.Response:
+        task = asyncio.create_task(request)
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            this = asyncio.current_task()
+            if self._closed and this is not None and not this.cancelling():
+                raise UnusableError("is no longer connected") from None
+            raise
 
     def _read(self, answer: httpx2.Response) -> Reply | Complaint:
         if answer.status_code >= 400:

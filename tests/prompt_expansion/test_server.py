@@ -274,6 +274,21 @@ async def test_closing_while_an_answer_is_awaited(chat_server, expander_for):
     assert all(expansion.fallback is not None for expansion in expansions)
 
 
+@pytest.mark.parametrize("turns", range(2, 30, 3))
+async def test_closing_while_a_connection_is_made(chat_server, expander_for, turns):
+    chat_server.hang()
+    expander = expander_for(timeout_s=300)
+    asking = asyncio.create_task(expander.expand(PROMPT))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    await expander.close()
+
+    async with asyncio.timeout(30):
+        expansion = await asking
+    assert "no longer connected" in expansion.fallback
+
+
 @pytest.mark.parametrize("turns", range(1, 9))
 async def test_closing_before_a_request_has_left(chat_server, expander_for, turns):
     chat_server.say(RICH)

@@ -50,7 +50,8 @@ def test_grids_are_files_too_and_can_be_switched_off(tmp_path: Path) -> None:
     run(Line(), recipe(), tmp_path / "with")
     files = sorted(path.name for path in (tmp_path / "with" / "samples").iterdir())
     assert files == ["step-000003.png", "step-000006.png"]
-    assert Image.open(tmp_path / "with" / "samples" / files[0]).size == (3 * 5, 4 * 4)
+    with Image.open(tmp_path / "with" / "samples" / files[0]) as grid:
+        assert grid.size == (3 * 5, 4 * 4)
     run(Line(), recipe(books={"samples": 0}), tmp_path / "without")
     assert not (tmp_path / "without" / "samples").exists()
 

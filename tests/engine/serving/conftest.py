@@ -1,15 +1,26 @@
 """Engines that run the tiny models on the CPU."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from engine.serving import Engine, EngineSettings, GenerationRequest
 
 MakeEngine = Callable[..., Engine]
 MakeRequest = Callable[..., GenerationRequest]
+
+
+@pytest.fixture(scope="module")
+def one_ray_at_a_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep tests that run at the same time from joining each other's cluster.
+
+    Ray finds every cluster of this machine among its processes.
+    """
+    with FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"):
+        yield
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ NATIVE, WIDE = 8, 12  # latents of clips 32 and 48 pixels wide
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
+def cluster(one_ray_at_a_time: None) -> Iterator[None]:
     """A Ray of two processors, which the crew joins."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")

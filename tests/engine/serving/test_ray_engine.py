@@ -20,6 +20,7 @@ def own_processes() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
+@pytest.mark.usefixtures("one_ray_at_a_time")
 async def test_an_engine_starts_and_ends_ray_itself(
     make_engine: MakeEngine,
     request_for: MakeRequest,

@@ -91,8 +91,11 @@ def test_processes_make_the_clips_that_one_makes(tiny_models, tmp_path):
     assert (one["settings"].pop("processes"), two["settings"].pop("processes")) == (1, 2)
     assert [clip["seed"] for clip in two["clips"]] == [0, 1, 2]
     assert one["clips"] == two["clips"]
-    sheets = [np.asarray(Image.open(tmp_path / n / "contact-sheet.png")) for n in "12"]
-    assert np.array_equal(*sheets)
+    with (
+        Image.open(tmp_path / "1" / "contact-sheet.png") as ours,
+        Image.open(tmp_path / "2" / "contact-sheet.png") as theirs,
+    ):
+        assert np.array_equal(np.asarray(ours), np.asarray(theirs))
 
 
 def test_a_caller_that_stops_listening_leaves_no_process(tiny_models):
