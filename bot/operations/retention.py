@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +46,10 @@ class Swept:
         return bool(self.clips or self.pictures or self.parts)
 
 
+def _machine_time() -> datetime:
+    return datetime.now(UTC)
+
+
 class Retention:
     """Sweeps the data folder at the start of the bot, and daily.
 
@@ -60,18 +64,20 @@ class Retention:
         output_dir: Path,
         settings: RetentionSettings,
         metrics: Metrics,
+        clock: Callable[[], datetime] = _machine_time,
     ) -> None:
         self._store = store
         self._data_dir = data_dir
         self._output_dir = output_dir
         self._settings = settings
         self._metrics = metrics
+        self._clock = clock
 
     async def run(self) -> None:
         """Sweep now and every day until cancelled. Troubles are logged; the next day may do."""
         while True:
             try:
-                await self.sweep(datetime.now(UTC))
+                await self.sweep(self._clock())
             except (StoreError, OSError) as error:
                 logger.error("retention: %s", error)
             await asyncio.sleep(_EVERY_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bot.operations.gpus import GpuMemory
@@ -55,7 +56,13 @@ class Operations:
         )
         bot.background.submit(lag.run)
         retention = Retention(
-            bot.store, settings.data_dir, settings.output_dir, settings.retention, self._metrics
+            bot.store,
+            settings.data_dir,
+            settings.output_dir,
+            settings.retention,
+            self._metrics,
+            # Discord's clock: with this machine's far ahead every clip would be too old.
+            clock=lambda: datetime.now(UTC) - bot.http_trace.clock_skew,
         )
         bot.background.submit(retention.run)
         if settings.operations.port == 0:

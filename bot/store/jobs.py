@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -84,6 +85,14 @@ async def _store_asset(session: AsyncSession, asset: NewAsset) -> int:
     return row.id
 
 
+async def _next_in_line(session: AsyncSession) -> datetime:
+    """Return the time, or one after the last unfinished job's if the clock was put back."""
+    unfinished = Job.state.in_([state.value for state in UNFINISHED])
+    last = await session.scalar(select(func.max(Job.created_at)).where(unfinished))
+    now = utc_now()
+    return now if last is None else max(now, last + timedelta(microseconds=1))
+
+
 class Jobs(StorePart):
     """Jobs by id, and the queue that survives a restart."""
 
@@ -98,6 +107,7 @@ class Jobs(StorePart):
                 id=uuid.uuid4().hex,
                 state=JobState.QUEUED.value,
                 image_asset_id=asset_id,
+                created_at=await _next_in_line(session),
                 **{name: getattr(new, name) for name in _REQUEST_FIELDS},
             )
             session.add(row)

@@ -1,5 +1,6 @@
 """What is swept away, and what never is."""
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -31,15 +32,18 @@ class Folder:
     data_dir: Path
     store: Store
 
-    async def sweep(self, *, now: datetime = NOW, **settings: float) -> Swept:
-        retention = Retention(
+    def retention(self, **settings: float) -> Retention:
+        return Retention(
             self.store,
             self.data_dir,
             self.data_dir / "outputs",
             RetentionSettings.model_validate(settings),
             Metrics(),
+            clock=lambda: NOW,
         )
-        return await retention.sweep(now)
+
+    async def sweep(self, *, now: datetime = NOW, **settings: float) -> Swept:
+        return await self.retention(**settings).sweep(now)
 
     async def clip(
         self, age_days: float, *, state: JobState = JobState.DELIVERED, picture: bool = False
@@ -131,6 +135,19 @@ async def test_old_clips_go_and_rated_ones_stay(
     assert gone.deleted_at is not None
     assert await folder.store.get_job(old_job.id) == old_job
     assert await folder.sweep(max_age_days=30) == Swept()
+
+
+async def test_ages_are_told_by_the_clock_that_is_given(folder: Folder) -> None:
+    """A machine's own may be ahead by months."""
+    _, old = await folder.clip(31)
+    _, new = await folder.clip(29)
+    running = asyncio.create_task(folder.retention(max_age_days=30).run())
+    async with asyncio.timeout(60):
+        while folder.there(old):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert folder.there(new)
 
 
 @pytest.mark.parametrize("limit_files", [0, 3, 5, 100])

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -56,6 +56,17 @@ async def test_a_job_comes_back_as_it_was_asked_for(store: Store) -> None:
     user = await store.get_user(OWNER)
     assert user is not None
     assert (user.name, user.training_consent) == ("Ada", False)
+
+
+async def test_a_clock_that_is_put_back_keeps_the_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("bot.store.jobs.utc_now", lambda: ahead)
+        first = await store.create_job(A_JOB)
+    others = [await store.create_job(A_JOB) for _ in range(3)]
+    assert await store.unfinished_jobs() == [first, *others]
 
 
 async def test_a_picture_is_stored_once_for_all_jobs_that_use_it(store: Store) -> None:
