@@ -353,24 +353,30 @@ class Floor33Bot(commands.Bot):
             await self.shutdown.drain(self.engine, self.store, grace_s)
 
     async def close(self) -> None:
-        """End everything, what depends on others first. May be called again."""
-        if not self._ended:
-            self._ended = True
-            self.connection.stop()
-            await self.operations.close()
-            await self.shutdown.dismiss(tell_restarting)
-            # From here on nothing is shown or recorded: unfinished jobs wait for the next start.
-            await self.background.close()
-            self._cancel_ready()
-            await super().close()
-            if hasattr(self, "engine"):
-                await self.engine.close()
-            if hasattr(self, "expander"):
-                await self.expander.close()
-            if hasattr(self, "store"):
-                await self.store.close()
+        """End everything, what depends on others first. A second call waits for the first."""
+        if self._ended:
+            await self.ended.wait()
+            return
+        self._ended = True
+        try:
+            await self._close()
+        finally:
             self.ended.set()
+
+    async def _close(self) -> None:
+        self.connection.stop()
+        await self.operations.close()
+        await self.shutdown.dismiss(tell_restarting)
+        # From here on nothing is shown or recorded: unfinished jobs wait for the next start.
+        await self.background.close()
+        self._cancel_ready()
         await super().close()
+        if hasattr(self, "engine"):
+            await self.engine.close()
+        if hasattr(self, "expander"):
+            await self.expander.close()
+        if hasattr(self, "store"):
+            await self.store.close()
 
     def _cancel_ready(self) -> None:
         """Cancel what discord.py does two seconds after a session has begun, which it forgets."""

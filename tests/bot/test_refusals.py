@@ -188,6 +188,8 @@ async def test_a_token_that_stays_refused_ends_the_bot(
         await studio.until(lambda: studio.bot.failure)
         assert len(met) == 3
         assert "DISCORD_TOKEN" in str(studio.bot.failure)
+        await studio.bot.close()  # it ends by itself, and is waited for
+        assert studio.bot.ended.is_set()
         return
     await studio.until(lambda: len(met) > 5 or not studio.bot.token_watch.refused)
     assert studio.bot.failure is None
