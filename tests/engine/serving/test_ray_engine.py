@@ -11,6 +11,7 @@ from engine.serving import Engine, Finished, GenerationRequest, Started
 from tests.engine.serving.ray_bench import Gates
 
 pytest.importorskip("ray")
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # of Ray itself
 
 MakeEngine = Callable[..., Engine]
 MakeRequest = Callable[..., GenerationRequest]
