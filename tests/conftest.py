@@ -6,9 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden_values import unpack
+from tests.golden_values import has_values, unpack
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+OURS = REPOSITORY / "tests" / "golden"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "recorded(file, **parameters): needs recorded values that the repository may leave out "
+        "(tests/golden/README.md); FLOOR33_GOLDEN names a folder with all of them",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    folder = Path(os.environ.get("FLOOR33_GOLDEN") or OURS)
+    left_out = [item for item in items if not has_values(item, folder)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,4 +43,4 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of recorded reference values: ``FLOOR33_GOLDEN``, else ours, unpacked."""
     if elsewhere := os.environ.get("FLOOR33_GOLDEN"):
         return Path(elsewhere)
-    return unpack(REPOSITORY / "tests" / "golden", tmp_path_factory.mktemp("golden"))
+    return unpack(OURS, tmp_path_factory.mktemp("golden"))

@@ -25,20 +25,22 @@ def unpack(source: Path, target: Path) -> Path:
     return target
 
 
-def recorded_folder(golden: Path, name: str, file: str = "weights.safetensors") -> Path:
-    """Return a folder of recorded values; skip the test if it is not complete."""
-    folder = golden / name
-    if not (folder / file).is_file():
-        skip_left_out(f"{name}/{file}")
-    return folder
+def has_values(item: pytest.Item, folder: Path) -> bool:
+    """Return whether the recorded values that a test needs are in the folder.
 
-
-def skip_left_out(what: str) -> None:
-    """Skip the test, for want of values that are too large for the repository."""
-    pytest.skip(
-        f"{what}: too large for the repository (tests/golden/README.md); "
-        "set FLOOR33_GOLDEN to a folder with all recorded values"
-    )
+    ``@pytest.mark.recorded("vae/weights.safetensors")`` names a file, in which parameters of the
+    test may stand in braces. With keywords, such as ``either="i2v"``, only tests of these
+    parameters need it.
+    """
+    marker = item.get_closest_marker("recorded")
+    if marker is None:
+        return True
+    call = getattr(item, "callspec", None)  # only of tests with parameters
+    parameters = {} if call is None else call.params
+    if any(parameters.get(name) != value for name, value in marker.kwargs.items()):
+        return True
+    file = folder / marker.args[0].format(**parameters)
+    return file.is_file() or file.with_name(f"{file.name}.xz").is_file()
 
 
 def _write_checkpoint(folder: Path) -> None:

@@ -18,7 +18,6 @@ from engine.checkpoints.original.config import Rescale
 from engine.models import VideoUNet
 from engine.models.original import UNET_PREFIX, unet_original_names
 from engine.schedulers import VideoScheduler, make_scheduler
-from tests.golden_values import recorded_folder
 from training.objective import (
     Objective,
     denoising_objective,
@@ -54,7 +53,7 @@ class Recorded:
     """One recorded evaluation, repeated through the engine's network and schedule."""
 
     def __init__(self, golden: Path, case: str) -> None:
-        folder = recorded_folder(golden, "train_loss", f"{case}.safetensors")
+        folder = golden / "train_loss"
         self.facts = json.loads((folder / f"{case}.json").read_text())
         self.tensors = load_file(folder / f"{case}.safetensors")
         weights = load_file(folder / self.facts["weights"])
@@ -91,6 +90,7 @@ def recorded(golden: Path, request: pytest.FixtureRequest) -> Recorded:
     return Recorded(golden, request.param)
 
 
+@pytest.mark.recorded("train_loss/{recorded}.safetensors")
 def test_the_recorded_loss(recorded: Recorded) -> None:
     objective = recorded.evaluate()
     tolerance = recorded.facts["tolerance"]["loss_rel"]
@@ -104,6 +104,7 @@ def test_the_recorded_loss(recorded: Recorded) -> None:
     torch.testing.assert_close(objective.prediction, expected["model_output"], rtol=0, atol=5e-5)
 
 
+@pytest.mark.recorded("train_loss/{recorded}.safetensors")
 def test_the_recorded_gradients(recorded: Recorded) -> None:
     recorded.evaluate().loss.backward()
     gradients = recorded.gradients()

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.models import ImageProjection, VideoUNet
-from tests.golden_values import recorded_folder
 
 UNETS = ("unet_t2v_1024", "unet_i2v_512", "unet_t2v_512_v2")
 
@@ -38,10 +37,11 @@ def run(unet: VideoUNet, cases: dict[str, Tensor], case: str, fps: Tensor | None
         ).sample
 
 
+@pytest.mark.recorded("{name}/weights.safetensors")
 @pytest.mark.parametrize("name", UNETS)
 @pytest.mark.parametrize("backend", ["sdpa", "math", "sliced"])
 def test_unet_equals_the_reference(golden: Path, name: str, backend: str) -> None:
-    folder = recorded_folder(golden, name)
+    folder = golden / name
     settings, cases = config(folder), load_file(folder / "cases.safetensors")
     unet = VideoUNet.from_original(weights(folder), settings["unet_config"])
     unet.use_attention(backend)
@@ -51,9 +51,10 @@ def test_unet_equals_the_reference(golden: Path, name: str, backend: str) -> Non
         assert error <= settings["tolerance"]["max_abs"], case
 
 
+@pytest.mark.recorded("{name}/weights.safetensors")
 @pytest.mark.parametrize("name", UNETS)
 def test_without_fps_the_reference_assumes_sixteen(golden: Path, name: str) -> None:
-    folder = recorded_folder(golden, name)
+    folder = golden / name
     settings, cases = config(folder), load_file(folder / "cases.safetensors")
     unet = VideoUNet.from_original(weights(folder), settings["unet_config"])
     out = run(unet, cases, "base", None)

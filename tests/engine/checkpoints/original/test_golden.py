@@ -24,7 +24,6 @@ from engine.pipelines import (
 )
 from engine.pipelines.images import to_pixels, unconditional_pixels
 from tests.engine.checkpoints.original.recorded import Recorded, filled
-from tests.golden_values import recorded_folder, skip_left_out
 
 
 def error(ours: Tensor, theirs: Tensor) -> float:
@@ -67,8 +66,9 @@ def test_vision_tower_with_its_preprocessing(golden: Path, case: str) -> None:
     assert error(tokens, cases[f"{case}.tokens"]) <= tolerance
 
 
+@pytest.mark.recorded("vae/weights.safetensors")
 def test_autoencoder(golden: Path) -> None:
-    folder = recorded_folder(golden, "vae")
+    folder = golden / "vae"
     settings, cases = settings_of(folder), load_file(folder / "cases.safetensors")
     tolerance = settings["tolerance"]["max_abs"]
     component = autoencoder(FirstStage(**settings["config"]), settings["scale_factor"])
@@ -88,9 +88,8 @@ def test_autoencoder(golden: Path) -> None:
     assert error(vae.decode(cases["raw_z"]).sample, cases["raw_decode"]) <= tolerance
 
 
+@pytest.mark.recorded("e2e_i2v/model.ckpt", either="i2v")
 def test_conditions_of_the_whole_checkpoint(either: Recorded) -> None:
-    if "token_ids" not in either.tensors:
-        skip_left_out("e2e_i2v")
     pipe: Any = load_original(either.checkpoint, either.config)
     cases, tolerance = either.tensors, either.settings["tolerance"]["embeddings_max_abs"]
     for prompts, name in ((either.settings["prompts"], ""), (["", ""], "uncond_")):
@@ -107,10 +106,9 @@ def test_conditions_of_the_whole_checkpoint(either: Recorded) -> None:
         assert error(pipe.image_projection(grey), expected) <= tolerance
 
 
+@pytest.mark.recorded("e2e_i2v/model.ckpt", either="i2v")
 @pytest.mark.parametrize("run", ["run0", "run1"])
 def test_from_the_checkpoint_to_frames(either: Recorded, run: str) -> None:
-    if f"{run}.latents" not in either.tensors:
-        skip_left_out("e2e_i2v")
     pipe = load_original(either.checkpoint, either.config)
     kind = ImageToVideoPipeline if "image_uint8" in either.tensors else TextToVideoPipeline
     assert type(pipe) is kind
