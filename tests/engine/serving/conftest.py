@@ -1,6 +1,5 @@
 """Engines that run the tiny models on the CPU."""
 
-import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ def one_ray_at_a_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """
     with FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"):
         yield
-        gc.collect()  # what Ray leaves open goes here, where it is no error
 
 
 @pytest.fixture

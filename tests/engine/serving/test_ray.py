@@ -26,7 +26,6 @@ from tests.engine.serving.ray_bench import RayBench
 from tests.engine.serving.workbench import Workbench
 
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # of Ray itself
 
 NATIVE, WIDE = 8, 12  # latents of clips 32 and 48 pixels wide
 

@@ -11,7 +11,6 @@ from engine.serving import Engine, Finished, GenerationRequest, Started
 from tests.engine.serving.ray_bench import Gates
 
 pytest.importorskip("ray")
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # of Ray itself
 
 MakeEngine = Callable[..., Engine]
 MakeRequest = Callable[..., GenerationRequest]
