@@ -81,7 +81,7 @@ def bot(tmp_path: Path, settings: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 @pytest.fixture
