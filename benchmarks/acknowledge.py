@@ -1,4 +1,4 @@
-"""How long a user waits for the first answer while many jobs are queued and one is rendered.
+"""The wait of a user for the first answer while many jobs are queued and one is rendered.
 
 A real bot process serves the demo model on this machine; Discord is the tests' server on a local
 port. Time is counted from the moment the server sends the command to the moment the answer arrives

@@ -162,7 +162,7 @@ def icc_profile(space: str) -> bytes:
 
 
 def meant_in_srgb(pixels: Pixels, space: str) -> Pixels:
-    """What pixels of `icc_profile` mean, by the formulas; what sRGB has not is clipped."""
+    """Convert pixels of `icc_profile` to sRGB by the formulas; colours outside it are clipped."""
     linear = (pixels / 255.0) ** (563 / 256)  # the profile's gamma, as it is stored
     change = np.linalg.inv(np.array(PRIMARIES["sRGB"]).T) @ np.array(PRIMARIES[space]).T
     light = np.clip(linear @ change.T, 0, 1)

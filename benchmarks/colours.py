@@ -1,4 +1,4 @@
-"""How far off colours are, from files of other programs to pixels, and from pixels to our files."""
+"""The errors of colours, from files of other programs to pixels, and from pixels to our files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the bot's memory grows with the number of clips that it has made.
+"""The growth of the bot's memory with the number of clips that it has made.
 
 A real bot process serves the demo model; Discord is the tests' server on a local port. Commands are
 sent a few at a time, and the process's resident memory is read after every round.

@@ -34,7 +34,7 @@ _SENTENCES: Final = ("❌", "Cancelled", "The clip is ready, but")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is wrong in a cell; nothing, if all of it is false.
+    """The outcome of a cell; nothing is wrong if all of its flags are false.
 
     Attributes:
         lost: a clip that can be had nowhere, a job or an answer without end, half a deletion.

@@ -14,7 +14,7 @@ Make = Callable[[], Answer | Reset]
 
 
 class Span(Enum):
-    """How long a fault lasts, from the first call that meets it."""
+    """The duration of a fault, from the first call that meets it."""
 
     HOLDS = "until the bot is started anew"
     OUTAGE = "some seconds"
@@ -45,7 +45,7 @@ class Fault:
 
     @property
     def passes(self) -> bool:
-        """Whether it is over by itself while the bot runs."""
+        """True if the fault is over by itself while the bot runs."""
         return self.span is not Span.HOLDS
 
 

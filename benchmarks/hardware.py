@@ -1,4 +1,4 @@
-"""Which machine this is, and how much memory a benchmark has held on it."""
+"""The name of this machine's processor or GPU, and the peak memory of a benchmark."""
 
 from __future__ import annotations
 

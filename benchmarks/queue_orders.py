@@ -16,7 +16,7 @@ _ARRIVES, _GIVES_UP, _ENDS = range(3)
 
 
 class Line(Protocol):
-    """What the simulation needs of a queue; items are numbers of requests."""
+    """The interface of a queue in the simulation; items are numbers of requests."""
 
     def __len__(self) -> int: ...
     def __contains__(self, item: object) -> bool: ...
@@ -68,7 +68,7 @@ def _events(requests: Sequence[Request]) -> list[tuple[float, int, int]]:
 
 
 def serve(requests: Sequence[Request], devices: int, line: Line) -> list[float | None]:
-    """When each clip is there, if it was not given up before."""
+    """Return the time at which each clip is finished, or None if it was given up before."""
     finished: list[float | None] = [None] * len(requests)
     began: dict[int, float] = {}
     estimator = Estimator()
@@ -139,7 +139,7 @@ class _Ideal:
 
 
 def ideal(requests: Sequence[Request], devices: int) -> list[float | None]:
-    """When each clip would be there under generalised processor sharing."""
+    """Return the time at which generalised processor sharing would finish each clip."""
     finished: list[float | None] = [None] * len(requests)
     sharing, now = _Ideal(devices), 0.0
     for moment, kind, i in [*_events(requests), (math.inf, _ENDS, -1)]:

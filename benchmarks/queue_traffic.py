@@ -42,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """What the requests are like.
+    """The properties of the simulated requests.
 
     Attributes:
         requests: how many.

@@ -1,4 +1,4 @@
-"""How near each solver comes to the converged clip, and in how many steps.
+"""The distance of each solver's clip from the converged one, by number of steps.
 
     python -m benchmarks.solvers --model demo-t2v
     python -m benchmarks.solvers --checkpoint model.ckpt --config run.json --size 64x48 --frames 4

@@ -67,7 +67,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare(options: argparse.Namespace) -> list[dict[str, float]]:
-    """How far tiling moves the pixels of a picture, in steps of 256."""
+    """Measure how far tiling moves the pixels of a picture, in 8-bit steps."""
     vae: Any = AutoencoderKL.from_pretrained(options.model / "vae").eval()
     width, height = options.size
     picture = Image.open(options.picture).convert("RGB").resize((width, height))

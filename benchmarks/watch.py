@@ -21,7 +21,7 @@ _KIB: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What a command did.
+    """The result of a command: its output, wall time and peak memory.
 
     Attributes:
         stdout: what it printed.

@@ -1,1 +1,1 @@
-"""How every command of Floor33 reads its options, fails, and ends."""
+"""The parts that all commands of Floor33 share: options, progress, failures and ends."""

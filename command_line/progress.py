@@ -15,7 +15,7 @@ _RARELY_S = 5.0
 
 
 class ProgressLine:
-    """How much of something is done. A context manager.
+    """A display of progress: a bar in a terminal, lines elsewhere. A context manager.
 
     Args:
         total: of the units.

@@ -36,7 +36,7 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """Where and how a server is asked."""
+    """A way to ask a server: its base URL and its dialect."""
 
     base_url: str
     dialect: Dialect
@@ -64,7 +64,7 @@ class ChatServer:
 
     @property
     def is_closed(self) -> bool:
-        """Whether `close` was called."""
+        """True if `close` was called."""
         return self._closed
 
     async def ask(self, prompt: str) -> Reply:

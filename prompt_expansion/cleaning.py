@@ -130,7 +130,7 @@ def _first_description(text: str) -> str:
 
 
 def _begins_something_else(line: str, before: list[str]) -> bool:
-    """Whether a line is a label, a heading, an item or another variant, and no continuation."""
+    """Return whether a line is a label, heading, item or other variant, and no continuation."""
     return bool(
         line.startswith("#")
         or _LABELLED_LINE.match(line)

@@ -43,7 +43,7 @@ class _Completion(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a chat model said.
+    """The reply of a chat model.
 
     Attributes:
         text: Its words, as they came.
@@ -60,7 +60,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """What a server says when it does not answer.
+    """A server's complaint, sent in place of an answer.
 
     Attributes:
         status: The HTTP status, or the code in the body that stands for one.
@@ -74,7 +74,7 @@ class Complaint:
 
     @property
     def is_about_quota(self) -> bool:
-        """Whether there is no money left, so that trying again is of no use."""
+        """True if quota or credit is used up, so that trying again is of no use."""
         if "rate_limit" in self.codes:
             return False
         text = f"{self.codes} {self.words.casefold()}"

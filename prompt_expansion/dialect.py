@@ -35,7 +35,7 @@ _SYSTEM_ROLE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a server was found to understand.
+    """The dialect of the API that a server was found to understand.
 
     Attributes:
         limit_name: The parameter that limits an answer's length; None: none is sent.

@@ -30,7 +30,7 @@ _REACH: Final = 3
 
 
 def keeps_words(original: str, expanded: str) -> bool:
-    """Whether every significant word of the user is in ``expanded``; endings may differ.
+    """Return whether ``expanded`` has every significant word of the user; endings may differ.
 
     In scripts without spaces a run of letters counts as one word, and a prompt without any word
     (only emoji, say) must be there whole.
@@ -86,7 +86,7 @@ def _reversed_change(asked: Sequence[str], given: Sequence[str]) -> str | None:
 def _one_sided(
     pairs: Sequence[tuple[set[str], set[str]]], asked: Sequence[str]
 ) -> Iterator[tuple[set[str], set[str]]]:
-    """Those pairs of which the user named one side only, that side first."""
+    """Yield the pairs of which the user named one side only, that side first."""
     for one, other in pairs:
         for wanted, unwanted in ((one, other), (other, one)):
             if wanted.intersection(asked) and not unwanted.intersection(asked):

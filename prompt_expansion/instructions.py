@@ -26,7 +26,7 @@ _EXAMPLES: Final = {
 
 
 class _Subject(NamedTuple):
-    """What an example is about, and by which names a prompt in another language may ask for it."""
+    """The subject of an example, and its names in prompts in other languages."""
 
     stem: str
     details: frozenset[str]

@@ -1,4 +1,4 @@
-"""What every backend takes and gives."""
+"""The interface of all backends, and the expansion that they return."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Which language a prompt is in, as far as its script and a few small words tell."""
+"""Detection of a prompt's language by its script and a few small words."""
 
 import unicodedata
 from collections import Counter

@@ -47,7 +47,7 @@ def for_log(words: str, secrets: tuple[str, ...] = (), known: tuple[str, ...] = 
 
 
 def _is_harmless(run: str, known: tuple[str, ...]) -> bool:
-    """Whether a long run of letters and signs is a name rather than a token."""
+    """Return whether a long run of letters and signs is a name rather than a token."""
     if any(run.strip(".") in name for name in known):
         return True
     words = [word for word in re.split(r"[\W_]+", run) if word]

@@ -88,7 +88,7 @@ class ServerExpander:
         return self._with_users_words(prompt, answer)
 
     async def _answer(self, prompt: str) -> str:
-        """What the server said, cleaned."""
+        """Ask the server, and return its answer, cleaned."""
         reply = await self._ask_in_turn(prompt)
         if reply.declined:
             raise UnusableError("declined to answer")

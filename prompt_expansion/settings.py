@@ -31,7 +31,7 @@ class ExpansionSettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpansionSettings:
-    """How prompts are expanded.
+    """The settings of prompt expansion.
 
     Attributes:
         backend: ``offline`` (rules), ``openai`` (a server) or ``none`` (prompts stay as they are).
@@ -87,7 +87,7 @@ class ExpansionSettings:
 
     @property
     def asks_openai(self) -> bool:
-        """Whether the server is OpenAI's own rather than a compatible one."""
+        """True if the server is OpenAI's own rather than a compatible one."""
         return self.base_url is None or urlsplit(self.base_url).hostname == OPENAI_HOST
 
 

@@ -1,4 +1,4 @@
-"""How many CLIP tokens a text takes, without CLIP's vocabulary."""
+"""An estimate of the CLIP tokens that a text takes, without CLIP's vocabulary."""
 
 import re
 from collections.abc import Callable

@@ -131,7 +131,7 @@ def mistranslation(prompt: str, given: Sequence[str]) -> str | None:
 
 
 def _meant(prompt: str) -> Iterator[str]:
-    """What `prompt` asks for; several words stand for one another."""
+    """Yield what `prompt` asks for, in English; several words in one string are alternatives."""
     words = split_words(prompt)
     for table in (_COLOURS_AND_NUMBERS, _SUBJECTS):
         yield from _found(table, words)

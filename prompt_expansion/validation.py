@@ -73,7 +73,7 @@ def _refuses(prompt: str, answer: str) -> bool:
 
 
 def _looks_odd(prompt: str, answer: str) -> bool:
-    """Whether the answer has characters, or an arrangement of them, that descriptions have not."""
+    """Return whether the answer has characters, or sequences of them, that descriptions lack."""
     new = set(answer) - set(prompt)
     return (
         any(not (_is_latin(character) or character in _PLAIN_SIGNS) for character in new)
@@ -93,7 +93,7 @@ def _is_latin(character: str) -> bool:
 
 
 def _talks(prompt: str, answer: str) -> bool:
-    """Whether the answer speaks to somebody, about itself, or about a prompt."""
+    """Return whether the answer is too short, or speaks to somebody, of itself or of a prompt."""
     asked, given = split_words(prompt), split_words(answer)
     words = [word for word in given if word not in PUNCTUATION]
     known = set(asked)
@@ -113,12 +113,12 @@ def _is_english(answer: str) -> bool:
 
 
 def _is_visual(given: list[str]) -> bool:
-    """Whether the answer speaks of camera, light, motion or mood, as it was asked to."""
+    """Return whether the answer speaks of camera, light, motion or mood, as it was asked to."""
     return not VISUAL.isdisjoint(given)
 
 
 def _unrelated(prompt: str, answer: str) -> str | None:
-    """Why the answer may describe another clip than the user's; None if it does not seem so."""
+    """Return why the answer may describe another clip than the user's; None if it seems not to."""
     asked, given = split_words(prompt), split_words(answer)
     stems = {stem(word) for word in given}
     shared = any(stem(word) in stems for word in _subjects(asked))

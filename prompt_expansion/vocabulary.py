@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 
 class Refusals(NamedTuple):
-    """How models decline in English: by single words, or by phrases in lower case."""
+    """English refusals of models: single words, or phrases in lower case."""
 
     words: frozenset[str]
     phrases: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a stage may know of the processes that train together."""
+"""The processes that train together, as far as a stage may know of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def share_of(batch_size: int, accumulate: int = 1) -> int:
-    """What one process takes of a batch in one pass.
+    """Return the number of samples of a batch that one process takes in one pass.
 
     Args:
         batch_size: samples of all processes and passes together.

@@ -1,4 +1,4 @@
-"""How fast machines are: data-sheet figures of accelerators, and a measurement of this one."""
+"""The speed of machines: data-sheet figures of accelerators, and a measurement of this one."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _NAME: Final = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+
 
 
 def is_hub_name(source: str) -> bool:
-    """Whether a recipe means a repository; a folder of the same name is never guessed at."""
+    """Return whether a recipe means a repository, by the prefix alone; no folder is guessed at."""
     return source.startswith(HUB_PREFIX)
 
 

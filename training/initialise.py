@@ -143,7 +143,7 @@ def silence_fps(unet: VideoUNet) -> None:
 
 
 def starts_anew(name: str) -> bool:
-    """Whether a tensor of the video UNet concerns what no image model has: time, or a picture."""
+    """Return whether a tensor of the video UNet, for time or a picture, is in no image model."""
     new = ("temporal.", "initial_temporal.", "fps_embedding.", "to_k_image.", "to_v_image.")
     return any(f".{part}" in f".{name}" for part in new)
 

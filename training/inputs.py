@@ -1,4 +1,4 @@
-"""What a recipe needs from the disk, looked at before anything is loaded."""
+"""Checks of the folders and data that a recipe needs on disk, before anything is loaded."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _GRACE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What the command line says besides the recipe.
+    """The options of the command line besides the recipe.
 
     Attributes:
         folder: of the run.
@@ -53,7 +53,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a process ended: exit code, what to tell the user, and whether that was foreseen."""
+    """The end of a process: exit code, message for the user, and whether it was foreseen."""
 
     code: int
     message: str = ""
@@ -150,7 +150,7 @@ def _spawn(recipe: Recipe, options: RunOptions) -> Outcome:
 
 
 def _outcomes(readers: dict[Connection, SpawnProcess]) -> list[Outcome]:
-    """How the processes ended, in that order; ends early when one has failed."""
+    """Collect outcomes in the order in which processes end; return early when one has failed."""
     waiting, outcomes = set(readers), list[Outcome]()
     deadline: float | None = None
     while waiting:

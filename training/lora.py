@@ -95,32 +95,32 @@ class LoraTask(Task):
         return [group for group in groups if group.parameters]
 
     def loss(self, rng: np.random.Generator, step: int) -> Tensor:
-        """As the stage's."""
+        """Return the stage's loss."""
         return self._inner.loss(rng, step)
 
     def evaluate(self) -> dict[str, float]:
-        """As the stage's."""
+        """Return the stage's figures of the current weights."""
         return self._inner.evaluate()
 
     def prepare(self, device: torch.device) -> None:
-        """As the stage's."""
+        """Set the device, and prepare the stage for it."""
         super().prepare(device)
         self._inner.prepare(device)
 
     def samples(self, count: int) -> Samples | None:
-        """As the stage's."""
+        """Return the stage's samples."""
         return self._inner.samples(count)
 
     def sample_size(self) -> str:
-        """As the stage's."""
+        """Describe one sample of a batch in the stage's words."""
         return self._inner.sample_size()
 
     def counts(self) -> dict[str, float]:
-        """As the stage's."""
+        """Return the stage's counts."""
         return self._inner.counts()
 
     def close(self) -> None:
-        """As the stage's."""
+        """Close the stage."""
         self._inner.close()
 
     def export(self, folder: Path) -> None:
@@ -138,7 +138,7 @@ class LoraTask(Task):
 
 
 def lora_facts(section: LoraSection, name: str, start: Path) -> LoraFacts:
-    """What a LoRA says of itself.
+    """Return the facts that a LoRA states about itself.
 
     Args:
         section: of the recipe.

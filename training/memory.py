@@ -1,4 +1,4 @@
-"""What to say when the memory is used up."""
+"""Out-of-memory errors: how to recognise them, and advice on what to change in the recipe."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _CPU_WORDS = ("can't allocate memory", "not enough memory", "Cannot allocate mem
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is used up, the accelerator's or the machine's."""
+    """Return whether an error says that memory is used up, the accelerator's or the machine's."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_WORDS)
 
 
 def advice(recipe: Recipe, processes: int, sample: str, device: torch.device) -> str:
-    """What did not fit, and which keys of the recipe make it smaller.
+    """Say what did not fit, and which keys of the recipe make it smaller.
 
     Args:
         recipe: of the run.

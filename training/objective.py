@@ -78,7 +78,7 @@ def denoising_objective(
 def denoising_target(
     scheduler: VideoScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor
 ) -> Tensor:
-    """What the network shall predict: the noise, or the velocity ``sqrt(a) eps - sqrt(1 - a) x_0``.
+    """Return the network's target: the noise, or the velocity ``sqrt(a) eps - sqrt(1 - a) x_0``.
 
     The velocity (arXiv 2202.00512) is that of the variance-preserving process, so under rescale
     ``a`` is its ``abar'`` and not ``abar``.

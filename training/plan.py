@@ -85,7 +85,7 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether the recipe as it is fits into the memory."""
+        """True if the recipe as it is fits into the memory."""
         return self.memory.total <= _SPARE * self.memory_of_device
 
     def text(self) -> str:

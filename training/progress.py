@@ -1,4 +1,4 @@
-"""How far a run is, on the screen: a bar in a terminal, lines elsewhere."""
+"""The progress of a run on the screen: a bar in a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MEMORY = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What a step costs, for the share of the machine's peak.
+    """The cost of a step, and the machine's peak of which it reaches a share.
 
     Attributes:
         flops: floating-point operations of one step, of all processes together.

@@ -33,7 +33,7 @@ class RecipeError(ValueError):
 
 
 class Optimisation(Section):
-    """How the weights are moved: AdamW, a warm-up of some steps, a constant part, a cosine.
+    """The optimisation: AdamW, at a rate of a warm-up of some steps, a constant part, a cosine.
 
     ``batch_size`` is that of all processes and passes together.
     """
@@ -59,7 +59,7 @@ class Optimisation(Section):
 
 
 class Bookkeeping(Section):
-    """When to write, in steps, and what to keep. Other values train the same weights."""
+    """The intervals of writing, in steps, and what to keep. Other values train the same weights."""
 
     log_every: PositiveInt = 20
     evaluate_every: PositiveInt = 200
@@ -105,7 +105,7 @@ class CaptionFactsStage(Section):
 
 
 class DiffusionStage(ProceduralWorld):
-    """What text-to-video and image-to-video training have in common.
+    """The settings that text-to-video and image-to-video training have in common.
 
     Without ``data`` a stage trains on the procedural world, whose keys stand beside these.
     """

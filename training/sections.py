@@ -125,7 +125,7 @@ class LoraSection(Section):
 
 
 class Publication(Section):
-    """What ``python -m training export`` writes into the model folder for people and the bot."""
+    """Facts that ``python -m training export`` puts in the model folder for people and the bot."""
 
     title: Annotated[str, Field(min_length=1, max_length=80)]
     licence: Annotated[str, Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""What a diffusion recipe's steps hold: how many samples, of how many frames, how large."""
+"""The samples that the steps of a diffusion recipe hold: their number, frames and sizes."""
 
 from __future__ import annotations
 

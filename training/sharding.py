@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether any parameter is spread over processes."""
+    """Return whether any parameter of the model is sharded over processes."""
     return any(isinstance(p, DTensor) for p in model.parameters())
 
 

@@ -45,7 +45,7 @@ _RELEASED_VISION = VisionFacts(257, 1280)
 
 
 def autoencoder(stage: VaeStage) -> AutoencoderKL:
-    """What an autoencoder stage trains."""
+    """Build the network that an autoencoder stage trains."""
     return _autoencoder(
         block_out_channels=stage.block_channels,
         layers_per_block=1,
@@ -65,7 +65,7 @@ def frozen_autoencoder(stage: DiffusionStage) -> AutoencoderKL:
 
 
 def towers(stage: ContrastiveStage) -> Any:
-    """What a contrastive stage trains, a :class:`training.stages.contrastive.Towers`."""
+    """Build the :class:`training.stages.contrastive.Towers` that a contrastive stage trains."""
     from training.stages.contrastive import Towers
 
     tokenizer = make_tokenizer(every_word())
@@ -110,7 +110,7 @@ def unet(stage: Stage) -> VideoUNet:
 
 
 def vision_facts(stage: ImageToVideoStage) -> VisionFacts:
-    """What the vision tower of a stage puts out; the released models' where it is not there."""
+    """Return the output size of a stage's vision tower; the released models' if it is not there."""
     for folder in (stage.vision, stage.towers / "image_encoder"):
         config = None if folder is None else _config(folder / "config.json")
         if config is not None:

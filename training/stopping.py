@@ -11,7 +11,7 @@ from types import FrameType
 
 @dataclass(slots=True)
 class Stop:
-    """Whether this process was told to end, and whether all processes know it."""
+    """A request to end: whether this process was given it, and whether all processes know it."""
 
     requested: bool = False
     agreed: bool = False

@@ -1,4 +1,4 @@
-"""What a stage of training brings to the loop."""
+"""The interface between a stage of training and the loop."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ class Task(ABC):
         return None
 
     def sample_size(self) -> str:
-        """What one sample of a batch is, for messages: "16 frames of 8x8 latents"."""
+        """Describe one sample of a batch for messages: "16 frames of 8x8 latents"."""
         return "one sample"
 
     def counts(self) -> dict[str, float]:
-        """What this process has counted since it started; the log shows sums over processes."""
+        """Return the counts of this process since it started; the log shows sums over processes."""
         return {}
 
     def close(self) -> None:  # noqa: B027  # most stages have nothing to end

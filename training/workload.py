@@ -1,4 +1,4 @@
-"""What a recipe's steps cost, found without computing them: its model on torch's meta device."""
+"""The cost of a recipe's steps, found without computing them: its model on torch's meta device."""
 
 from __future__ import annotations
 

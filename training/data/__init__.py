@@ -1,1 +1,1 @@
-"""What training reads: the procedural world, its captions, and latents of its clips."""
+"""Data for training: the procedural world with its captions, data sets of media, and latents."""

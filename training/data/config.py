@@ -60,7 +60,7 @@ class ResolutionConfig(_Section):
 
 
 class WindowConfig(_Section):
-    """How a window of frames is drawn from a clip."""
+    """Settings for drawing a window of frames from a clip."""
 
     frames: PositiveInt = 16
     min_stride: PositiveInt = 1

@@ -1,4 +1,4 @@
-"""What tells one model from another: a digest of its weights and configuration."""
+"""A digest of a model's weights and configuration, which tells one model from another."""
 
 from __future__ import annotations
 

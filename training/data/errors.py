@@ -1,4 +1,4 @@
-"""What can be wrong with a data set as a whole, and with one sample of it."""
+"""Errors of a data set as a whole, and of single samples of it."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Captions:
-    """How many samples have no caption, an empty one, or the same one as an earlier sample."""
+    """Numbers of samples with no caption, an empty one, or the same one as an earlier sample."""
 
     missing: int = 0
     empty: int = 0
@@ -56,7 +56,7 @@ class Captions:
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """What was found. Numbers are of the ``checked`` samples, which are spread over the set.
+    """The findings on a data set. Numbers are of the ``checked`` samples, spread over the set.
 
     ``usable`` samples decode and have a caption; ``broken`` counts the others by reason, and
     ``broken_samples`` names the first of them. ``too_small`` of the usable ones would have to be

@@ -35,7 +35,7 @@ class MediaBatch:
 
     @property
     def pictures(self) -> bool:
-        """Whether these are single pictures."""
+        """True if the samples are single pictures."""
         return bool((self.fps == 0).all())
 
 
@@ -48,7 +48,7 @@ def collate(clips: Sequence[Clip]) -> MediaBatch:
 
 
 def is_picture_step(step: int, share: float) -> bool:
-    """Whether a step trains on pictures: ``share`` of all, evenly spread and alike on all ranks."""
+    """Return whether a step trains on pictures: an even ``share`` of all, the same on all ranks."""
     return math.floor((step + 1) * share) > math.floor(step * share)
 
 

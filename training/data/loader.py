@@ -29,7 +29,7 @@ _R = TypeVar("_R")
 
 
 class Reader(Protocol[_ItemCo]):
-    """What turns the number of a sample into an item of a batch."""
+    """A reader, which turns the number of a sample into an item of a batch."""
 
     def bucket(self, index: int) -> Bucket:
         """The bucket of a sample, found cheaply; raises SampleError."""

@@ -1,4 +1,4 @@
-"""Which sample is drawn when: a pure function of (seed, process, number), so nothing is kept."""
+"""The order of draws: a pure function of (seed, process, number), so there is no state to save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which samples make a batch: all of one bucket, and a pure function of the batch's number."""
+"""The plan of batches: each of one bucket, and a pure function of the batch's number."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ EMPTY_CAPTION = "empty-caption.safetensors"
 
 
 class PrecomputeConfig(BaseModel):
-    """What is made of each sample; part of the manifest."""
+    """The settings of a precomputation, which are part of its manifest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

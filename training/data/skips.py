@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Skips:
-    """How many draws were left out, by reason; the first of each reason are logged."""
+    """Counts of the draws that were left out, by reason; the first of each reason are logged."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""When each frame of a video is shown, and decoding from a frame on."""
+"""The times at which a video's frames are shown, and decoding from a frame on."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class FrameTimes:
         return self.begin + math.ceil((Fraction(2 * index - 1, 2) / self.rate) / self.base)
 
     def count(self, last: int) -> int:
-        """How many frames there are at the native rate, when the last one begins then."""
+        """Count the frames at the native rate, given the time at which the last one begins."""
         return max(0, int((last - self.begin) * self.base * self.rate + Fraction(1, 2))) + 1
 
 

@@ -28,7 +28,7 @@ MAX_PIXELS = 8192 * 4608
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What a video's header says, and its first frame: it can be decoded.
+    """The facts of a video, from its header and its first frame, which was decoded.
 
     ``width`` and ``height`` are as shown (rotated, with square pixels); ``fps`` is the native rate;
     ``frames`` is how many there are at that rate.

@@ -94,7 +94,7 @@ class Scene:
 
 
 def held_out(scene: Scene) -> bool:
-    """Whether training never sees this combination of shape, colour, background and motion.
+    """Return whether this combination of shape, colour, background and motion is never trained on.
 
     One combination in eight is. For any three of a scene's facts some values of the fourth stay
     in training, so every word is learnt, and only how words go together is left to be inferred.

@@ -43,7 +43,7 @@ class Bar:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the bar is cleared; ``None`` if nothing was measured."""
+        """True if the bar is cleared; ``None`` if nothing was measured."""
         if self.value is None:
             return None
         return self.value >= self.limit if self.at_least else self.value < self.limit

@@ -19,7 +19,7 @@ from training.evaluation.records import ClipRecord
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How all clips of an evaluation are made; sizes in pixels.
+    """The sampling settings of all clips of an evaluation; sizes in pixels.
 
     ``pictures``: whether the model starts from the first frame of the scene.
     """
@@ -42,7 +42,7 @@ class Job:
 
 
 class PipelineOutput(Protocol):
-    """What a pipeline returns."""
+    """The output of a pipeline."""
 
     @property
     def frames(self) -> Any:

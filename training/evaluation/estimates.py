@@ -48,7 +48,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How measurements of ``count`` clips lie; all in the unit of the measurement.
+    """Statistics of the measurements of ``count`` clips, all in the unit of the measurement.
 
     ``mean_interval`` is the normal 95 % interval of the mean, ``median_interval`` that of the
     median by order statistics, which assumes nothing of the distribution.

@@ -27,7 +27,7 @@ class Flow:
 
 
 def flow_is_available() -> bool:
-    """Whether OpenCV is installed."""
+    """Return whether OpenCV is installed."""
     return find_spec("cv2") is not None
 
 

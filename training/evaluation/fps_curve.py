@@ -45,7 +45,7 @@ class FpsCurve:
         return Spread.of(row[index] for row in self.speeds)
 
     def to_dict(self) -> dict[str, Any]:
-        """What a JSON report says of the curve."""
+        """Return the curve as plain values for the JSON report."""
         points = []
         for index, label in enumerate(self.labels):
             spread = self.spread(index)

@@ -1,4 +1,4 @@
-"""How far the judge itself can be trusted: its agreement on clips whose facts are known."""
+"""The accuracy of the judge itself: its agreement on clips whose facts are known."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ Maker = Callable[[Sequence[Sequence[Job]]], Iterable[tuple[int, list[ClipRecord]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to make.
+    """The plan of an evaluation: the clips to make.
 
     Args:
         cases: what to ask for; :func:`training.evaluation.draw_cases` gives some.

@@ -27,7 +27,7 @@ class Prompt:
 
     @property
     def complete(self) -> bool:
-        """Whether it demands something of all four aspects."""
+        """True if the prompt demands something of all four aspects."""
         return None not in (self.colour, self.background, self.shape, self.motion)
 
 

@@ -63,7 +63,7 @@ class ClipRecord:
         )
 
     def agrees(self, aspect: str) -> bool | None:
-        """Whether the clip shows what the prompt demands; ``None`` if it demands nothing.
+        """Return whether the clip shows what the prompt demands; ``None`` if it demands nothing.
 
         Raises:
             KeyError: If ``aspect`` is not one of :data:`ASPECTS`.
@@ -76,7 +76,7 @@ class ClipRecord:
 
     @property
     def obeys(self) -> bool:
-        """Whether a steady clip shows everything that the prompt demands."""
+        """True if the clip is steady and shows everything that the prompt demands."""
         return self.verdict.steady and all(self.agrees(a) is not False for a in ASPECTS)
 
     @property

@@ -1,4 +1,4 @@
-"""What an evaluation found, as numbers with intervals and as JSON."""
+"""The report of an evaluation, as numbers with intervals and as JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Setting = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class JudgeCheck:
-    """How often the judge was right on clips whose facts are known."""
+    """The judge's rates of agreement on clips whose facts are known."""
 
     name: str
     rates: Mapping[str, Rate]
@@ -42,14 +42,14 @@ class JudgeCheck:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """What was seen, by what was asked: ``counts[asked][seen]``; "none" where no name fits."""
+    """A confusion matrix of an aspect: ``counts[asked][seen]``; "none" where no name fits."""
 
     aspect: str
     columns: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]
 
     def rate(self, asked: str) -> Rate:
-        """How often ``asked`` was also seen."""
+        """Return the rate at which ``asked`` was also seen."""
         return Rate(self.counts[asked].get(asked, 0), sum(self.counts[asked].values()))
 
 
@@ -93,7 +93,7 @@ class Report:
 
     @property
     def misfit(self) -> Spread | None:
-        """How far the objects are from the ideal shape that they were taken for, share of area.
+        """The area in which objects differ from the ideal shape of their name, over their own area.
 
         The judge gives a rough shape the name of the nearest ideal one; this says how rough.
         """

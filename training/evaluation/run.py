@@ -37,7 +37,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSettings:
-    """What the command line says; ``None`` leaves a setting to the model or the machine.
+    """The settings of the command line; ``None`` leaves one to the model or the machine.
 
     Args:
         model: name of a known model, or path of a model folder.

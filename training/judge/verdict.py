@@ -17,7 +17,7 @@ from training.judge.thresholds import REFERENCE_SIDE, Thresholds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What the judge saw in a clip.
+    """The judge's verdict on a clip.
 
     Names are those of :mod:`training.data.world`, or ``None`` where nothing fits. Lengths are
     pixels of the clip. Figures of the object are ``None`` when too few frames show it.

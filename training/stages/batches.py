@@ -1,4 +1,4 @@
-"""What a step of diffusion training takes, and the protocol of where it comes from."""
+"""The inputs of a step of diffusion training, and the protocol of their sources."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class SampleInputs:
-    """What to sample for people to look at.
+    """The inputs of the samples that are made for people to look at.
 
     Attributes:
         captions: ``N`` of them.
@@ -88,7 +88,7 @@ class SampleInputs:
 
 
 class BatchSource(Protocol):
-    """Where a diffusion stage's batches come from; each process has samples of its own."""
+    """A source of batches for a diffusion stage; each process has samples of its own."""
 
     def batch(self, rng: np.random.Generator, step: int) -> Batch:
         """This process's share of one pass of a step.
@@ -106,11 +106,11 @@ class BatchSource(Protocol):
         ...
 
     def sample_size(self) -> str:
-        """What one clip of a batch is, in words."""
+        """Describe one clip of a batch in words."""
         ...
 
     def counts(self) -> dict[str, float]:
-        """What this process has counted since it started, by name."""
+        """Return the counts of this process since it started, by name."""
         ...
 
     def prepare(self, device: torch.device) -> None:
@@ -156,7 +156,7 @@ class Passes:
 
 @contextmanager
 def as_training_error() -> Iterator[None]:
-    """What is wrong with a data set ends the run with its own words."""
+    """Turn a DataError into a TrainingError with the same words, which ends the run."""
     try:
         yield
     except DataError as error:

@@ -23,14 +23,14 @@ EMPTY = ""
 
 
 class Dropped(NamedTuple):
-    """Which captions and which pictures of a batch are lost, bool ``[B]`` each."""
+    """The captions and the pictures of a batch that are dropped, bool ``[B]`` each."""
 
     captions: Tensor
     pictures: Tensor
 
 
 def draw_captions_to_drop(rng: np.random.Generator, count: int, share: float) -> Tensor:
-    """Which captions are dropped, bool ``[B]``."""
+    """Draw the captions to drop, bool ``[B]``."""
     return torch.from_numpy(rng.random(count) < share)
 
 

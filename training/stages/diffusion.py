@@ -1,4 +1,4 @@
-"""What the two video models share in training: noise, timesteps and loss."""
+"""The parts of training that the two video models share: noise, timesteps and loss."""
 
 from __future__ import annotations
 

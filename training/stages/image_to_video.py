@@ -179,7 +179,7 @@ class ImageToVideoTask(Task):
         self.source.close()
 
     def _condition(self, rng: np.random.Generator, batch: Batch) -> list[int]:
-        """Which frame of each clip is its condition."""
+        """Choose the frame of each clip that is its condition."""
         frames = batch.latents.shape[2]
         if self.stage.condition_frame == "first" or frames == 1:
             return [0] * len(batch)

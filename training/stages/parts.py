@@ -1,4 +1,4 @@
-"""Where the parts of a diffusion stage's model come from: folders, published sizes, SD weights."""
+"""The parts of a diffusion stage's model, from folders, published sizes or SD weights."""
 
 from __future__ import annotations
 

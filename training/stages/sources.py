@@ -1,4 +1,4 @@
-"""Which source of batches a recipe's data section means."""
+"""The choice of a source of batches by the recipe's data section."""
 
 from __future__ import annotations
 

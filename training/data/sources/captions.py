@@ -1,4 +1,4 @@
-"""Where data sets keep captions, under which names."""
+"""Captions, file names and sizes in the metadata of data sets, by the keys that these use."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class FolderSource:
 
 
 def has_media(folder: Path) -> bool:
-    """Whether any file below the folder is a video or a picture.
+    """Return whether any file below the folder is a video or a picture.
 
     Raises:
         OSError: the folder cannot be read.

@@ -19,7 +19,7 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 
 
 def media_kind(suffix: str) -> MediaKind | None:
-    """What a file name's ending (``.mp4``, any case) says; None for other files."""
+    """Return the kind of media by a file name's ending (``.mp4``, any case); None for others."""
     suffix = suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         return "video"

@@ -1,4 +1,4 @@
-"""Which members a shard has and where they begin, read from its headers alone."""
+"""An index of a shard: its members and their offsets, read from its headers alone."""
 
 from __future__ import annotations
 

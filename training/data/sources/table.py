@@ -122,7 +122,7 @@ def read_header(table: Path) -> list[str]:
 
 
 def is_table_of_media(header: Sequence[str]) -> bool:
-    """Whether these columns name media files."""
+    """Return whether these columns name media files."""
     return VIDEO_ID in header or any(key in header for key in PATH_KEYS)
 
 
@@ -188,7 +188,7 @@ def _lines(file: BinaryIO) -> Iterator[str]:
 
 
 def _text(line: bytes) -> str:
-    """What is no text becomes surrogates; so names of files stay, and captions are refused."""
+    """Decode UTF-8, other bytes as surrogates: names of files stay valid, captions are refused."""
     return line.decode("utf-8", errors="surrogateescape")
 
 
