@@ -243,7 +243,7 @@ def _run(work: Coroutine[Any, Any, None], end: Ending | None = None, *, stopped:
 
 
 class Ending:
-    """What is done between SIGTERM and the end; the work sets it once there is something to do.
+    """The preparation of the end after SIGTERM; the work sets it once there is something to do.
 
     Attributes:
         prepare: is awaited before the work is ended.

@@ -252,7 +252,7 @@ class Floor33Bot(commands.Bot):
             await asyncio.to_thread(self.engine.warm_up, models)
 
     def still_in_charge(self) -> bool:
-        """Whether this bot still works on its data folder.
+        """Return whether this bot still works on its data folder.
 
         It ends if another has taken over, or if the folder or the database in it is gone.
         """
@@ -275,7 +275,7 @@ class Floor33Bot(commands.Bot):
             self._stepping_down = asyncio.create_task(self.close())
 
     async def may_answer(self, interaction: discord.Interaction) -> bool:
-        """Whether the interaction is this bot's to carry out.
+        """Return whether the interaction is this bot's to carry out.
 
         Another bot that has taken over answers by itself. Where the database is gone, the user is
         told.
@@ -286,7 +286,7 @@ class Floor33Bot(commands.Bot):
         return self.still_in_charge()
 
     def lost_database(self) -> DatabaseGoneError | None:
-        """Why nothing can be kept any more; the bot then ends, for its service manager to see."""
+        """Return why nothing can be kept any more; the bot ends for its service manager to see."""
         if self._lost is None:
             try:
                 self.ownership.check_folder()
@@ -385,7 +385,7 @@ class Floor33Bot(commands.Bot):
 
 
 def intents() -> discord.Intents:
-    """What the bot hears of: servers, its messages' deletion, reactions. Nothing privileged."""
+    """Return the bot's intents: servers, its messages' deletion, reactions. None is privileged."""
     return discord.Intents(
         guilds=True,
         guild_messages=True,

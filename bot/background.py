@@ -40,7 +40,7 @@ class Background:
 
     @property
     def closed(self) -> bool:
-        """Whether the end has begun: nothing is started any more."""
+        """True once the end has begun: nothing is started any more."""
         return self._closed
 
     def submit(self, work: Work) -> None:

@@ -1,4 +1,4 @@
-"""How jobs and clips look in Discord."""
+"""The look of jobs and clips in Discord."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Card:
 
 
 class Phase(Enum):
-    """Where an unfinished job stands."""
+    """The phase of an unfinished job."""
 
     ACCEPTED = "accepted"
     EXPANDING = "expanding"
@@ -70,7 +70,7 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class Snapshot:
-    """What is known of an unfinished job. Times are seconds."""
+    """The state of an unfinished job, as far as it is known. Times are seconds."""
 
     phase: Phase = Phase.ACCEPTED
     position: int = 0
@@ -86,7 +86,7 @@ class Snapshot:
 
     @property
     def shown(self) -> Hashable:
-        """What tells one state from another on a card."""
+        """The values that tell one state from another on a card."""
         wait = None if self.wait_s is None else in_about(self.wait_s)
         return (self.phase, self.position, wait, self.step)
 

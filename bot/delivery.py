@@ -50,7 +50,7 @@ class Undeliverable(Exception):  # noqa: N818 - an outcome, not a fault
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a card was put."""
+    """The place of a card: its channel and its message."""
 
     channel_id: int
     message_id: int

@@ -123,7 +123,7 @@ class Follower:
 
     @property
     def needs_words(self) -> bool:
-        """Whether the prompt will be expanded first, which may take its time."""
+        """True if the prompt will be expanded first, which may take a while."""
         return self.job.expand and self.job.expansion is None
 
     async def run(self) -> None:
@@ -294,7 +294,7 @@ class Follower:
             await self._handover.tell(self.job, failed_card(self.job, str(error)))
 
     async def _told_before(self) -> bool:
-        """Whether the last run has told of an end that it could not record any more."""
+        """Record an end that the last run told but could not record; return whether it had one."""
         if not self._snapshot.resumed:
             return False
         try:

@@ -13,7 +13,7 @@ MAX_QUEUE: Final = 100_000
 
 
 def engine_settings(settings: Settings) -> EngineSettings:
-    """What the engine is started with. Raises EngineSettingsError."""
+    """Return the settings that the engine is started with. Raises EngineSettingsError."""
     return EngineSettings(
         output_dir=settings.output_dir,
         backend=settings.engine.backend,
@@ -44,7 +44,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
 
 
 def expansion_settings(settings: Settings) -> ExpansionSettings:
-    """What the expander is made with. Raises ExpansionSettingsError."""
+    """Return the settings that the expander is made with. Raises ExpansionSettingsError."""
     wanted = settings.expansion
     key = wanted.api_key
     return ExpansionSettings(

@@ -1,4 +1,4 @@
-"""What users do wrong, what goes wrong by itself, and who is told."""
+"""Mistakes of users, errors of the bot's own, and telling people of both."""
 
 from __future__ import annotations
 

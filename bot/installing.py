@@ -90,12 +90,12 @@ def install_wanted(
 
 
 def fits(key: str, model: PublishedModel) -> bool:
-    """Whether the model is for the task of the setting that names it."""
+    """Return whether the model is for the task of the setting that names it."""
     return model.facts.task == _TASKS[key.removeprefix("models.")]
 
 
 def install_command(model: PublishedModel, settings: Settings) -> str:
-    """What installs a model where the bot looks for it."""
+    """Return the command that installs a model where the bot looks for it."""
     return f"{model.install_command} --models-dir {settings.models_dir}"
 
 

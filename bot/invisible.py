@@ -58,7 +58,7 @@ def _visible(text: str) -> str:
 
 
 def _joins(before: list[str], after: str) -> bool:
-    """Whether a joiner between these is part of how something is written."""
+    """Return whether a joiner between these is part of how something is written."""
     if not before or before[-1] in _JOINERS:
         return False
     if _SELECTORS.match(before[-1]):  # which is kept behind its base only
@@ -75,7 +75,7 @@ def _is_picture(character: str) -> bool:
 
 
 def _selects(before: list[str]) -> bool:
-    """Whether the character before a variation selector can have one."""
+    """Return whether the character before a variation selector can have one."""
     if not before:
         return False
     last = before[-1]

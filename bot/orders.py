@@ -21,7 +21,7 @@ _SIZE: Final = re.compile(r"\s*(\d{1,5})\s*[x×*]\s*(\d{1,5})\s*", re.IGNORECASE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a user wants. None means the model's (or the settings') default.
+    """A user's order. None means the model's (or the settings') default.
 
     `prompt` and `negative_prompt` have been cleaned, `picture` has been decoded once. `asset` is
     its file in the data folder, if it lies there already.

@@ -1,4 +1,4 @@
-"""Which bot works on a data folder: the one that was started last."""
+"""The ownership of a data folder: it is with the bot that was started last."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Ownership:
             raise DatabaseGoneError(str(self._file.parent), f"its folder {change}")
 
     def held(self) -> bool:
-        """Whether the folder is still this bot's.
+        """Return whether the folder is still this bot's.
 
         Not if another bot has taken over since, or if the folder is gone. A file that is gone from
         the folder says nothing.

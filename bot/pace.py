@@ -1,4 +1,4 @@
-"""How often cards may be edited, and when it is tried again after Discord failed."""
+"""The pace of edits of cards, and of new tries after Discord failed."""
 
 from __future__ import annotations
 

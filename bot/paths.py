@@ -36,7 +36,7 @@ def inside(data_dir: Path, path: Path) -> str:
 
 
 def is_inside(stored: str) -> bool:
-    """Whether a stored path names a file in one of the data folder's folders, by its words alone.
+    """Return whether a stored path, by its words alone, is in one of the data folder's folders.
 
     Files of the folder itself (the database) and of its models are none that a row may name.
     """

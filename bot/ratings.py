@@ -78,7 +78,7 @@ class Ratings(commands.Cog):
 
     @commands.Cog.listener()
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
-        """As above, for many at once."""
+        """Treat each of many messages as `on_raw_message_delete` does."""
         await asyncio.gather(*(self.message_gone(number) for number in payload.message_ids))
 
     async def message_gone(self, message_id: int) -> None:
@@ -150,7 +150,7 @@ class Ratings(commands.Cog):
                 await self._clear(number, value)
 
     async def _take_back_other(self, payload: discord.RawReactionActionEvent, value: int) -> None:
-        """Where the bot may, remove the thumb that no longer counts, whatever its skin tone."""
+        """Remove the thumb that no longer counts, whatever its skin tone, where the bot may."""
         if payload.member is None or payload.guild_id is None:
             return
         guild = self._bot.get_guild(payload.guild_id)

@@ -89,7 +89,7 @@ async def remove_all_copies(tree: Tree, guild_ids: Iterable[int]) -> None:
 
 
 def same_commands(tree: Tree, known: list[app_commands.AppCommand]) -> bool:
-    """Whether Discord's list is the one that the tree would send, in everything users see."""
+    """Return whether Discord's list is, in all that users see, the one that the tree would send."""
     wanted = {(command.type, command.name): command for command in map(_listed, _sent(tree))}
     there = {(command.type, command.name): command for command in map(_listed, known)}
     return wanted.keys() == there.keys() and all(
@@ -135,7 +135,7 @@ class _Listed:
     options: tuple[Any, ...]
 
     def same_as(self, there: _Listed) -> bool:
-        """Whether Discord has it so."""
+        """Return whether Discord has the command like this, ignoring what the bot leaves open."""
         contexts = there.contexts if self.contexts is None else self.contexts
         installs = there.installs if self.installs is None else self.installs
         return replace(self, contexts=contexts, installs=installs) == there

@@ -1,4 +1,4 @@
-"""What a job passes through."""
+"""The parts of the bot that a job passes through."""
 
 from __future__ import annotations
 

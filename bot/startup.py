@@ -1,4 +1,4 @@
-"""What must be true before the bot starts, and the one line said when it is not."""
+"""The requirements for the bot to start, and the one line said when they are not met."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def database_pauses() -> Iterator[float]:
 
 
 async def written(write: Callable[[], Awaitable[Result]], pauses: Iterable[float]) -> Result:
-    """What a write returns, once it has been possible.
+    """Try a write again until it succeeds, and return its result.
 
     Args:
         write: one transaction; a failed one has left nothing.

@@ -1,4 +1,4 @@
-"""What users can have done: make a clip, make it again, cancel, delete."""
+"""The actions of users: make a clip, make it again, cancel, delete."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Studio:
 
     @property
     def busy(self) -> bool:
-        """Whether a job is under way."""
+        """True if a job is under way."""
         return bool(self._followers)
 
     async def make(

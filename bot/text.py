@@ -1,4 +1,4 @@
-"""What strangers type, made safe to show and to keep."""
+"""Text that strangers type, made safe to show and to keep."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Picture:
 
     @property
     def source(self) -> Image.Image | bytes:
-        """What a clip is made from: decoded already, where that is at hand."""
+        """The picture that a clip is made from: decoded already, where that is at hand."""
         return self.content if self.image is None else self.image
 
 
@@ -133,7 +133,7 @@ def _write(picture: Picture, data_dir: Path) -> NewAsset:
 
 
 def _refreshed(file: Path) -> bool:
-    """Whether the file is there; it counts as new then, so that retention leaves it alone."""
+    """Mark the file as new, so that retention leaves it alone; return whether it is there."""
     try:
         os.utime(file)
     except FileNotFoundError:

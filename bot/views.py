@@ -19,7 +19,7 @@ _ID = r"(?P<id>[0-9a-f]{32})"
 
 
 class _StudioButton(ABC):
-    """What the buttons share: mistakes are answered, other errors logged and reported."""
+    """The base of the buttons: mistakes are answered, other errors logged and reported."""
 
     @classmethod
     async def from_custom_id(

@@ -21,7 +21,7 @@ _LOOK_S: Final = 0.5
 
 
 def past_runs(generations: Iterable[GenerationRecord]) -> Iterator[tuple[Workload, float]]:
-    """What earlier clips tell about the time that others will take."""
+    """Yield the workload and the seconds of each earlier clip whose device is known."""
     for clip in generations:
         if clip.device is not None:
             workload = Workload(

@@ -1,4 +1,4 @@
-"""What `python -m bot doctor` looks at."""
+"""The checks of `python -m bot doctor`."""
 
 from bot.checks.report import Check, Status
 

@@ -18,7 +18,7 @@ _MAX_GUILDS: Final = 100
 
 
 def needed_permissions() -> discord.Permissions:
-    """What the bot needs in a channel. Manage messages is not among them."""
+    """Return the permissions that the bot needs in a channel; Manage Messages is not among them."""
     return discord.Permissions(
         view_channel=True,
         send_messages=True,
@@ -109,7 +109,7 @@ async def _ask_discord(token: str, settings: Settings) -> list[Check]:
 
 
 def _openness(application: discord.AppInfo | None, settings: Settings) -> Check:
-    """Who can bring the bot into a server, and so use this machine."""
+    """Check who can bring the bot into a server, and so use this machine."""
     if settings.discord.servers is not None:
         count = len(settings.discord.servers)
         return Check("who may use it", Status.OK, f"the {count} servers of discord.servers")

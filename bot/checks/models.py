@@ -68,7 +68,7 @@ def _missing(name: str, settings: Settings) -> Check:
 
 
 def check_warm_up(settings: Settings, engine: Engine) -> Check:
-    """Which models are loaded at the start. None is loaded here: a bot may run beside this."""
+    """Report the models loaded at the start. None is loaded here: a bot may run beside this."""
     if not settings.engine.warm_up:
         return Check("warm-up", Status.OK, "off: the first clip of each model waits for it")
     wanted = {settings.models.text_to_video, settings.models.image_to_video}
@@ -80,7 +80,7 @@ def check_warm_up(settings: Settings, engine: Engine) -> Check:
 
 
 def check_expansion(settings: Settings) -> Check:
-    """How prompts are expanded. No server is asked."""
+    """Report how prompts are expanded. No server is asked."""
     wanted = settings.expansion
     name = "prompt expansion"
     use = "for every prompt" if wanted.enabled else "only for those who ask for it"

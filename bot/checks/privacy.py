@@ -1,4 +1,4 @@
-"""Whether other accounts of the machine can read what people typed and sent."""
+"""Privacy of what people typed and sent, from other accounts of the machine."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How a check ended: only `FAIL` keeps the bot from running."""
+    """The outcome of a check: only `FAIL` keeps the bot from running."""
 
     OK = "ok"
     WARN = "warn"

@@ -78,7 +78,7 @@ def _address(wanted: OperationsSettings) -> Check:
 
 
 def _running_bot(place: str) -> str | None:
-    """What the bot that runs there says of itself; None if none does."""
+    """Return what the bot that runs there reports of itself; None if no bot answers."""
     try:
         answer = httpx2.get(f"http://{place}/readyz", timeout=_ANSWER_S, trust_env=False)
         checks = answer.json()["checks"]

@@ -170,7 +170,7 @@ def device_fields(workers: Sequence[WorkerStatus], most: int) -> list[Field]:
 
 
 def device_text(worker: WorkerStatus) -> str:
-    """What a device does and has done."""
+    """Describe what a device does and has done."""
     lines = [f"{worker.state}{'' if worker.phase is None else f', {worker.phase}'}"]
     loaded = ", ".join(f"{model.name} ({model.bytes / _GB:.2f} GB)" for model in worker.models)
     lines.append(f"models: {loaded or 'none yet'}")
@@ -185,7 +185,7 @@ def device_text(worker: WorkerStatus) -> str:
 
 
 def line_text(queue: QueueView) -> str:
-    """How long the line is."""
+    """Describe the line: the clips being made, those waiting, and when the last one begins."""
     waiting = queue.waiting
     if not waiting:
         return f"{len(queue.running)} being made, nobody waits"
@@ -198,7 +198,7 @@ def line_text(queue: QueueView) -> str:
 
 
 def endings_text(endings: Mapping[tuple[JobState, str | None], int]) -> str:
-    """How jobs ended, the failures by reason."""
+    """Describe how jobs ended, with the failures by reason."""
     if not endings:
         return "no job has ended"
     named = {

@@ -136,7 +136,7 @@ def queue_text(view: QueueView, owner: str) -> str:
 
 
 def _fitting(lines: Sequence[str]) -> str:
-    """As many of the lines as an embed's description holds."""
+    """Return as many of the lines, from the first, as an embed's description holds."""
     kept = list(lines)
     while len("\n".join(kept)) > _DESCRIPTION:
         kept.pop()

@@ -1,4 +1,4 @@
-"""What /imagine and /animate have in common: their options, and what is offered for them."""
+"""The options that /imagine and /animate share, and the choices offered for them."""
 
 from __future__ import annotations
 

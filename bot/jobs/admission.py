@@ -38,7 +38,7 @@ _HOUR: Final = timedelta(hours=1)
 
 
 class Admission:
-    """Who may have clips made, and how many.
+    """The rules of who may have clips made, and how many.
 
     Args:
         client: the bot.
@@ -124,7 +124,7 @@ async def _check_hour(services: Services, limit: int, user_id: int) -> None:
 
 
 def _when(queue: QueueView, owner: str | None) -> str:
-    """When the first of the owner's jobs (None: of all) is likely to be done."""
+    """Say when the first of the owner's jobs (None: of all) is likely to be done."""
     ends = [job.remaining_s for job in queue.running if owner is None or job.owner == owner] + [
         job.wait_s + job.cost_s for job in queue.waiting if owner is None or job.owner == owner
     ]

@@ -48,7 +48,7 @@ class SharedServers:
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
     async def has(self, user_id: int) -> bool | None:
-        """Whether the user shares a server with the bot; None if that cannot be found out."""
+        """Return whether the user shares a server with the bot; None if that is not known."""
         # Few at a time: many strangers must not use up the bot's requests.
         async with self._asking:
             until, known = self._answers.get(user_id, (0.0, False))

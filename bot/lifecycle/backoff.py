@@ -63,11 +63,11 @@ class Backoff:
 
     @property
     def steady(self) -> bool:
-        """Whether the last connection was in order."""
+        """True if the last connection was in order."""
         return self._failures == 0
 
     def give_up_session(self) -> bool:
-        """Whether resumptions have failed too often; if so, begin to count anew."""
+        """Return whether resumptions have failed too often; if so, begin to count anew."""
         if self._resumptions < MAX_RESUMPTIONS:
             return False
         # Another address is tried next: it has not failed yet.

@@ -1,4 +1,4 @@
-"""What happened in Discord while nobody listened: messages deleted, thumbs given and taken back.
+"""Events in Discord while nobody listened: messages deleted, thumbs given and taken back.
 
 Discord tells a new session nothing of what came before it. So after each start, and after each
 session that could not be resumed, the messages of waiting jobs and of the last clips are looked

@@ -50,7 +50,7 @@ class Client(Protocol):
         """The bot's application, once it is logged in."""
 
     def still_in_charge(self) -> bool:
-        """Whether this bot, and no other, works on its data folder."""
+        """Return whether this bot, and no other, works on its data folder."""
 
 
 class EventReader:

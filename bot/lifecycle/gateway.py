@@ -93,7 +93,7 @@ class GuardedWebSocket(DiscordWebSocket):
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """What is needed to resume a session."""
+    """The data needed to resume a session."""
 
     id: str
     sequence: int | None

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 
 class GpuMemory(Collector):
-    """What this process holds of each CUDA device, and what the device has left.
+    """The memory that this process holds on each CUDA device, and that the device has left.
 
     Args:
         devices: torch device names; those that are no CUDA devices are left out.
@@ -20,7 +20,7 @@ class GpuMemory(Collector):
         self._devices = [device for device in devices if device.startswith("cuda")]
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """What `collect` gives, empty: the registry need not ask the devices for it."""
+        """Yield the metrics of `collect`, empty: the registry need not ask the devices for them."""
         yield from self._families()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

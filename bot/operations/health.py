@@ -1,4 +1,4 @@
-"""Whether the bot can work at this moment, and why not."""
+"""The bot's readiness at this moment, and the reasons where it cannot work."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def _patiently(name: str, check: ReadyCheck) -> Finding:
 
 
 def store_check(store: Store) -> ReadyCheck:
-    """Whether the database can be written to, and is this bot's."""
+    """Return a check that the database can be written to, and is this bot's."""
 
     async def check() -> Finding:
         if not store.claimed:
@@ -74,7 +74,7 @@ def store_check(store: Store) -> ReadyCheck:
 
 
 def model_check(engine: Engine) -> ReadyCheck:
-    """Whether there is a model to make clips with."""
+    """Return a check that there is a model to make clips with."""
 
     async def check() -> Finding:
         cards = await asyncio.to_thread(engine.models)
@@ -88,7 +88,7 @@ def model_check(engine: Engine) -> ReadyCheck:
 
 
 def disk_check(folder: Path, min_free_mb: int) -> ReadyCheck:
-    """Whether clips still fit on the disk."""
+    """Return a check that clips still fit on the disk."""
 
     async def check() -> Finding:
         free = await asyncio.to_thread(free_bytes, folder)
@@ -103,7 +103,7 @@ def free_bytes(folder: Path) -> int:
 
 
 class Gateway:
-    """Whether Discord's gateway is connected; discord.py itself does not tell."""
+    """The state of Discord's gateway, connected or not; discord.py itself does not tell."""
 
     def __init__(self, bot: commands.Bot) -> None:
         self.connected = bot.is_ready()
@@ -123,7 +123,7 @@ class Gateway:
 
 
 class LoopLag:
-    """How late the event loop runs: a blocked one answers nobody, Discord's heartbeat included."""
+    """The lag of the event loop: a blocked one answers nobody, Discord's heartbeat included."""
 
     def __init__(self, *, tick_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._tick_s = tick_s
@@ -132,7 +132,7 @@ class LoopLag:
         self._ticked_at = clock()
 
     def seconds(self) -> float:
-        """How late the last tick was, or how late the next one is already."""
+        """Return the delay of the last tick, or of the next one where that is longer already."""
         return max(self._late_s, self._clock() - self._ticked_at - self._tick_s, 0.0)
 
     async def run(self) -> None:
@@ -171,7 +171,7 @@ class RateLimitWatch(logging.Filter):
 
 
 def token_check(refused: Callable[[], bool]) -> ReadyCheck:
-    """Whether Discord accepts the bot's token, as far as is known."""
+    """Return a check that Discord accepts the bot's token, as far as is known."""
 
     async def check() -> Finding:
         return Finding(not refused(), "refused" if refused() else "accepted")
@@ -180,7 +180,7 @@ def token_check(refused: Callable[[], bool]) -> ReadyCheck:
 
 
 def in_charge_check(closed: Callable[[], bool]) -> ReadyCheck:
-    """Whether the bot takes new work, and is not about to end."""
+    """Return a check that the bot takes new work, and is not about to end."""
 
     async def check() -> Finding:
         ending = closed()

@@ -126,7 +126,7 @@ def formatter(settings: LogSettings, secrets: Iterable[str]) -> logging.Formatte
 
 
 def _reserved() -> list[str]:
-    """What every record has: only what was given as `extra` is of interest beside the format."""
+    """Return the attributes of every record; beside the format, only `extra` is of interest."""
     return [*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"]
 
 

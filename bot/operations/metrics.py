@@ -1,4 +1,4 @@
-"""What the bot counts and measures, for Prometheus.
+"""The metrics of the bot, for Prometheus.
 
 One object owns every metric; there is no global registry. Its methods are cheap, return at once,
 never raise, and may be called from any thread. Names follow

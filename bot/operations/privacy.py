@@ -73,7 +73,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def _is_new(settings: Settings) -> bool:
-    """Whether there is no database yet: one must not be made by asking for a person."""
+    """Return whether there is no database yet: asking for a person must not make one."""
     return settings.database.url is None and not settings.database_path.exists()
 
 

@@ -33,7 +33,7 @@ _PARTS: Final = (".*.part", ".*.part.*", ".part-*")
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What one sweep removed."""
+    """The numbers of files that one sweep removed, and the bytes that this freed."""
 
     clips: int = 0
     pictures: int = 0
@@ -42,7 +42,7 @@ class Swept:
 
     @property
     def anything(self) -> bool:
-        """Whether anything was removed."""
+        """True if anything was removed."""
         return bool(self.clips or self.pictures or self.parts)
 
 

@@ -1,4 +1,4 @@
-"""What looks after a running bot: its metrics, health, retention."""
+"""The parts that look after a running bot: its metrics, health, retention."""
 
 from __future__ import annotations
 

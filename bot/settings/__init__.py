@@ -1,4 +1,4 @@
-"""What whoever runs the bot can set, from `bot.toml`, the environment and the command line."""
+"""The settings of the bot, from `bot.toml`, the environment and the command line."""
 
 from bot.settings.errors import SettingsError
 from bot.settings.model import (

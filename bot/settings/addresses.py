@@ -1,4 +1,4 @@
-"""Whether an address can be used, before anybody tries."""
+"""Checks of addresses, before anybody tries to use them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_base_url(address: str) -> None:
 
 
 def has_password(address: str) -> bool:
-    """Whether a password is in a database's address, also in one that cannot be used."""
+    """Return whether a database's address, even an unusable one, has a password in it."""
     rest = address.partition("://")[2] or address
     user, at, _ = rest.rpartition("@")
     if at and ":" in user:

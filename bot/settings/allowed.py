@@ -1,4 +1,4 @@
-"""What a setting may be, in words: said in error messages and, word for word, in `bot.toml`."""
+"""The values allowed for a setting, in words, the same in error messages and in `bot.toml`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def table_of(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def allowed_words(field: FieldInfo) -> str:
-    """What the field may be, e.g. "a whole number from 1 to 100" or "one of a, b"."""
+    """Say what the field may be, e.g. "a whole number from 1 to 100" or "one of a, b"."""
     for item in field.metadata:
         if isinstance(item, Allowed):
             return item.words

@@ -1,4 +1,4 @@
-"""What the sections of the settings are made of."""
+"""The parts that the sections of the settings are made of."""
 
 from __future__ import annotations
 

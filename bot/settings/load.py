@@ -1,4 +1,4 @@
-"""Where settings come from: the file, the environment and overrides, later ones winning."""
+"""Loading of settings from the file, the environment and overrides, later ones winning."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _too_deep(file: Path) -> SettingsError:
 
 
 def _depth(value: object) -> int:
-    """How many tables and lists lie in one another; without recursion."""
+    """Return how deep tables and lists lie in one another; without recursion."""
     depth, level = 0, [value]
     while level := [
         inner

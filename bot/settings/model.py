@@ -242,7 +242,7 @@ class Settings(Section):
 
     @property
     def database_location(self) -> Path | str:
-        """What `Store.open` is given; an address may hold a password."""
+        """The location that `Store.open` is given; an address may hold a password."""
         url = self.database.url
         return self.database_path if url is None else url.get_secret_value()
 

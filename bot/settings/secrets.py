@@ -97,7 +97,7 @@ def secrets_of(settings: Settings) -> list[str]:
 
 
 def secrets_of_environment(environment: Mapping[str, str] | None = None) -> list[str]:
-    """What is secret in the variables that the bot and its libraries read."""
+    """Return the secrets in the variables that the bot and its libraries read."""
     environment = os.environ if environment is None else environment
     found = []
     for name, given in environment.items():

@@ -32,7 +32,7 @@ _NEEDED: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a backup holds beside the rows: files put in, and stored paths of those not found."""
+    """The contents of a backup beside the rows: files put in, stored paths of those not found."""
 
     files: int
     missing: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Which bot works on a PostgreSQL database: the one that was started last."""
+"""The claim on a PostgreSQL database, held by the bot that was started last."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Claim:
             return
 
     async def _taken_back(self) -> bool:
-        """Whether nobody else has taken the claim meanwhile; it is ours again then."""
+        """Try to take the claim back; return False if somebody else has taken it meanwhile."""
         connection = await self._connect()
         try:
             if await connection.fetchval(f"SELECT pg_try_advisory_lock({CLAIM_LOCK})"):

@@ -15,7 +15,7 @@ from bot.store.errors import StoreError
 
 
 class Backend(Protocol):
-    """What keeps the database: `SqliteBackend` or `PostgresBackend`."""
+    """The interface to a database: `SqliteBackend` or `PostgresBackend`."""
 
     @property
     def name(self) -> str:
@@ -50,14 +50,14 @@ class Backend(Protocol):
 
     @property
     def claimed(self) -> bool:
-        """Whether no other bot has claimed the database since `claim`."""
+        """True if no other bot has claimed the database since `claim`."""
 
     async def close(self) -> None:
         """Close every connection."""
 
 
 class Observer(Protocol):
-    """Who is told how the database fares. Its methods return at once and never raise."""
+    """An observer of how the database fares. Its methods return at once and never raise."""
 
     def database_waited(self, seconds: float) -> None:
         """A write waited so long for other writes."""

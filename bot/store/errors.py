@@ -1,4 +1,4 @@
-"""What the store raises. Every message is one line that can be shown to whoever runs the bot."""
+"""Errors of the store. Every message is one line that can be shown to whoever runs the bot."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Trouble(StrEnum):
-    """What kind of trouble the database is in: what to tell errors apart, and count them, by."""
+    """The kinds of trouble with the database, by which errors are told apart and counted."""
 
     BUSY = "busy"
     FULL = "full"
@@ -20,7 +20,7 @@ class Trouble(StrEnum):
 
     @property
     def passes(self) -> bool:
-        """Whether time, or the operator while the bot runs, mends it: worth another try."""
+        """True if time, or the operator while the bot runs, mends it: worth another try."""
         return self in _PASSING
 
     @property

@@ -72,7 +72,7 @@ class History(StorePart):
     async def endings(
         self, since: datetime, *, guild_id: int | None = None
     ) -> dict[tuple[JobState, str | None], int]:
-        """How many jobs (of one server) ended since then, by state and reason."""
+        """Count the jobs (of one server) that ended since then, by state and reason."""
         query = (
             select(Job.state, Job.reason, func.count())
             .where(Job.finished_at >= since)

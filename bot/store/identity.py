@@ -1,4 +1,4 @@
-"""Whether a path still leads to the file, or the folder, that it led to before."""
+"""The identity of a file or folder: whether a path still leads to the one it led to before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FileIdentity:
         self._number = _number(path)
 
     def change(self) -> str | None:
-        """What became of the file, as the end of "the file ..."; None: it is the same."""
+        """Say what became of the file, as the end of "the file ..."; None: no change is known."""
         try:
             found = _number(self._path)
         except _ABSENT:

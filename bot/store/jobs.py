@@ -173,7 +173,7 @@ class Jobs(StorePart):
             return job_record(row)
 
     async def active_jobs(self, *, user_id: int | None = None, guild_id: int | None = None) -> int:
-        """How many jobs of a user or server wait or are rendered."""
+        """Count the jobs of a user or server that wait or are rendered."""
         active = (JobState.QUEUED.value, JobState.RUNNING.value)
         query = select(func.count()).select_from(Job).where(Job.state.in_(active))
         if user_id is not None:
@@ -184,7 +184,7 @@ class Jobs(StorePart):
             return await session.scalar(query) or 0
 
     async def jobs_in_hand(self) -> int:
-        """How many jobs are being rendered or delivered: work that a moment's wait may finish."""
+        """Count the jobs being rendered or delivered: work that a moment's wait may finish."""
         delivering = (Job.state == JobState.RENDERED.value) & Job.reason.is_(None)
         query = select(func.count()).select_from(Job)
         query = query.where((Job.state == JobState.RUNNING.value) | delivering)

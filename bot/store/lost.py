@@ -13,7 +13,7 @@ _IDENTITY: Final = "bot.id"
 
 
 def is_blank(path: Path) -> bool:
-    """Whether there is no file, or one of no bytes, as a full disk or a broken copy leaves it."""
+    """Return whether a file is absent or empty, as a full disk or a broken copy leaves it."""
     try:
         return path.stat().st_size == 0
     except OSError:

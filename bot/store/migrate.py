@@ -160,7 +160,7 @@ def _make_file(path: Path) -> None:
 
 
 def _is_current(name: str, connection: Connection) -> bool:
-    """Whether nothing is to be done; StoreError if the schema is not one that we can upgrade."""
+    """Return whether nothing is to be done; StoreError if the schema is not one we can upgrade."""
     tables = set(inspect(connection).get_table_names())
     if not tables:
         return False

@@ -106,7 +106,7 @@ class Asset(Base):
 
 
 class Job(Base):
-    """What a user asked for, and how far it got."""
+    """A job: what a user asked for, and how far it got."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -156,7 +156,7 @@ class Job(Base):
 
 
 class Expansion(Base):
-    """What prompt expansion made of a job's prompt."""
+    """The expansion of a job's prompt."""
 
     __tablename__ = "expansions"
 

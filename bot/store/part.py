@@ -1,4 +1,4 @@
-"""What the parts of the store share."""
+"""The base class of the store's parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask for clips: blocked people, and how much somebody has asked for lately."""
+"""The people who ask for clips: who is blocked, and how much somebody asked for lately."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class People(StorePart):
             return gone.first() is not None
 
     async def is_blocked(self, user_id: int) -> bool:
-        """Whether the user is blocked."""
+        """Return whether the user is blocked."""
         async with self._database.read() as session:
             return await session.get(Block, user_id) is not None
 
@@ -49,7 +49,7 @@ class People(StorePart):
             return list(await session.scalars(query))
 
     async def nth_last_job(self, user_id: int, number: int) -> datetime | None:
-        """When the user asked for their last clip (1), the one before (2), …; None: never."""
+        """Return when the user asked for clip 1 (the last), 2 (the one before), …; None: never."""
         query = (
             select(Job.created_at)
             .where(Job.user_id == user_id)
@@ -74,7 +74,7 @@ class People(StorePart):
             return [guild_id for guild_id in await session.scalars(query) if guild_id is not None]
 
     async def jobs_of_server(self, guild_id: int) -> dict[JobState, int]:
-        """How many jobs of the server wait and are rendered."""
+        """Count the jobs of the server that wait and that are rendered, by state."""
         active = (JobState.QUEUED.value, JobState.RUNNING.value)
         query = (
             select(Job.state, func.count())

@@ -101,7 +101,7 @@ _QUOTING: Final = "22"
 
 
 def is_postgres_url(url: str) -> bool:
-    """Whether this is the address of a database on a PostgreSQL server."""
+    """Return whether this is the address of a database on a PostgreSQL server."""
     return urlsplit(url).scheme in _SCHEMES
 
 
@@ -184,7 +184,7 @@ async def refuse_shared_sessions(dsn: str) -> None:
 
 
 async def _share_a_session(first: Any, own: int, second: Any) -> bool:
-    """Whether two clients get the same server process, or one of them changes its own."""
+    """Return whether two clients get the same server process, or one of them changes its own."""
     for _ in range(_POOLER_LOOKS):
         async with second.transaction():
             # While this lasts, the process works for nobody else.
@@ -308,7 +308,7 @@ class PostgresBackend:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """As the function of this name."""
+        """Turn what the driver raises into a StoreError, as the function of this name does."""
         with translated(self.name):
             yield
 
@@ -341,7 +341,7 @@ class PostgresBackend:
 
     @property
     def claimed(self) -> bool:
-        """Whether no other bot has claimed the database since `claim`."""
+        """True if no other bot has claimed the database since `claim`."""
         return self._claim is None or not self._claim.lost
 
     async def close(self) -> None:

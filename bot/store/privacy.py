@@ -42,7 +42,7 @@ class StoredFiles:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was kept of a person, in rows that are gone."""
+    """The data that was kept of a person, in rows that are gone."""
 
     known: bool
     jobs: int = 0
@@ -52,7 +52,7 @@ class Forgotten:
 
 
 def picture_is_needed() -> ColumnElement[bool]:
-    """Whether the job of this row may still ask for its picture.
+    """Return the condition that the job of this row may still ask for its picture.
 
     It may while it is not over, and as long as its clip is there: that can be rolled again.
     """

@@ -1,4 +1,4 @@
-"""What goes into the store and what comes out: frozen values, checked when they are made.
+"""Records that go into the store and come out: frozen values, checked when they are made.
 
 Times are aware and in UTC. Discord ids and seeds are non-negative 64-bit signed integers. Paths
 are POSIX strings relative to the data folder unless said otherwise.
@@ -98,7 +98,7 @@ class AssetRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """What a user asked for. None for a number means: the model's default.
+    """A job as a user asked for it. None for a number means: the model's default.
 
     Raises ValueError for ids or a seed outside 0 .. 2**63-1, an unknown kind, an `animate` job
     without a picture, a guidance that is not finite, or a size, step count, frame rate or upload
@@ -153,7 +153,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpansionRecord:
-    """What prompt expansion made of a job's prompt."""
+    """An expansion of a job's prompt, as stored."""
 
     job_id: str
     original: str
@@ -269,7 +269,7 @@ class GenerationRecord:
 
     @property
     def removed(self) -> bool:
-        """Whether somebody has deleted the clip, and with it what it was made of."""
+        """True if somebody has deleted the clip, and with it what it was made of."""
         return self.deleted_at is not None and not self.expired
 
 

@@ -41,7 +41,7 @@ class DatabaseThereError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was put back.
+    """The outcome of restoring a backup.
 
     Attributes:
         revision: of the schema.
@@ -181,7 +181,7 @@ def _put_files_back(copy: Path, data_dir: Path) -> int:
 
 
 def _place_of(path: str, data_dir: Path) -> Path | None:
-    """Where a file of the backup goes; None for nowhere: it would leave the data folder."""
+    """Return where a file of the backup goes; None if that is outside the data folder."""
     try:
         return resolve(data_dir, path)
     except OutsideError:

@@ -1,4 +1,4 @@
-"""Which files nobody needs any more, and the note that they are gone."""
+"""Files that nobody needs any more, and the note that they are gone."""
 
 from __future__ import annotations
 

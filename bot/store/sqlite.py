@@ -142,7 +142,7 @@ class SqliteBackend:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """As the function of this name."""
+        """Turn what the driver raises into a StoreError, as the function of this name does."""
         with translated(self.path):
             yield
 

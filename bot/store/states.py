@@ -9,7 +9,7 @@ from typing import Final
 
 
 class JobState(StrEnum):
-    """Where a job stands. The last three are final."""
+    """The state of a job. The last three are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -20,7 +20,7 @@ class JobState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing follows this state."""
+        """True if no state follows this one."""
         return not TRANSITIONS[self]
 
 

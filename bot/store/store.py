@@ -88,7 +88,7 @@ class Store(Jobs, Generations, History, People, Privacy, Ratings, Retention, Use
 
     @property
     def claimed(self) -> bool:
-        """Whether no other bot has claimed the database since `claim`; True before it."""
+        """True before `claim`, and as long as no other bot has claimed the database since."""
         return self._backend.claimed
 
     def check_present(self) -> None:
