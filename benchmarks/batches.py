@@ -25,9 +25,9 @@ from benchmarks.hardware import device_name
 from engine.checkpoints import Catalog, load_pipeline
 from engine.pipelines import VideoPipeline, decode_latents
 from engine.serving import GenerationRequest, Job
-from engine.serving.models import choose_dtype
-from engine.serving.requests import resolve
-from engine.serving.sampling import sample
+from engine.serving.execution.pipeline_cache import choose_dtype
+from engine.serving.execution.sampling import sample
+from engine.serving.request import resolve
 
 
 def make_jobs(options: argparse.Namespace, catalog: Catalog, count: int) -> list[Job]:

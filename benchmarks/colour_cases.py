@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from engine.serving.ffmpeg import find_ffmpeg
+from engine.serving.media.ffmpeg import find_ffmpeg
 
 Pixels = npt.NDArray[np.uint8]
 Point = tuple[float, float, float]

@@ -22,10 +22,10 @@ from benchmarks.colour_cases import (
     picture_file,
     write_tagged,
 )
-from engine.serving.encode import encode_mp4
-from engine.serving.fit import fit_to_limit
-from engine.serving.formats import ClipFormat, convert_clip
-from engine.serving.pictures import decode_picture
+from engine.serving.media.gif_webp import ClipFormat, convert_clip
+from engine.serving.media.input_images import decode_picture
+from engine.serving.media.mp4 import encode_mp4
+from engine.serving.media.size_limit import fit_to_limit
 from training.data.video import read_frames
 
 

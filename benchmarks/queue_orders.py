@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Protocol
 
 from benchmarks.queue_traffic import Request
-from engine.serving.estimate import Estimator
+from engine.serving.scheduling.cost_model import Estimator
 
 _ARRIVES, _GIVES_UP, _ENDS = range(3)
 

@@ -29,7 +29,7 @@ from typing import Final
 
 from benchmarks.queue_orders import FirstInFirstOut, Line, ideal, serve
 from benchmarks.queue_traffic import Request, Traffic, draw_requests
-from engine.serving.fairqueue import FairQueue
+from engine.serving.scheduling.fair_queue import FairQueue
 
 OPERATIONS: Final = ("push", "rank", "pop", "finish", "remove", "reprice")
 

@@ -23,8 +23,8 @@ from benchmarks.hardware import device_name, peak_memory_bytes
 from engine.checkpoints.original.presets import PRESETS
 from engine.models import VideoUNet
 from engine.models.original import unet_config_from_original
-from training.counting import forward_operations
-from training.hardware import matmul_peak, wait_for
+from training.planning.flop_counter import forward_operations
+from training.planning.hardware import matmul_peak, wait_for
 
 LATENT_FACTOR = 8
 TEXT_TOKENS = 77

@@ -67,7 +67,7 @@ def _command(options: argparse.Namespace, usual_umask: int) -> int:
         return _fail(str(error))
     match options.command:
         case "doctor":
-            from bot.doctor import run_doctor
+            from bot.doctor.run import run_doctor
 
             return run_doctor(settings, as_json=options.json, fix=options.fix)
         case "backup":
@@ -195,9 +195,9 @@ def _tell_aside(aside: Path | None) -> None:
 def _prepare(settings: Settings, usual_umask: int) -> int:
     """Whatever must be there before the bot starts, downloads included; the exit code."""
     from bot.files import umask
-    from bot.installing import install_wanted
+    from bot.lifecycle.install_models import install_wanted
+    from bot.lifecycle.requirements import StartupError, check_requirements
     from bot.settings import SettingsError
-    from bot.startup import StartupError, check_requirements
 
     try:
         check_requirements(settings)
@@ -233,7 +233,7 @@ def _run(work: Coroutine[Any, Any, None], end: Ending | None = None, *, stopped:
     except KeyboardInterrupt:
         return stopped
     except Exception as error:
-        from bot.startup import SETTINGS_ERRORS, explain
+        from bot.lifecycle.requirements import SETTINGS_ERRORS, explain
 
         line = explain(error)
         if line is None:
@@ -308,7 +308,7 @@ async def _serve(settings: Settings, end: Ending) -> None:
         await run_preview(settings, _announce)
         return
     from bot.app import create_bot
-    from bot.startup import StartupError
+    from bot.lifecycle.requirements import StartupError
 
     async with create_bot(settings) as bot:
         end.prepare = bot.drain
@@ -325,7 +325,7 @@ def _announce(address: str) -> None:
 
 
 async def _sync(settings: Settings, token: str, guild_id: int | None) -> None:
-    from bot.sync import run_sync
+    from bot.lifecycle.sync import run_sync
 
     count = await run_sync(settings, token, guild_id)
     print(f"{count} commands synced")

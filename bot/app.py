@@ -11,37 +11,37 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.background import Background
 from bot.commands.admin import Admin
 from bot.commands.animate import Animate
 from bot.commands.imagine import Imagine
 from bot.commands.jobs import Jobs
+from bot.commands.reactions import Ratings
 from bot.commands.signature import fits_signature
-from bot.engine_settings import engine_settings, expansion_settings
+from bot.context import Services
 from bot.errors import answering, report, tell, tell_restarting
 from bot.jobs.downloads import cap_downloads
+from bot.jobs.service import Studio
+from bot.lease import Ownership
 from bot.lifecycle.catch_up import CatchUp
 from bot.lifecycle.events import UNREADABLE, EventReader
 from bot.lifecycle.gateway import GatewayConnection
 from bot.lifecycle.login import READING_ERRORS, AnswerUnreadableError
 from bot.lifecycle.presence import StatusLine
 from bot.lifecycle.servers import AllowedServers
+from bot.lifecycle.sync_commands import register_commands, remove_all_copies
 from bot.lifecycle.token_watch import TokenWatch
+from bot.lifecycle.warmup import PAST_RUNS, past_runs, show_warm_up
+from bot.messages.buttons import BUTTONS, is_known_button
 from bot.messages.http_trace import HttpTrace
+from bot.messages.text import MEGABYTE
+from bot.messages.throttle import EditPace
 from bot.operations.metrics import Metrics
 from bot.operations.service import Operations
 from bot.operations.shutdown import Shutdown
-from bot.ownership import Ownership
-from bot.pace import EditPace
-from bot.ratings import Ratings
-from bot.registration import register_commands, remove_all_copies
-from bot.services import Services
 from bot.settings import Settings
+from bot.settings.engine import engine_settings, expansion_settings
 from bot.store import DatabaseGoneError, Store, StoreError
-from bot.studio import Studio
-from bot.text import MEGABYTE
-from bot.views import BUTTONS, is_known_button
-from bot.warmup import PAST_RUNS, past_runs, show_warm_up
+from bot.tasks import Background
 from engine.serving import Engine
 from prompt_expansion import PromptExpander, make_expander
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import discord
 
-from bot.acknowledge import NotAcknowledgedError, mark_deferred
+from bot.messages.acknowledge import NotAcknowledgedError, mark_deferred
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call, call_again
 from bot.messages.formatting import shortened
 from bot.messages.responses import replace_thinking

@@ -14,8 +14,8 @@ from simcord.backend.errors import SetupError
 from simcord.preview import Preview
 
 from bot.app import Floor33Bot, create_bot
+from bot.lifecycle.requirements import StartupError
 from bot.settings import Settings
-from bot.startup import StartupError
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from bot.store.models import Base
-from bot.store.sqlite import database_url
+from bot.store.backends.sqlite import database_url
+from bot.store.tables import Base
 
 
 def _run(connection: Connection) -> None:

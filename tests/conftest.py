@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import old_names
 from tests.golden_values import has_values, unpack
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -13,6 +14,7 @@ OURS = REPOSITORY / "tests" / "golden"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    old_names.install()
     config.addinivalue_line(
         "markers",
         "recorded(file, **parameters): needs recorded values that the repository may leave out "

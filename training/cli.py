@@ -13,8 +13,8 @@ from command_line.process import guarded
 from training.data.command import add_data_parser, run_data
 from training.errors import TrainingError
 from training.evaluation.command import add_evaluate_parser, run_evaluate
-from training.plan import add_plan_parser, run_plan
-from training.recipe import RecipeError, load_recipe
+from training.planning.plan import add_plan_parser, run_plan
+from training.recipe.model import RecipeError, load_recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,15 +9,15 @@ from typing import Any, Literal
 import torch
 from transformers import CLIPTextModel
 
-from engine.checkpoints.facts import FACTS_FILE, ModelFacts
+from engine.checkpoints.folder.metadata import FACTS_FILE, ModelFacts
 from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
 from training.data.buckets import Buckets
 from training.data.clips import CLIP_FRAMES
 from training.data.world import FPS_LABELS
-from training.recipe import ImageToVideoStage, Recipe, RecipeError, TextToVideoStage
-from training.sections import Publication
-from training.shapes import trained_on
+from training.recipe.model import ImageToVideoStage, Recipe, RecipeError, TextToVideoStage
+from training.recipe.sections import Publication
+from training.recipe.shapes import trained_on
 from training.stages.diffusion import make_stage_scheduler
 from training.stages.parts import load_tokenizer, load_vae, load_vision
 
@@ -55,7 +55,7 @@ def export_model(recipe: Recipe, run_folder: Path, output: Path) -> None:
             part of the run is missing.
     """
     if recipe.lora is not None:
-        from training.lora import export_lora
+        from training.stages.lora import export_lora
 
         export_lora(run_folder, output)
         return

@@ -16,13 +16,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from training.checkpoint import check_resumable
-from training.devices import open_accelerator
-from training.distributed import divided
 from training.errors import TrainingError
-from training.inputs import check_inputs
-from training.recipe import Recipe, RecipeError
-from training.stopping import ending_signals
+from training.loop.checkpoint import check_resumable
+from training.loop.devices import open_accelerator
+from training.loop.distributed import divided
+from training.loop.stopping import ending_signals
+from training.recipe.inputs import check_inputs
+from training.recipe.model import Recipe, RecipeError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -80,7 +80,7 @@ def train(recipe: Recipe, options: RunOptions) -> Outcome:
 def _run(recipe: Recipe, options: RunOptions) -> None:
     import torch
 
-    from training.loop import export_average, run
+    from training.loop.train import export_average, run
     from training.stages import make_task
 
     if options.threads:

@@ -14,11 +14,11 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.acknowledge import acknowledge
+from bot.commands.operators import operators
 from bot.errors import UserError, answering, send_private, tell
-from bot.operators import operators
+from bot.messages.acknowledge import acknowledge
+from bot.messages.text import escape, in_about
 from bot.store import JobState
-from bot.text import escape, in_about
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot

@@ -8,7 +8,6 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.acknowledge import acknowledge
 from bot.commands.options import (
     DESCRIPTIONS,
     Fps,
@@ -19,10 +18,11 @@ from bot.commands.options import (
     size_choices,
 )
 from bot.errors import answering
-from bot.orders import DEFAULT_MOTION, Order, checked_negative, checked_prompt, parsed_size
+from bot.jobs.attachments import check_size, fetch
+from bot.jobs.parameters import DEFAULT_MOTION, Order, checked_negative, checked_prompt, parsed_size
+from bot.messages.acknowledge import acknowledge
+from bot.messages.text import MEGABYTE, clean
 from bot.store import ClipFormat
-from bot.text import MEGABYTE, clean
-from bot.uploads import check_size, fetch
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot

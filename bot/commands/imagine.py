@@ -8,7 +8,6 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.acknowledge import acknowledge
 from bot.commands.options import (
     DESCRIPTIONS,
     Fps,
@@ -19,7 +18,8 @@ from bot.commands.options import (
     size_choices,
 )
 from bot.errors import answering
-from bot.orders import Order, checked_negative, checked_prompt, parsed_size
+from bot.jobs.parameters import Order, checked_negative, checked_prompt, parsed_size
+from bot.messages.acknowledge import acknowledge
 from bot.store import ClipFormat
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.acknowledge import acknowledge
 from bot.errors import UserError, answering, tell
+from bot.messages.acknowledge import acknowledge
+from bot.messages.buttons import fetch_view
 from bot.messages.responses import replace_thinking
+from bot.messages.text import duration, in_about, quote
 from bot.store import JobState, PastJob
-from bot.text import duration, in_about, quote
-from bot.views import fetch_view
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import discord
 from discord import app_commands
 
-from bot.text import clean
+from bot.messages.text import clean
 from engine.serving import ModelCard
-from engine.serving.requests import MAX_SEED
+from engine.serving.request import MAX_SEED
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot

@@ -9,12 +9,12 @@ from typing import Final
 
 import discord
 
+from bot.context import Services
 from bot.errors import UserError
 from bot.jobs.membership import SharedServers
+from bot.messages.text import in_about
 from bot.operations.shutdown import RESTARTING
-from bot.services import Services
 from bot.settings import Settings
-from bot.text import in_about
 from engine.serving import QueueView
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ import aiohttp
 import discord
 from discord.http import Route
 
-from bot.background import Background
 from bot.operations.metrics import Metrics
+from bot.tasks import Background
 
 logger = logging.getLogger(__name__)
 

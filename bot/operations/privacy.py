@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from bot.outputs import remove_clip, remove_picture
-from bot.paths import resolve
 from bot.settings import Settings
 from bot.store import Forgotten, Store, StoredFiles
+from bot.store.clip_files import remove_clip, remove_picture
+from bot.store.paths import resolve
 
 logger = logging.getLogger(__name__)
 

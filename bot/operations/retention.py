@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from bot.jobs.attachments import FOLDER as UPLOADS
 from bot.operations.logs import job_context
 from bot.operations.metrics import Metrics
-from bot.outputs import clip_files, remove_clip
-from bot.paths import OutsideError, inside, resolve
 from bot.settings import RetentionSettings
 from bot.store import Store, StoredFile, StoreError
-from bot.uploads import FOLDER as UPLOADS
+from bot.store.clip_files import clip_files, remove_clip
+from bot.store.paths import OutsideError, inside, resolve
 
 logger = logging.getLogger(__name__)
 

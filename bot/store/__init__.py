@@ -1,7 +1,5 @@
 """Durable state: jobs, clips, ratings, users. Knows nothing of Discord's library."""
 
-from bot.store.backup import Copied, backup_database
-from bot.store.database import Observer
 from bot.store.errors import (
     DatabaseGoneError,
     IllegalTransitionError,
@@ -10,6 +8,13 @@ from bot.store.errors import (
     Trouble,
     UnknownGenerationError,
     UnknownJobError,
+)
+from bot.store.maintenance.backup import Copied, backup_database
+from bot.store.maintenance.restore import (
+    DatabaseThereError,
+    Restored,
+    make_empty_database,
+    restore_database,
 )
 from bot.store.privacy import Forgotten, StoredFiles
 from bot.store.ratings import ShownClip
@@ -29,13 +34,8 @@ from bot.store.records import (
     TrainingRating,
     UserRecord,
 )
-from bot.store.restore import (
-    DatabaseThereError,
-    Restored,
-    make_empty_database,
-    restore_database,
-)
 from bot.store.retention import StoredFile
+from bot.store.session import Observer
 from bot.store.states import TRANSITIONS, UNFINISHED, JobState
 from bot.store.store import Store
 

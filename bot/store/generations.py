@@ -7,13 +7,13 @@ from dataclasses import asdict
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.store.convert import generation_record
 from bot.store.errors import UnknownGenerationError
 from bot.store.jobs import load_job, move
-from bot.store.models import Generation, Job, ModelRevision, utc_now
-from bot.store.part import StorePart
+from bot.store.mapping import generation_record
 from bot.store.records import GenerationRecord, NewGeneration
+from bot.store.repository import StorePart
 from bot.store.states import JobState
+from bot.store.tables import Generation, Job, ModelRevision, utc_now
 from bot.store.upsert import upsert
 
 

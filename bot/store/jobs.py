@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.store.convert import expansion_record, job_record
 from bot.store.errors import IllegalTransitionError, StoreError, UnknownJobError
-from bot.store.models import Asset, Expansion, Job, utc_now
-from bot.store.part import StorePart
+from bot.store.mapping import expansion_record, job_record
 from bot.store.records import ExpansionRecord, JobRecord, NewAsset, NewJob, check_int64
+from bot.store.repository import StorePart
 from bot.store.states import TRANSITIONS, UNFINISHED, JobState
+from bot.store.tables import Asset, Expansion, Job, utc_now
 from bot.store.upsert import upsert
 from bot.store.users import upsert_user
 

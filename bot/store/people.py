@@ -6,10 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import delete, func, select
 
-from bot.store.models import Block, Job, utc_now
-from bot.store.part import StorePart
 from bot.store.records import check_int64
+from bot.store.repository import StorePart
 from bot.store.states import JobState
+from bot.store.tables import Block, Job, utc_now
 from bot.store.upsert import upsert
 
 

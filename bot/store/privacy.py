@@ -10,9 +10,12 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.store.convert import generation_record
 from bot.store.errors import UnknownGenerationError
-from bot.store.models import (
+from bot.store.mapping import generation_record
+from bot.store.records import GenerationRecord, check_int64
+from bot.store.repository import StorePart
+from bot.store.states import UNFINISHED
+from bot.store.tables import (
     Asset,
     Base,
     Block,
@@ -23,9 +26,6 @@ from bot.store.models import (
     User,
     utc_now,
 )
-from bot.store.part import StorePart
-from bot.store.records import GenerationRecord, check_int64
-from bot.store.states import UNFINISHED
 
 _UNFINISHED: Final = tuple(state.value for state in UNFINISHED)
 _BATCH: Final = 1000

@@ -9,11 +9,11 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, Delete, Select, delete, select
 from sqlalchemy.orm import aliased
 
-from bot.store.convert import generation_record, rating_record
-from bot.store.models import Block, Generation, Job, Rating, User, utc_now
-from bot.store.part import StorePart
+from bot.store.mapping import generation_record, rating_record
 from bot.store.records import OVERALL, RatingRecord, TrainingRating, check_rating
+from bot.store.repository import StorePart
 from bot.store.states import JobState
+from bot.store.tables import Block, Generation, Job, Rating, User, utc_now
 from bot.store.upsert import upsert
 from bot.store.users import upsert_user
 

@@ -9,9 +9,9 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, select, update
 
-from bot.store.models import Asset, Generation, Job, Rating, utc_now
-from bot.store.part import StorePart
+from bot.store.repository import StorePart
 from bot.store.states import UNFINISHED
+from bot.store.tables import Asset, Generation, Job, Rating, utc_now
 
 _UNFINISHED: Final = tuple(state.value for state in UNFINISHED)
 # SQLite takes 32,766 values in one statement, PostgreSQL 32,767.

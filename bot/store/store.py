@@ -11,20 +11,20 @@ from typing import Final, Self
 
 from sqlalchemy import false, update
 
-from bot.store.backup import backup_database
-from bot.store.database import Backend, Database, Observer
+from bot.store.backends.postgres import PostgresBackend, is_postgres_url
+from bot.store.backends.sqlite import SqliteBackend
 from bot.store.errors import StoreError
 from bot.store.generations import Generations
-from bot.store.history import History
 from bot.store.jobs import Jobs
-from bot.store.migrate import migrate, migrate_server
-from bot.store.models import User
+from bot.store.maintenance.backup import backup_database
+from bot.store.maintenance.migrate import migrate, migrate_server
 from bot.store.people import People
-from bot.store.postgres import PostgresBackend, is_postgres_url
 from bot.store.privacy import Privacy
+from bot.store.queries import History
 from bot.store.ratings import Ratings
 from bot.store.retention import Retention
-from bot.store.sqlite import SqliteBackend
+from bot.store.session import Backend, Database, Observer
+from bot.store.tables import User
 from bot.store.users import Users
 
 _LOG_WAIT_S: Final = 10.0

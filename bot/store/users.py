@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.store.convert import user_record
-from bot.store.models import User
-from bot.store.part import StorePart
+from bot.store.mapping import user_record
 from bot.store.records import UserRecord, check_int64
+from bot.store.repository import StorePart
+from bot.store.tables import User
 from bot.store.upsert import upsert
 
 

@@ -19,19 +19,19 @@ from engine.checkpoints.errors import (
     ModelLoadError,
     UnknownModelError,
 )
-from engine.checkpoints.facts import FACTS_FILE, ModelFacts, Origin
-from engine.checkpoints.install import install_model, is_installed
-from engine.checkpoints.lora import LoraSource, LoraVariant, read_lora
+from engine.checkpoints.folder.lora import LoraSource, LoraVariant, read_lora
+from engine.checkpoints.folder.metadata import FACTS_FILE, ModelFacts, Origin
+from engine.checkpoints.hub.install import install_model, is_installed
+from engine.checkpoints.hub.published import PUBLISHED, PublishedModel
 from engine.checkpoints.original.errors import (
     OriginalCheckpointError,
     OriginalConfigError,
     OutputFolderError,
 )
-from engine.checkpoints.published import PUBLISHED, PublishedModel
 
 if TYPE_CHECKING:
-    from engine.checkpoints.fuse import load_lora
-    from engine.checkpoints.load import load_pipeline
+    from engine.checkpoints.loading.load import load_pipeline
+    from engine.checkpoints.loading.lora_load import load_lora
     from engine.checkpoints.merge import merge_loras
     from engine.checkpoints.original.convert import convert_original
     from engine.checkpoints.original.load import load_original
@@ -69,9 +69,9 @@ __all__ = [
 _HEAVY = {
     "convert_original": "engine.checkpoints.original.convert",
     "expected_tensors": "engine.checkpoints.original.plan",
-    "load_lora": "engine.checkpoints.fuse",
+    "load_lora": "engine.checkpoints.loading.lora_load",
     "load_original": "engine.checkpoints.original.load",
-    "load_pipeline": "engine.checkpoints.load",
+    "load_pipeline": "engine.checkpoints.loading.load",
     "merge_loras": "engine.checkpoints.merge",
 }
 

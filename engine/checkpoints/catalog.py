@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from engine.checkpoints.card import (
+from engine.checkpoints.errors import ModelLoadError, UnknownModelError
+from engine.checkpoints.folder.card import (
     LICENCE_LENGTH,
     TITLE_LENGTH,
     ModelCard,
@@ -19,11 +20,7 @@ from engine.checkpoints.card import (
     offered_card,
     ready_card,
 )
-from engine.checkpoints.errors import ModelLoadError, UnknownModelError
-from engine.checkpoints.facts import FACTS_FILE, ModelFacts, read_facts
-from engine.checkpoints.folder.lora_settings import ADAPTER_CONFIG
-from engine.checkpoints.folder.text import printable
-from engine.checkpoints.lora import (
+from engine.checkpoints.folder.lora import (
     LORA_FACTS,
     LoraInspector,
     LoraSource,
@@ -31,13 +28,16 @@ from engine.checkpoints.lora import (
     lora_file,
     read_lora_facts,
 )
-from engine.checkpoints.published import PUBLISHED, PublishedModel
-from engine.checkpoints.weights import (
+from engine.checkpoints.folder.lora_settings import ADAPTER_CONFIG
+from engine.checkpoints.folder.metadata import FACTS_FILE, ModelFacts, read_facts
+from engine.checkpoints.folder.text import printable
+from engine.checkpoints.folder.weights import (
     MODEL_INDEX,
     REVISION_LENGTH,
     ModelIdentity,
     WeightInspector,
 )
+from engine.checkpoints.hub.published import PUBLISHED, PublishedModel
 
 __all__ = ["MIN_GUIDANCE", "SHIPPED_MODELS", "Catalog", "ModelCard", "current_revision"]
 

@@ -12,14 +12,14 @@ import torch
 
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
-from engine.checkpoints.facts import FACTS_FILE, AddedLora, MadeFrom, read_facts
+from engine.checkpoints.folder.atomic_dir import new_folder, refuse_used
 from engine.checkpoints.folder.layout import ModelFiles, NetworkFiles, find_files
+from engine.checkpoints.folder.lora import LoraSource, lora_file, read_lora
+from engine.checkpoints.folder.metadata import FACTS_FILE, AddedLora, MadeFrom, read_facts
 from engine.checkpoints.folder.tensors import read_header
-from engine.checkpoints.fuse import check_finite, fuse_loras
-from engine.checkpoints.load import load_unet
-from engine.checkpoints.lora import LoraSource, lora_file, read_lora
-from engine.checkpoints.new_folder import new_folder, refuse_used
-from engine.checkpoints.weights import WeightInspector
+from engine.checkpoints.folder.weights import WeightInspector
+from engine.checkpoints.loading.load import load_unet
+from engine.checkpoints.loading.lora_load import check_finite, fuse_loras
 
 _NOTICES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt")
 _NUMBERS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

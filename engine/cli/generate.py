@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from command_line.progress import ProgressLine
-from engine.checkpoints.lora import LoraVariant
+from engine.checkpoints.folder.lora import LoraVariant
 from engine.cli.errors import CommandError, option_error, usage_error
 from engine.cli.failures import explain_failure
 from engine.cli.memory import add_memory_options, memory_options, tell_ignored_options
@@ -141,7 +141,7 @@ async def _generate(arguments: argparse.Namespace, image: bytes | None, folder: 
 
 def _check_encoder() -> None:
     """Name what is missing before anything is loaded."""
-    from engine.serving.ffmpeg import EncoderMissingError, find_ffmpeg
+    from engine.serving.media.ffmpeg import EncoderMissingError, find_ffmpeg
 
     try:
         find_ffmpeg()

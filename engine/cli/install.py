@@ -8,9 +8,9 @@ import sys
 
 from command_line.codes import INTERRUPTED
 from engine.checkpoints.errors import InstallError, ModelLoadError
-from engine.checkpoints.install import install_model, is_installed
-from engine.checkpoints.progress import ProgressBars
-from engine.checkpoints.published import PUBLISHED
+from engine.checkpoints.hub.install import install_model, is_installed
+from engine.checkpoints.hub.progress import ProgressBars
+from engine.checkpoints.hub.published import PUBLISHED
 from engine.cli.errors import CommandError
 from engine.cli.options import add_models_dir
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from engine.checkpoints.catalog import Catalog
-from engine.checkpoints.lora import LoraSource
+from engine.checkpoints.folder.lora import LoraSource
 from engine.cli.errors import usage_error
 
 

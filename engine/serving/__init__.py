@@ -1,8 +1,6 @@
 """Serving: requests in, events and finished clips out."""
 
 from engine.checkpoints.catalog import ModelCard
-from engine.serving.devices import device_kind
-from engine.serving.encode import EncodeError, EncoderMissingError
 from engine.serving.engine import Engine
 from engine.serving.errors import (
     EngineClosed,
@@ -12,7 +10,6 @@ from engine.serving.errors import (
     QueueFullError,
     RequestError,
 )
-from engine.serving.estimate import Estimate, Workload
 from engine.serving.events import (
     Cancelled,
     Event,
@@ -25,16 +22,19 @@ from engine.serving.events import (
     Started,
     Terminal,
 )
-from engine.serving.fit import fit_to_limit
-from engine.serving.formats import convert_clip
-from engine.serving.job import Job
-from engine.serving.ladder import CannotFitError
-from engine.serving.options import ModelOptions
-from engine.serving.pictures import PictureError, decode_picture
-from engine.serving.places import QueueView, RunningJob, WaitingJob
-from engine.serving.requests import GenerationRequest, ResolvedSettings
+from engine.serving.job_handle import Job
+from engine.serving.load_options import ModelOptions
+from engine.serving.media.gif_webp import convert_clip
+from engine.serving.media.input_images import PictureError, decode_picture
+from engine.serving.media.mp4 import EncodeError, EncoderMissingError
+from engine.serving.media.size_limit import fit_to_limit
+from engine.serving.media.size_search import CannotFitError
+from engine.serving.request import GenerationRequest, ResolvedSettings
+from engine.serving.scheduling.cost_model import Estimate, Workload
+from engine.serving.scheduling.queue_view import QueueView, RunningJob, WaitingJob
 from engine.serving.settings import EngineSettings
 from engine.serving.status import LoadedModel, WorkerStatus
+from engine.serving.workers.devices import device_kind
 
 __all__ = [
     "Cancelled",

@@ -10,18 +10,18 @@ from types import TracebackType
 from typing import Final, Self
 
 from engine.checkpoints.catalog import Catalog, ModelCard
-from engine.serving.costs import Costs
-from engine.serving.crew import Crew, LocalCrew
-from engine.serving.estimate import Estimate, Workload
-from engine.serving.job import Job
-from engine.serving.jobqueue import JobQueue
-from engine.serving.output import free_space_problem
-from engine.serving.places import QueueView
-from engine.serving.ray.crew import RayCrew
-from engine.serving.requests import GenerationRequest, ResolvedSettings, resolve
+from engine.serving.execution.output_files import free_space_problem
+from engine.serving.job_handle import Job
+from engine.serving.prompt_meter import PromptMeter
+from engine.serving.ray.pool import RayCrew
+from engine.serving.request import GenerationRequest, ResolvedSettings, resolve
+from engine.serving.scheduling.cost_model import Estimate, Workload
+from engine.serving.scheduling.costs import Costs
+from engine.serving.scheduling.queue_view import QueueView
+from engine.serving.scheduling.scheduler import JobQueue
 from engine.serving.settings import EngineSettings
 from engine.serving.status import WorkerStatus
-from engine.serving.unread import PromptMeter
+from engine.serving.workers.pool import Crew, LocalCrew
 
 _AT_EXIT_S: Final = 30.0
 """A program's end is not held up for longer than this."""

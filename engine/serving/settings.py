@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from engine.checkpoints.lora import LoraVariant
+from engine.checkpoints.folder.lora import LoraVariant
 from engine.serving.errors import EngineSettingsError
-from engine.serving.options import ModelOptions, Precision
+from engine.serving.load_options import ModelOptions, Precision
 
 Backend = Literal["local", "ray"]
 

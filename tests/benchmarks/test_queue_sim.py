@@ -7,7 +7,7 @@ import pytest
 from benchmarks.queue_orders import FirstInFirstOut, ideal, serve
 from benchmarks.queue_sim import OPERATIONS, compare, main, time_operations
 from benchmarks.queue_traffic import CLIPS, Request, Traffic, draw_requests
-from engine.serving.fairqueue import FairQueue
+from engine.serving.scheduling.fair_queue import FairQueue
 
 CLIP = CLIPS[0][0]
 

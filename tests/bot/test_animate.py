@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bot.orders import DEFAULT_MOTION
+from bot.jobs.parameters import DEFAULT_MOTION
 from tests.bot.conftest import World, picture
 
 

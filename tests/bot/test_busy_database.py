@@ -48,7 +48,7 @@ async def answers(said: Any) -> list[str]:
 @pytest.fixture
 async def busy(overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """A world whose bot waits for its database for a moment only."""
-    monkeypatch.setattr("bot.store.sqlite.BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("bot.store.backends.sqlite.BUSY_TIMEOUT_MS", 50)
     async with make_world(Settings.load(overrides=overrides), retry_s=0.1) as world:
         yield world
 
@@ -109,7 +109,7 @@ async def test_the_message_of_a_running_job_deleted(busy: World) -> None:
 
 
 async def test_the_same_over_the_wire(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.store.sqlite.BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("bot.store.backends.sqlite.BUSY_TIMEOUT_MS", 50)
     asked = await studio.imagine(steps=60)
     await found(studio, "select id from jobs where state = 'running'")
     lock(studio, 1.0)

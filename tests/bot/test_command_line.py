@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from bot.__main__ import main
-from bot.checks.discord import application_of, invite_link
+from bot.doctor.discord import application_of, invite_link
+from bot.lifecycle.requirements import StartupError, check_requirements
 from bot.settings import Settings
-from bot.startup import StartupError, check_requirements
 from tests.bot.conftest import World
 
 TOKEN = "MTIzNDU2Nzg5MDEyMzQ1Njc4.GabcdE.abcdefghijklmnopqrstuvwxyz0123456789AB"

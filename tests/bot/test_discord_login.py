@@ -13,8 +13,8 @@ import discord
 import pytest
 
 from bot.__main__ import main
-from bot.checks import Status
-from bot.checks.discord import check_discord, needed_permissions
+from bot.doctor import Status
+from bot.doctor.discord import check_discord, needed_permissions
 from bot.settings import Settings
 from tests.bot.test_command_line import TOKEN, toml
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bot.checks import Check, Status
-from bot.checks.models import check_expansion
-from bot.engine_settings import expansion_settings
+from bot.doctor import Check, Status
+from bot.doctor.models import check_expansion
 from bot.settings import Settings
+from bot.settings.engine import expansion_settings
 
 
 def checked(**expansion: Any) -> Check:

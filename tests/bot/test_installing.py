@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from bot.__main__ import main
-from bot.engine_settings import engine_settings
-from bot.installing import install_wanted, wanted_models
+from bot.lifecycle.install_models import install_wanted, wanted_models
+from bot.lifecycle.requirements import StartupError
 from bot.settings import Settings, SettingsError
-from bot.startup import StartupError
+from bot.settings.engine import engine_settings
 from engine.checkpoints import PUBLISHED, PublishedModel, is_installed
-from engine.checkpoints.hub import Hub
+from engine.checkpoints.hub.client import Hub
 from engine.checkpoints.original.presets import Preset, parse_config
 from engine.serving import Engine
 from tests.engine.checkpoints.loopback_hub import LoopbackHub, serving

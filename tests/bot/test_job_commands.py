@@ -9,8 +9,8 @@ import discord
 import pytest
 
 from bot.commands.jobs import queue_text
+from bot.messages.text import in_about
 from bot.settings import Settings
-from bot.text import in_about
 from engine.serving import QueueView, RunningJob, WaitingJob
 from tests.bot.conftest import World, make_world
 from tests.bot.test_restart import restart

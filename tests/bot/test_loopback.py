@@ -17,7 +17,7 @@ import pytest
 import yarl
 
 from bot.app import Floor33Bot, create_bot
-from bot.pace import EditPace
+from bot.messages.throttle import EditPace
 from bot.settings import Settings
 from tests.loopback_discord import Call, LoopbackDiscord, Message
 from tests.loopback_discord.state import CHANNEL_ID, Interaction

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from bot.__main__ import main
-from bot.engine_settings import engine_settings
 from bot.settings import LoraSettings, Settings, SettingsError
 from bot.settings.allowed import allowed_words
+from bot.settings.engine import engine_settings
 from engine.checkpoints import LoraSource, LoraVariant
 from tests.bot.conftest import World
 from tests.engine.loras import write_lora

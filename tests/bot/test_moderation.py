@@ -101,8 +101,8 @@ async def test_a_message_deleted_while_its_clip_cannot_be_recorded(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clip is there, the database does not know yet: it must not be made and shown again."""
-    monkeypatch.setattr("bot.store.sqlite.BUSY_TIMEOUT_MS", 50)
-    monkeypatch.setattr("bot.dispatch._RECORD_S", 0.2)
+    monkeypatch.setattr("bot.store.backends.sqlite.BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("bot.jobs.runner._RECORD_S", 0.2)
     loop, made = asyncio.get_running_loop(), asyncio.Event()
     other = sqlite3.connect(studio.settings.database_path, check_same_thread=False)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.outputs import remove_stored_clip
-from bot.paths import OutsideError, inside, is_inside, resolve
 from bot.store import JobState, Store, backup_database, restore_database
+from bot.store.clip_files import remove_stored_clip
+from bot.store.paths import OutsideError, inside, is_inside, resolve
 from tests.bot.conftest import World, picture
 from tests.bot.store.examples import A_JOB, AN_ANIMATION, rendered
 from tests.bot.test_job_commands import told

@@ -82,7 +82,7 @@ async def test_cancelled_at_once_though_the_database_cannot_be_written(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who cancels waits for no backup tool, and the device makes nothing for nobody."""
-    monkeypatch.setattr("bot.store.sqlite.BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("bot.store.backends.sqlite.BUSY_TIMEOUT_MS", 50)
     card, job_id = await waiting_job(studio)
     with closing(sqlite3.connect(studio.settings.database_path)) as other:
         other.execute("begin immediate")
@@ -99,7 +99,7 @@ async def test_what_was_said_to_be_cancelled_stays_so(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bot ends before the database could be told: the next one reads it from the card."""
-    monkeypatch.setattr("bot.store.sqlite.BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("bot.store.backends.sqlite.BUSY_TIMEOUT_MS", 50)
     card, job_id = await waiting_job(studio)
     with closing(sqlite3.connect(studio.settings.database_path)) as other:
         other.execute("begin immediate")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from bot.handover import WAITING
+from bot.jobs.delivery import WAITING
 from tests.bot.test_loopback import ALICE, Studio, studio
 from tests.loopback_discord import Call, Message
 from tests.loopback_discord.answers import Reset, error, has_clip, limited

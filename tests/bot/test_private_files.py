@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from bot.__main__ import main
-from bot.checks import Status
-from bot.checks.privacy import check_privacy, make_private
+from bot.doctor import Status
+from bot.doctor.privacy import check_privacy, make_private
+from bot.lease import Ownership
 from bot.operations.logs import configure_logging
-from bot.ownership import Ownership
 from bot.settings import Settings
 from bot.store import Store, restore_database
-from engine.checkpoints.new_folder import new_folder
+from engine.checkpoints.folder.atomic_dir import new_folder
 from tests.bot.conftest import make_world, picture
 from tests.bot.store.test_backup import with_files
 from tests.bot.test_command_line import toml

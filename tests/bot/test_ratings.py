@@ -10,7 +10,7 @@ from typing import Any
 import discord
 import pytest
 
-from bot.ratings import rating_value
+from bot.commands.reactions import rating_value
 from bot.settings import Settings
 from tests.bot.conftest import World, make_world
 
@@ -191,7 +191,7 @@ async def test_a_thumb_in_a_direct_message_keeps_the_name(world: World) -> None:
 
 @pytest.fixture
 async def busy(overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr("bot.store.sqlite.BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("bot.store.backends.sqlite.BUSY_TIMEOUT_MS", 50)
     async with make_world(Settings.load(overrides=overrides), retry_s=0.1) as made:
         yield made
 

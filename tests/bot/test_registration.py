@@ -14,7 +14,7 @@ from discord import app_commands
 
 from bot.__main__ import main
 from bot.app import create_bot
-from bot.registration import register_commands, sync_commands
+from bot.lifecycle.sync_commands import register_commands, sync_commands
 from bot.settings import Settings
 from tests.bot.conftest import World, make_world
 from tests.bot.test_command_line import TOKEN, toml

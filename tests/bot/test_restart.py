@@ -66,7 +66,7 @@ async def test_a_clip_that_was_rendered_is_delivered_and_not_made_again(world: W
 async def test_a_clip_waits_for_a_database_that_is_locked(
     overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("bot.store.sqlite.BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("bot.store.backends.sqlite.BUSY_TIMEOUT_MS", 50)
     async with make_world(Settings.load(overrides=overrides), retry_s=0.1) as world:
         await world.alice.slash(world.channel, "imagine", prompt="a cat", steps=30)
         await world.until(lambda: world.query("select id from jobs where state = 'running'"))

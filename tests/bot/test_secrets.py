@@ -15,7 +15,7 @@ from bot.__main__ import main
 from bot.operations.logs import formatter
 from bot.settings import LogSettings, Settings
 from bot.settings.secrets import Redactor, secrets_of, secrets_of_address, secrets_of_environment
-from engine.checkpoints.hub import Hub, _without_password
+from engine.checkpoints.hub.client import Hub, _without_password
 from tests.bot.conftest import make_world
 
 SECRET = "geheim-7hQ2x"

@@ -9,9 +9,9 @@ from typing import Any, Protocol, get_type_hints
 import pytest
 from pydantic import ValidationError
 
-from bot.engine_settings import engine_settings
 from bot.settings import ModelOptionSettings, Settings, SettingsError
 from bot.settings.allowed import allowed_words
+from bot.settings.engine import engine_settings
 from bot.settings.explain import settings_of
 from bot.settings.load import CONFIG_VARIABLE, VARIABLES
 from engine.serving import ModelOptions

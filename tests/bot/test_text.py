@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.errors import UserError
-from bot.orders import checked_prompt, parsed_size, random_seed
-from bot.text import clean, duration, escape, megabytes, quote
+from bot.jobs.parameters import checked_prompt, parsed_size, random_seed
+from bot.messages.text import clean, duration, escape, megabytes, quote
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from bot.errors import UserError
-from bot.uploads import Picture, fetch, keep
-from engine.serving.pictures import decode_picture
+from bot.jobs.attachments import Picture, fetch, keep
+from engine.serving.media.input_images import decode_picture
 from tests.bot.conftest import World, picture
 
 LIMIT, PIXELS = 10_000_000, 25_000_000
@@ -113,7 +113,7 @@ MEMORY = textwrap.dedent(
     import asyncio, io, resource
     from types import SimpleNamespace
     from PIL import Image
-    from bot.uploads import fetch
+    from bot.jobs.attachments import fetch
 
     def peak():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

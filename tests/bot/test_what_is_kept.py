@@ -85,7 +85,7 @@ async def test_a_picture_goes_with_its_failed_or_cancelled_job(
     assert len(uploads(world)) == 1
     await world.alice.slash(world.channel, "cancel")
     await world.until(lambda: not uploads(world))
-    monkeypatch.setattr("engine.serving.render.find_ffmpeg", _missing)
+    monkeypatch.setattr("engine.serving.execution.batch_runner.find_ffmpeg", _missing)
     await world.alice.slash(world.channel, "animate", image=("a.png", picture()), steps=1)
     await world.until(lambda: world.query("select 1 from jobs where state = 'failed'"))
     await world.until(lambda: not uploads(world))

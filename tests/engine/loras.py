@@ -8,8 +8,8 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.checkpoints.load import load_unet
-from engine.checkpoints.lora import LORA_FACTS, LORA_WEIGHTS
+from engine.checkpoints.folder.lora import LORA_FACTS, LORA_WEIGHTS
+from engine.checkpoints.loading.load import load_unet
 from engine.models import VideoUNet
 
 LAYERS = ["to_q", "to_k", "to_v", "to_out", "to_k_image", "to_v_image"]

@@ -20,8 +20,8 @@ def main() -> None:
     import yarl
 
     import bot.app
-    import bot.installing  # whatever a start imports is there before the fork
-    import engine.checkpoints.load  # noqa: F401
+    import bot.lifecycle.install_models  # whatever a start imports is there before the fork
+    import engine.checkpoints.loading.load  # noqa: F401
     from bot.__main__ import main as run_bot
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead vanish by themselves

@@ -19,12 +19,12 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
-from training.checkpoint import checkpoint_folders
-from training.devices import open_accelerator
-from training.distributed import share_of
-from training.loop import run
-from training.recipe import Recipe
-from training.task import ParameterGroup, Samples, Task
+from training.loop.checkpoint import checkpoint_folders
+from training.loop.devices import open_accelerator
+from training.loop.distributed import share_of
+from training.loop.task import ParameterGroup, Samples, Task
+from training.loop.train import run
+from training.recipe.model import Recipe
 
 BATCH = 8
 

@@ -12,10 +12,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.line import Line, recipe
-from training.board import picture_grid
-from training.log import Log
-from training.loop import run
-from training.progress import Progress, Speed
+from training.loop.board import picture_grid
+from training.loop.log import Log
+from training.loop.progress import Progress, Speed
+from training.loop.train import run
 
 
 def curves(folder: Path) -> EventAccumulator:

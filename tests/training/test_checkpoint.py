@@ -13,17 +13,17 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tests.training.line import Line, newest, recipe
-from training.checkpoint import (
+from training.errors import TrainingError
+from training.loop.checkpoint import (
     Checkpoint,
     checkpoint_folders,
     load_checkpoint,
     recipe_digest,
     save_checkpoint,
 )
-from training.errors import TrainingError
-from training.loop import run
-from training.recipe import RecipeError
-from training.run_folder import locked, replace_model
+from training.loop.run_folder import locked, replace_model
+from training.loop.train import run
+from training.recipe.model import RecipeError
 
 
 def names(folder: Path) -> list[str]:
@@ -117,7 +117,7 @@ import resource, sys
 from pathlib import Path
 from tests.training.line import Line, recipe
 from training.errors import TrainingError
-from training.loop import run
+from training.loop.train import run
 
 class Grown(Line):
     # Fills the disk: no file may become larger than it is allowed after step 2.

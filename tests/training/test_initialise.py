@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from engine.checkpoints.original.presets import PRESETS
 from engine.models import VideoUNet
 from engine.models.original import unet_config_from_original
-from training.initialise import (
+from training.recipe.model import RecipeError
+from training.stages.initialise import (
     image_names,
     initialise_from_image_model,
     read_image_unet,
     starts_anew,
 )
-from training.recipe import RecipeError
 from training.stages.text_to_video import split_temporal
 
 TEXT = 24

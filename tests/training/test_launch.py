@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.line import Line, newest, recipe
-from training.checkpoint import checkpoint_folders
 from training.cli import main
-from training.loop import run
-from training.run_folder import locked
+from training.loop.checkpoint import checkpoint_folders
+from training.loop.run_folder import locked
+from training.loop.train import run
 
 SMALL = """
 name = "small"

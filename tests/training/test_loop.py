@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from tests.training.line import Line, exported, newest, recipe
-from training.checkpoint import checkpoint_folders
 from training.errors import TrainingError
-from training.loop import export_average, learning_rate, run
-from training.recipe import RecipeError
+from training.loop.checkpoint import checkpoint_folders
+from training.loop.train import export_average, learning_rate, run
+from training.recipe.model import RecipeError
 
 
 def losses(folder: Path) -> list[float]:

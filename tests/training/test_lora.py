@@ -14,15 +14,15 @@ from safetensors.torch import load_file
 
 from engine.checkpoints import Catalog, LoraSource, load_pipeline, read_lora
 from engine.checkpoints.catalog import SHIPPED_MODELS
-from engine.checkpoints.lora import LORA_FACTS, LORA_WEIGHTS
+from engine.checkpoints.folder.lora import LORA_FACTS, LORA_WEIGHTS
 from engine.models import VideoUNet
-from training.checkpoint import checkpoint_folders
 from training.cli import main
 from training.data.clips import load_relabelled_clips
-from training.loop import export_average, run
-from training.lora import LoraTask, attention_layers, lora_facts
-from training.recipe import Recipe, RecipeError, TextToVideoStage, load_recipe
+from training.loop.checkpoint import checkpoint_folders
+from training.loop.train import export_average, run
+from training.recipe.model import Recipe, RecipeError, TextToVideoStage, load_recipe
 from training.stages import make_task
+from training.stages.lora import LoraTask, attention_layers, lora_facts
 
 RECIPE = """
 name = "mine"

@@ -18,7 +18,10 @@ from engine.checkpoints.original.config import Rescale
 from engine.models import VideoUNet
 from engine.models.original import UNET_PREFIX, unet_original_names
 from engine.schedulers import VideoScheduler, make_scheduler
-from training.objective import (
+from training.recipe.model import Recipe
+from training.stages.batches import Batch
+from training.stages.diffusion import demo_scheduler, denoising_loss
+from training.stages.objective import (
     Objective,
     denoising_objective,
     denoising_target,
@@ -26,9 +29,6 @@ from training.objective import (
     min_snr_weights,
     signal_to_noise,
 )
-from training.recipe import Recipe
-from training.stages.batches import Batch
-from training.stages.diffusion import demo_scheduler, denoising_loss
 
 SHAPE = (3, 4, 2, 4, 6)
 T = torch.tensor([0, 333, 998])

@@ -13,10 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engine.models import VideoUNet
 from training.cli import main
-from training.hardware import ACCELERATORS, measure_peak
-from training.plan import Plan, make_plan
-from training.recipe import Optimisation, Recipe, RecipeError, load_recipe
-from training.workload import Workload, measure_workload
+from training.planning.hardware import ACCELERATORS, measure_peak
+from training.planning.plan import Plan, make_plan
+from training.planning.workload import Workload, measure_workload
+from training.recipe.model import Optimisation, Recipe, RecipeError, load_recipe
 
 H100 = ACCELERATORS["h100"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from training.cli import main
-from training.recipe import RECIPE_FOLDER, RecipeError, load_recipe
+from training.recipe.model import RECIPE_FOLDER, RecipeError, load_recipe
 
 GOOD = """
 name = "mine"

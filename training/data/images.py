@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from engine.decoding.pictures import exchanges_sides, orientation
-from engine.serving.pictures import FORMATS, MAX_PIXELS, PictureError, decode_picture
+from engine.serving.media.input_images import FORMATS, MAX_PIXELS, PictureError, decode_picture
 from training.data.buckets import Bucket
 from training.data.errors import SampleError
 

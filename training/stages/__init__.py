@@ -1,10 +1,11 @@
-"""The stages of training, each a :class:`training.task.Task`."""
+"""The stages of training, each a :class:`training.loop.task.Task`."""
 
 from __future__ import annotations
 
 from typing import assert_never
 
-from training.recipe import (
+from training.loop.task import Task
+from training.recipe.model import (
     CaptionFactsStage,
     ContrastiveStage,
     ImageToVideoStage,
@@ -13,7 +14,6 @@ from training.recipe import (
     TextToVideoStage,
     VaeStage,
 )
-from training.task import Task
 
 
 def make_task(recipe: Recipe) -> Task:
@@ -27,7 +27,7 @@ def make_task(recipe: Recipe) -> Task:
         task = _task(recipe)
         if recipe.lora is None:
             return task
-        from training.lora import LoraTask
+        from training.stages.lora import LoraTask
 
         return LoraTask(task, recipe)
     except RecipeError:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.pipelines.text import encode_text, tokenise
-from training import distributed
 from training.data.captions import caption
 from training.data.world import (
     BACKGROUNDS,
@@ -29,9 +28,10 @@ from training.data.world import (
     sample_placed_scene,
     sample_scene,
 )
-from training.recipe import CaptionFactsStage, Optimisation
+from training.loop import distributed
+from training.loop.task import ParameterGroup, Task
+from training.recipe.model import CaptionFactsStage, Optimisation
 from training.stages.diffusion import TEXT_LAYER
-from training.task import ParameterGroup, Task
 
 TEST_SEED = 97
 FACTS: dict[str, tuple[str, ...]] = {

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
-from training.recipe import DiffusionStage
+from training.loop.task import Samples
+from training.recipe.model import DiffusionStage
 from training.stages.batches import SampleInputs
 from training.stages.diffusion import make_stage_scheduler
 from training.stages.parts import load_vae
-from training.task import Samples
 
 SOLVER = "dpm++2m"
 STEPS = 12

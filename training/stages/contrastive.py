@@ -17,12 +17,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 
 from engine.pipelines.images import clip_pixels
 from engine.pipelines.text import tokenise
-from training import distributed
 from training.data.captions import caption, every_word
 from training.data.world import CANVAS, render, sample_scene
-from training.recipe import ContrastiveStage, Optimisation
-from training.task import ParameterGroup, Task
-from training.tokenizer import MAX_TOKENS, make_tokenizer
+from training.loop import distributed
+from training.loop.task import ParameterGroup, Task
+from training.recipe.model import ContrastiveStage, Optimisation
+from training.stages.tokenizer import MAX_TOKENS, make_tokenizer
 
 TEST_SEED = 98
 

@@ -10,10 +10,10 @@ from engine.models import VideoUNet
 from engine.pipelines.text import TextLayer
 from engine.schedulers import clip_noise, make_scheduler
 from engine.schedulers.base import VideoScheduler
-from training.objective import denoising_objective
-from training.recipe import DiffusionStage
-from training.sections import ScheduleConfig
+from training.recipe.model import DiffusionStage
+from training.recipe.sections import ScheduleConfig
 from training.stages.batches import Batch
+from training.stages.objective import denoising_objective
 
 TEXT_LAYER: TextLayer = "penultimate"
 HIGH_NOISE = 0.6
@@ -69,7 +69,7 @@ def denoising_loss(
     image: Tensor | None = None,
     min_snr_gamma: float | None = None,
 ) -> Tensor:
-    """The objective of `training.objective` for a batch and its conditions.
+    """The objective of `training.stages.objective` for a batch and its conditions.
 
     Pictures skip the temporal layers, which so get no gradient at all.
     """

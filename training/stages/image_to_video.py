@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline
-from training.recipe import ImageToVideoStage, Optimisation, RecipeError
+from training.loop.task import ParameterGroup, Samples, Task
+from training.recipe.model import ImageToVideoStage, Optimisation, RecipeError
 from training.stages.batches import PROBE_SEED, Batch
 from training.stages.clip_samples import sample_clips
 from training.stages.conditions import (
@@ -47,7 +48,6 @@ from training.stages.parts import (
 )
 from training.stages.sources import make_source
 from training.stages.text_to_video import split_temporal
-from training.task import ParameterGroup, Samples, Task
 
 MAPPING_LAYERS = ("to_k_image", "to_v_image")
 TEXT_LAYERS = ("attn_2.to_k.", "attn_2.to_v.")

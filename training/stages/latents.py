@@ -11,15 +11,15 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from transformers import CLIPTextModel
 
-from training import distributed
 from training.data.digest import model_digest
 from training.data.errors import DataError, SampleError
 from training.data.joint import is_picture_step
 from training.data.latents import LatentBatch, LatentClip, LatentSet, collate_latents
 from training.data.loader import BatchLoader
 from training.data.order import DrawOrder
-from training.recipe import DiffusionStage, Optimisation
-from training.sections import LatentData
+from training.loop import distributed
+from training.recipe.model import DiffusionStage, Optimisation
+from training.recipe.sections import LatentData
 from training.stages.batches import (
     PROBE_SEED,
     Batch,

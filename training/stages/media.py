@@ -11,13 +11,13 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
 from engine.pipelines.latents import encode_frames
-from training import distributed
 from training.data.errors import DataError, SampleError
 from training.data.joint import JointLoader, MediaBatch, collate, is_picture_step
 from training.data.reader import Clip, MediaReader
 from training.data.sources import open_source
-from training.recipe import Optimisation
-from training.sections import MediaData
+from training.loop import distributed
+from training.recipe.model import Optimisation
+from training.recipe.sections import MediaData
 from training.stages.batches import (
     PROBE_SEED,
     Batch,

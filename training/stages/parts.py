@@ -15,15 +15,15 @@ from engine.checkpoints.original.presets import PRESETS
 from engine.models import VideoUNet
 from engine.models.original import unet_config_from_original
 from training.data.clips import CLIP_FRAMES
-from training.initialise import initialise_from_image_model, read_image_unet
-from training.recipe import (
+from training.recipe.model import (
     DiffusionStage,
     ImageToVideoStage,
     Optimisation,
     RecipeError,
     TextToVideoStage,
 )
-from training.sections import MediaData
+from training.recipe.sections import MediaData
+from training.stages.initialise import initialise_from_image_model, read_image_unet
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 

@@ -11,7 +11,6 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from training import distributed
 from training.data.captions import caption
 from training.data.clips import (
     CLIP_FRAMES,
@@ -21,7 +20,8 @@ from training.data.clips import (
     load_relabelled_clips,
 )
 from training.data.world import CANVAS, Scene, render
-from training.recipe import DiffusionStage, Optimisation, RecipeError
+from training.loop import distributed
+from training.recipe.model import DiffusionStage, Optimisation, RecipeError
 from training.stages.batches import PROBE_SEED, Batch, FramePixels, Probe, SampleInputs
 
 TRAIN_SEED = 10_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_never
 
-from engine.checkpoints.weights import MODEL_INDEX
-from training.recipe import DiffusionStage, Optimisation
-from training.sections import LatentData, MediaData
+from engine.checkpoints.folder.weights import MODEL_INDEX
+from training.recipe.model import DiffusionStage, Optimisation
+from training.recipe.sections import LatentData, MediaData
 from training.stages.batches import BatchSource
 from training.stages.latents import LatentSource
 from training.stages.media import MediaSource

@@ -11,7 +11,8 @@ from transformers import CLIPTextModel
 
 from engine.models import VideoUNet
 from engine.pipelines import TextToVideoPipeline
-from training.recipe import Optimisation, TextToVideoStage
+from training.loop.task import ParameterGroup, Samples, Task
+from training.recipe.model import Optimisation, TextToVideoStage
 from training.stages.batches import PROBE_SEED
 from training.stages.clip_samples import sample_clips
 from training.stages.conditions import TextCondition, draw_captions_to_drop
@@ -32,7 +33,6 @@ from training.stages.parts import (
     text_to_video_unet,
 )
 from training.stages.sources import make_source
-from training.task import ParameterGroup, Samples, Task
 
 TEMPORAL_LAYERS = (".temporal.", ".initial_temporal.")
 

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
-from training import distributed
 from training.data.world import CANVAS, Scene, render, sample_scene
-from training.recipe import Optimisation, VaeStage
-from training.task import ParameterGroup, Samples, Task
+from training.loop import distributed
+from training.loop.task import ParameterGroup, Samples, Task
+from training.recipe.model import Optimisation, VaeStage
 
 TEST_SEED = 99
 TEST_PICTURES = 128

@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from engine.checkpoints.facts import FACTS_FILE, Origin
-from engine.checkpoints.new_folder import new_folder, refuse_used
+from engine.checkpoints.folder.atomic_dir import new_folder, refuse_used
+from engine.checkpoints.folder.metadata import FACTS_FILE, Origin
 from engine.checkpoints.original.errors import OriginalCheckpointError
 from engine.checkpoints.original.facts import folder_facts
 from engine.checkpoints.original.files import checkpoint_opener

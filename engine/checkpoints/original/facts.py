@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from engine.checkpoints.facts import ModelFacts, Origin
+from engine.checkpoints.folder.metadata import ModelFacts, Origin
 from engine.checkpoints.original.config import OriginalConfig
 from engine.checkpoints.original.presets import LICENCE, Preset
 from engine.checkpoints.original.sizes import working_sizes

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.checkpoints.load import Pipeline
+from engine.checkpoints.loading.load import Pipeline
 from engine.checkpoints.original.clip import restore_positions
 from engine.checkpoints.original.config import OriginalConfig
 from engine.checkpoints.original.files import read_checkpoint

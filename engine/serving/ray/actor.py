@@ -16,16 +16,16 @@ import torch
 
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
-from engine.serving.devices import device_kind
 from engine.serving.events import Event, Finished, Terminal
-from engine.serving.failures import failure_of
-from engine.serving.job import Job
+from engine.serving.execution.failures import failure_of
+from engine.serving.job_handle import Job
 from engine.serving.ray.inbox import Inbox
 from engine.serving.ray.logs import Forward
-from engine.serving.ray.orders import ClipFiles, Hello, LogLine, News, Order, Told
-from engine.serving.requests import GenerationRequest
+from engine.serving.ray.protocol import ClipFiles, Hello, LogLine, News, Order, Told
+from engine.serving.request import GenerationRequest
 from engine.serving.settings import EngineSettings
-from engine.serving.worker import Worker
+from engine.serving.workers.devices import device_kind
+from engine.serving.workers.supervisor import Worker
 
 CALLS_AT_ONCE: Final = 4
 """Threads that answer calls: one waits for news, and the others must not wait for it."""

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from engine.serving.events import Cancelled
-from engine.serving.job import Job
-from engine.serving.jobqueue import batch_key
+from engine.serving.job_handle import Job
+from engine.serving.scheduling.scheduler import batch_key
 
 
 class Inbox:

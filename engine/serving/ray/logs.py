@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
-from engine.serving.ray.orders import LogLine
+from engine.serving.ray.protocol import LogLine
 
 _PACKAGE = "engine"
 

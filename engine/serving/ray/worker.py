@@ -20,20 +20,20 @@ from engine.serving.events import (
     Started,
     Terminal,
 )
-from engine.serving.failures import failure_of
-from engine.serving.job import Job
-from engine.serving.jobqueue import JobQueue, batch_key
-from engine.serving.output import check_free_space
+from engine.serving.execution.failures import failure_of
+from engine.serving.execution.output_files import check_free_space
+from engine.serving.job_handle import Job
+from engine.serving.ray.actor_client import ActorLink
 from engine.serving.ray.backoff import Backoff
-from engine.serving.ray.link import ActorLink
+from engine.serving.ray.cluster import ClusterError
+from engine.serving.ray.crash_counter import GIVEN_UP, MOST_LOST, Losses
 from engine.serving.ray.logs import repeat
-from engine.serving.ray.losses import GIVEN_UP, MOST_LOST, Losses
-from engine.serving.ray.orders import ClipFiles, Hello, News, Order, Told
-from engine.serving.ray.receive import receive
-from engine.serving.ray.session import ClusterError
+from engine.serving.ray.protocol import ClipFiles, Hello, News, Order, Told
+from engine.serving.ray.receive_clip import receive
+from engine.serving.scheduling.scheduler import JobQueue, batch_key
 from engine.serving.settings import EngineSettings
-from engine.serving.source import tell_end
 from engine.serving.status import Tally, WorkerState, WorkerStatus
+from engine.serving.workers.job_source import tell_end
 
 logger = logging.getLogger(__name__)
 

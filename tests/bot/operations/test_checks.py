@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bot.checks import Check, Status
-from bot.checks.service import check_service
+from bot.doctor import Check, Status
+from bot.doctor.service import check_service
 from bot.operations.health import Finding
 from bot.operations.http import OperationsServer
 from bot.operations.metrics import Metrics

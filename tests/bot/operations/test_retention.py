@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from bot.jobs.attachments import Picture, keep
 from bot.operations.metrics import Metrics
 from bot.operations.retention import Retention, Swept
 from bot.settings import RetentionSettings
 from bot.store import GenerationRecord, JobRecord, JobState, Store
-from bot.store.models import Generation, Job
-from bot.uploads import Picture, keep
+from bot.store.tables import Generation, Job
 from tests.bot.store.examples import A_JOB, A_PICTURE, AN_ANIMATION, OWNER, a_clip, message_of
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)

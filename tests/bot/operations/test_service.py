@@ -14,10 +14,10 @@ import aiohttp
 import pytest
 
 from bot.__main__ import Ending, _until_signal
+from bot.lifecycle.requirements import explain
 from bot.operations.http import OperationsServerError
 from bot.operations.shutdown import RESTARTING, Shutdown
 from bot.settings import Settings
-from bot.startup import explain
 from bot.store import JobState, Store
 from engine.serving import Engine
 from tests.bot.conftest import World, make_world

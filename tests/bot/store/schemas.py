@@ -6,7 +6,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
-from bot.store.models import Base
+from bot.store.tables import Base
 
 
 def differences(connection: Connection) -> list[Any]:

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from bot.store import JobRecord, JobState, Store, StoreError
-from bot.store.migrate import migrate
+from bot.store.maintenance.migrate import migrate
 from tests.bot.store.examples import A_JOB
 
 NOBODY = 65534

@@ -12,9 +12,9 @@ from alembic import command
 from sqlalchemy import Engine, create_engine, inspect
 
 from bot.store import Store
-from bot.store.migrate import alembic_config, migrate
-from bot.store.models import Base
-from bot.store.sqlite import database_url
+from bot.store.backends.sqlite import database_url
+from bot.store.maintenance.migrate import alembic_config, migrate
+from bot.store.tables import Base
 from tests.bot.store.databases import Location
 from tests.bot.store.examples import rendered
 from tests.bot.store.schemas import differences

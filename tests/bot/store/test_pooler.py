@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bot.store import JobState, Store, StoreError, TakenOverError, Trouble
-from bot.store.postgres import server_version
+from bot.store.backends.postgres import server_version
 from tests.bot.store.databases import PostgresServer
 from tests.bot.store.examples import A_JOB
 from tests.bot.store.pooler import pooler

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Connection, text
 
 from bot.store import JobState, Store, StoreError, TakenOverError, Trouble
-from bot.store.migrate import alembic_config
-from bot.store.models import Base
-from bot.store.postgres import PostgresBackend, shown
+from bot.store.backends.postgres import PostgresBackend, shown
+from bot.store.maintenance.migrate import alembic_config
+from bot.store.tables import Base
 from tests.bot.store.databases import PASSWORD, SERVER_VARIABLE, PostgresServer
 from tests.bot.store.examples import A_JOB, rendered
 from tests.bot.store.schemas import differences
@@ -166,7 +166,7 @@ async def test_a_store_outlives_its_connections(postgres: PostgresServer, addres
 
 
 async def test_who_waits_too_long_is_told(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.store.postgres._LOCK_TIMEOUT_MS", 50)
+    monkeypatch.setattr("bot.store.backends.postgres._LOCK_TIMEOUT_MS", 50)
     async with await Store.open(address) as store, await Store.open(address) as other:
         async with store._database.write():
             assert await other.unfinished_jobs() == []  # readers go on

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bot.lease import Ownership
 from bot.operations.health import store_check
-from bot.ownership import Ownership
 from bot.store import (
     DatabaseGoneError,
     DatabaseThereError,
@@ -24,7 +24,7 @@ from bot.store import (
     make_empty_database,
     restore_database,
 )
-from bot.store.migrate import migrate
+from bot.store.maintenance.migrate import migrate
 from tests.bot.store.examples import A_JOB
 
 

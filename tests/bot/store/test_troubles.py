@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import text
 
 from bot.operations.metrics import Metrics
-from bot.steadfast import database_pauses, written
 from bot.store import Store, StoreError, TakenOverError, Trouble
-from bot.store.sqlite import in_words
+from bot.store.backends.sqlite import in_words
+from bot.store.retry import database_pauses, written
 from tests.bot.store.databases import PostgresServer
 from tests.bot.store.examples import A_JOB, A_PICTURE, AN_ANIMATION
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.checkpoints import PublishedModel
-from engine.checkpoints.hub import Hub
+from engine.checkpoints.hub.client import Hub
 from engine.checkpoints.original.presets import Preset, parse_config
 from tests.engine.checkpoints.loopback_hub import LoopbackHub, serving
 from tests.engine.checkpoints.original.recorded import Recorded, recorded

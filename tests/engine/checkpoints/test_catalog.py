@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from engine.checkpoints import Catalog, ModelCard, ModelLoadError, UnknownModelError
-from engine.checkpoints.facts import ModelFacts, read_facts
+from engine.checkpoints.folder.metadata import ModelFacts, read_facts
 
 FACTS: dict[str, Any] = {
     "name": "small",

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from engine.__main__ import main
 from engine.checkpoints import Catalog, ModelCard, ModelLoadError, load_pipeline
-from engine.checkpoints.lora import LORA_WEIGHTS, LoraSource
+from engine.checkpoints.folder.lora import LORA_WEIGHTS, LoraSource
+from engine.checkpoints.folder.weights import count_parameters
 from engine.checkpoints.merge import merge_loras
-from engine.checkpoints.weights import count_parameters
-from engine.serving.model_memory import weight_bytes
+from engine.serving.execution.model_memory import weight_bytes
 from tests.engine.loras import write_lora
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -15,7 +15,7 @@ from engine.checkpoints.errors import (
     InstallError,
     NotOnHubError,
 )
-from engine.checkpoints.hub import Hub, HubFile
+from engine.checkpoints.hub.client import Hub, HubFile
 from tests.engine.checkpoints.loopback_hub import COMMIT, OLD_COMMIT, LoopbackHub, Transfer
 
 REPO, NAME = "floor33/example", "model.ckpt"

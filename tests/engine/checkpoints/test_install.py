@@ -21,7 +21,7 @@ from engine.checkpoints import (
     load_pipeline,
 )
 from engine.checkpoints.errors import ChecksumError, DiskSpaceError, HubUnreachableError
-from engine.checkpoints.hub import Hub
+from engine.checkpoints.hub.client import Hub
 from tests.engine.checkpoints.conftest import TINY_REPO
 from tests.engine.checkpoints.loopback_hub import COMMIT, OLD_COMMIT, LoopbackHub
 from tests.engine.checkpoints.original.recorded import Recorded

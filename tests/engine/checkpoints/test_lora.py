@@ -20,8 +20,8 @@ from engine.checkpoints import (
     merge_loras,
     read_lora,
 )
-from engine.checkpoints.load import load_unet
-from engine.checkpoints.lora import LORA_FACTS, LORA_WEIGHTS
+from engine.checkpoints.folder.lora import LORA_FACTS, LORA_WEIGHTS
+from engine.checkpoints.loading.load import load_unet
 from engine.checkpoints.original.errors import OutputFolderError
 from engine.models import VideoUNet
 from tests.engine.loras import LAYERS, change, predict, write_lora

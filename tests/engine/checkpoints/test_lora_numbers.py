@@ -19,9 +19,9 @@ from torch import Tensor
 
 from engine.__main__ import main
 from engine.checkpoints import Catalog, ModelCard, ModelLoadError
-from engine.checkpoints.fuse import fuse_loras, load_lora
-from engine.checkpoints.load import load_unet
-from engine.checkpoints.lora import LORA_WEIGHTS, LoraSource, read_lora
+from engine.checkpoints.folder.lora import LORA_WEIGHTS, LoraSource, read_lora
+from engine.checkpoints.loading.load import load_unet
+from engine.checkpoints.loading.lora_load import fuse_loras, load_lora
 from engine.checkpoints.merge import merge_loras
 from engine.models import VideoUNet
 from tests.engine.loras import predict, write_lora

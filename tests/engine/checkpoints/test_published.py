@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.checkpoints import PUBLISHED, Catalog, PublishedModel, expected_tensors, install_model
-from engine.checkpoints.hub import Hub
+from engine.checkpoints.hub.client import Hub
 from engine.checkpoints.original.presets import PRESETS
 from engine.checkpoints.original.sizes import working_sizes
 

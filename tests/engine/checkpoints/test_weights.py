@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.checkpoints.weights import WeightInspector
+from engine.checkpoints.folder.weights import WeightInspector
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 from engine.cli.failures import explain_failure
 from engine.serving import FailureReason, JobFailed
-from engine.serving.failures import failure_of
-from engine.serving.ffmpeg import EncodeError
+from engine.serving.execution.failures import failure_of
+from engine.serving.media.ffmpeg import EncodeError
 from tests.engine.cli.runner import Cli
 
 

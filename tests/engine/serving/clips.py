@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from engine.decoding.frames import frame_to_rgb
-from engine.serving.encode import encode_mp4
+from engine.serving.media.mp4 import encode_mp4
 
 Frames = npt.NDArray[np.uint8]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.checkpoints import ModelCard
 from engine.serving import Event, GenerationRequest, Job, Queued, ResolvedSettings
-from engine.serving.jobqueue import JobQueue
+from engine.serving.scheduling.scheduler import JobQueue
 
 SETTINGS = ResolvedSettings(
     model=ModelCard(name="m", title="m", task="text-to-video", path=Path("m")),

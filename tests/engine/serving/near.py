@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.serving.ray.actor import CALLS_AT_ONCE, RenderActor
-from engine.serving.ray.link import ActorLink
-from engine.serving.ray.losses import Losses
-from engine.serving.ray.orders import Hello, News
-from engine.serving.ray.session import ClusterError
+from engine.serving.ray.actor_client import ActorLink
+from engine.serving.ray.cluster import ClusterError
+from engine.serving.ray.crash_counter import Losses
+from engine.serving.ray.protocol import Hello, News
 from engine.serving.ray.worker import RayWorker
 from tests.engine.serving.workbench import Workbench
 

@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from engine.models import VideoUNet
-from engine.serving.costs import Costs
 from engine.serving.ray.actor import RenderActor
-from engine.serving.ray.crew import RayCrew
+from engine.serving.ray.pool import RayCrew
+from engine.serving.scheduling.costs import Costs
 from tests.engine.serving.workbench import Workbench
 
 _PATIENCE_S = 300

@@ -17,8 +17,8 @@ from engine.models import VideoUNet
 from engine.models.embeddings import ScalarEmbedding
 from engine.pipelines import decode_latents
 from engine.serving import Cancelled, Failed, FailureReason, Finished, Progress, Started
-from engine.serving.encode import find_ffmpeg
-from engine.serving.sampling import sample
+from engine.serving.execution.sampling import sample
+from engine.serving.media.mp4 import find_ffmpeg
 from tests.engine.serving.clips import Frames
 from tests.engine.serving.workbench import (
     Blocked,

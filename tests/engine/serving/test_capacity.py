@@ -8,8 +8,8 @@ import pytest
 
 from engine.checkpoints import Catalog, ModelLoadError
 from engine.serving import EngineSettings, EngineSettingsError, GenerationRequest, ResolvedSettings
-from engine.serving.capacity import MOST, Capacity, estimated_bytes
-from engine.serving.requests import resolve
+from engine.serving.execution.memory_planner import MOST, Capacity, estimated_bytes
+from engine.serving.request import resolve
 
 
 @pytest.fixture

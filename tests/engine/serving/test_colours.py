@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.colour_cases import COLOURS, largest_error, largest_mean_error, patches
-from engine.serving.fit import fit_to_limit
-from engine.serving.formats import ClipFormat, convert_clip
+from engine.serving.media.gif_webp import ClipFormat, convert_clip
+from engine.serving.media.size_limit import fit_to_limit
 from tests.engine.serving.clips import Frames, busy_frames, watch_animation, watch_video, write_clip
 
 

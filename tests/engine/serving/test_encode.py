@@ -14,7 +14,7 @@ import numpy.typing as npt
 import psutil
 import pytest
 
-from engine.serving.encode import EncodeError, EncoderMissingError, encode_mp4, enlargement
+from engine.serving.media.mp4 import EncodeError, EncoderMissingError, encode_mp4, enlargement
 from tests.engine.serving.clips import watch_video
 
 Frames = npt.NDArray[np.uint8]

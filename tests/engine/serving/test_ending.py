@@ -63,7 +63,7 @@ async def test_the_end_does_not_wait_for_models_that_nobody_needs_any_more(
         loading.set()
         assert go_on.wait(60)
 
-    monkeypatch.setattr("engine.serving.models.PipelineCache.get", load)
+    monkeypatch.setattr("engine.serving.execution.pipeline_cache.PipelineCache.get", load)
     second = Path(shutil.copytree(tiny_t2v, tmp_path / "second"))
     engine = make_engine(model_dirs={"first": tiny_t2v, "second": second})
     engine.warm_up(["first", "second"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.serving.estimate import MAX_WORKLOADS, Estimate, Estimator, Workload
+from engine.serving.scheduling.cost_model import MAX_WORKLOADS, Estimate, Estimator, Workload
 
 WORK = Workload(model="m", width=512, height=320, num_frames=16, steps=25, device="cpu")
 

@@ -9,11 +9,11 @@ import torch
 
 from engine.checkpoints import Catalog, ModelLoadError, load_pipeline
 from engine.serving import FailureReason
-from engine.serving.encode import EncodeError, EncoderMissingError
-from engine.serving.failures import DiskFullError, NonFiniteError, failure_of
-from engine.serving.models import PipelineCache
-from engine.serving.options import ModelOptions
-from engine.serving.preview import COST_SHARE, PreviewMaker
+from engine.serving.execution.failures import DiskFullError, NonFiniteError, failure_of
+from engine.serving.execution.pipeline_cache import PipelineCache
+from engine.serving.execution.previews import COST_SHARE, PreviewMaker
+from engine.serving.load_options import ModelOptions
+from engine.serving.media.mp4 import EncodeError, EncoderMissingError
 
 CPU_ALLOCATOR = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
 
@@ -78,7 +78,7 @@ def test_other_models_make_room_when_memory_runs_out(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return load_pipeline(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("engine.serving.models.load_pipeline", short_of_memory)
+    monkeypatch.setattr("engine.serving.execution.pipeline_cache.load_pipeline", short_of_memory)
     second = models.get(catalog.get("b"))
     assert attempts == 2
     assert models.get(catalog.get("b")) is second

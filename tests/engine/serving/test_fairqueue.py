@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engine.serving.fairqueue import FairQueue
+from engine.serving.scheduling.fair_queue import FairQueue
 
 COSTS = st.sampled_from([0.1, 1.0, 2.5, 30.0, 1 / 3])
 WEIGHTS = st.sampled_from([0.5, 1.0, 3.0])

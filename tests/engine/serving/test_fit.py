@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.serving.encode import EncodeError
-from engine.serving.fit import fit_to_limit
-from engine.serving.ladder import CannotFitError, best_that_fits, sizes
-from engine.serving.probe import probe_clip
+from engine.serving.media.mp4 import EncodeError
+from engine.serving.media.probe import probe_clip
+from engine.serving.media.size_limit import fit_to_limit
+from engine.serving.media.size_search import CannotFitError, best_that_fits, sizes
 from tests.engine.serving.clips import Video, busy_frames, psnr_db, watch_video, write_clip
 
 

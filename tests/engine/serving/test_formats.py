@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.serving.formats import ClipFormat, convert_clip
-from engine.serving.ladder import CannotFitError
+from engine.serving.media.gif_webp import ClipFormat, convert_clip
+from engine.serving.media.size_search import CannotFitError
 from tests.engine.serving.clips import (
     Video,
     busy_frames,

@@ -22,8 +22,8 @@ from engine.serving import (
     Started,
     Workload,
 )
-from engine.serving.costs import Costs, workload
-from engine.serving.jobqueue import JobQueue
+from engine.serving.scheduling.costs import Costs, workload
+from engine.serving.scheduling.scheduler import JobQueue
 from tests.engine.serving.jobs import FIRST, SETTINGS, heard, make_job, positions, put
 
 MakeQueue = Callable[..., JobQueue]

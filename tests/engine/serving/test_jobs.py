@@ -17,7 +17,7 @@ from engine.serving import (
     Queued,
     Started,
 )
-from engine.serving.jobqueue import JobQueue
+from engine.serving.scheduling.scheduler import JobQueue
 from tests.engine.serving.jobs import FIRST, heard, make_job, put
 
 

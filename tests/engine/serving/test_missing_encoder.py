@@ -10,14 +10,14 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
+from bot.lifecycle.requirements import StartupError, check_requirements
 from bot.settings import Settings
-from bot.startup import StartupError, check_requirements
 from engine.serving import Engine, FailureReason, GenerationRequest, JobFailed, Progress
-from engine.serving.encode import encode_mp4
-from engine.serving.ffmpeg import EncodeError, EncoderMissingError, find_ffmpeg
-from engine.serving.fit import fit_to_limit
-from engine.serving.formats import ClipFormat, convert_clip
-from engine.serving.output import check_free_space
+from engine.serving.execution.output_files import check_free_space
+from engine.serving.media.ffmpeg import EncodeError, EncoderMissingError, find_ffmpeg
+from engine.serving.media.gif_webp import ClipFormat, convert_clip
+from engine.serving.media.mp4 import encode_mp4
+from engine.serving.media.size_limit import fit_to_limit
 from tests.engine.serving.clips import busy_frames, write_clip
 
 MakeEngine = Callable[..., Engine]

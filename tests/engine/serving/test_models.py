@@ -9,10 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.checkpoints import Catalog, ModelLoadError
-from engine.serving.memory import frugal_options
-from engine.serving.model_memory import device_memory, model_budget, pipeline_bytes, weight_bytes
-from engine.serving.models import TRY_AGAIN_AFTER_S, PipelineCache
-from engine.serving.options import ModelOptions
+from engine.serving.execution.memory import frugal_options
+from engine.serving.execution.model_memory import (
+    device_memory,
+    model_budget,
+    pipeline_bytes,
+    weight_bytes,
+)
+from engine.serving.execution.pipeline_cache import TRY_AGAIN_AFTER_S, PipelineCache
+from engine.serving.load_options import ModelOptions
 
 
 def plainly(name: str) -> ModelOptions:

@@ -11,9 +11,9 @@ from engine.checkpoints import Catalog
 from engine.models import layers
 from engine.models.attention import ATTENTION_BACKENDS
 from engine.serving import EngineSettings, EngineSettingsError, ModelOptions
-from engine.serving import models as models_module
-from engine.serving.models import PipelineCache
-from engine.serving.options import AttentionChoice
+from engine.serving.execution import pipeline_cache
+from engine.serving.execution.pipeline_cache import PipelineCache
+from engine.serving.load_options import AttentionChoice
 from tests.engine.serving.conftest import MakeEngine, MakeRequest
 
 
@@ -78,7 +78,7 @@ def test_a_model_is_loaded_with_its_options_and_the_others_without(
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU is treated like a GPU, so that offloading really happens, from memory to memory."""
-    monkeypatch.setattr(models_module, "usable_options", lambda options, _device: options)
+    monkeypatch.setattr(pipeline_cache, "usable_options", lambda options, _device: options)
     monkeypatch.setattr(layers, "_FEW_POSITIONS", 0, raising=False)
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.serving.failures import DiskFullError
-from engine.serving.output import (
+from engine.serving.execution.failures import DiskFullError
+from engine.serving.execution.output_files import (
     OutputPaths,
     check_free_space,
     free_space_problem,

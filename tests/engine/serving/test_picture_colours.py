@@ -18,7 +18,7 @@ from benchmarks.colour_cases import (
     picture_file,
 )
 from engine.pipelines.images import to_pixels
-from engine.serving.pictures import decode_picture
+from engine.serving.media.input_images import decode_picture
 from training.data.images import read_picture
 
 BROKEN = {

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from engine.serving.picture_files import clean_file
-from engine.serving.pictures import START_SIDE, decode_picture, read_picture
+from engine.serving.media.image_metadata import clean_file
+from engine.serving.media.input_images import START_SIDE, decode_picture, read_picture
 
 SECRET = b"alice-was-here"
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>" + SECRET + b"</x:xmpmeta>"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.serving.pictures import PictureError, decode_picture, fit_picture
+from engine.serving.media.input_images import PictureError, decode_picture, fit_picture
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:

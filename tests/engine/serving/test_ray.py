@@ -21,7 +21,7 @@ from engine.serving import (
     Started,
     Terminal,
 )
-from engine.serving.ray.crew import RayCrew
+from engine.serving.ray.pool import RayCrew
 from tests.engine.serving.ray_bench import RayBench
 from tests.engine.serving.workbench import Workbench
 

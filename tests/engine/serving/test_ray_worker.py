@@ -24,11 +24,11 @@ from engine.serving import (
 )
 from engine.serving.engine import Engine
 from engine.serving.errors import EngineSettingsError
-from engine.serving.failures import hung
+from engine.serving.execution.failures import hung
 from engine.serving.ray import backoff
 from engine.serving.ray.backoff import Backoff
-from engine.serving.ray.losses import MOST_LOST
-from engine.serving.ray.orders import Order
+from engine.serving.ray.crash_counter import MOST_LOST
+from engine.serving.ray.protocol import Order
 from tests.engine.serving.near import NearActor, NearBench
 from tests.engine.serving.workbench import Blocked, Seen, before
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from engine.checkpoints import Catalog, ModelCard
 from engine.serving import GenerationRequest, RequestError, ResolvedSettings
-from engine.serving.requests import resolve
+from engine.serving.request import resolve
 
 CARD = ModelCard(
     name="words",

@@ -7,7 +7,7 @@ import pytest
 
 from engine.checkpoints import PUBLISHED, Catalog, ModelCard
 from engine.serving import GenerationRequest, RequestError
-from engine.serving.requests import explain_sizes, resolve
+from engine.serving.request import explain_sizes, resolve
 
 SIZES = PUBLISHED["t2v-512"].facts.sizes
 

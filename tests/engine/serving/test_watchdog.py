@@ -12,9 +12,9 @@ from transformers import CLIPTextModel
 
 from engine.models import VideoUNet
 from engine.serving import Cancelled, Failed, FailureReason, Finished, Started
-from engine.serving.interrupts import Abandoned
-from engine.serving.watchdog import FACTOR, FIRST_FACTOR, Watch
-from engine.serving.worker import MOST_LOST, Worker
+from engine.serving.cancellation import Abandoned
+from engine.serving.execution.watchdog import FACTOR, FIRST_FACTOR, Watch
+from engine.serving.workers.supervisor import MOST_LOST, Worker
 from tests.engine.serving.workbench import Blocked, Workbench, before
 
 QUICKLY = {"hang_after_s": 0.5}

@@ -16,7 +16,7 @@ from transformers import CLIPTextModel
 from engine.models import VideoUNet
 from engine.models.attention import Attention
 from engine.serving import Cancelled, Failed, FailureReason, Finished, Started
-from engine.serving.worker import Worker
+from engine.serving.workers.supervisor import Worker
 from tests.engine.serving.workbench import Blocked, Workbench, after, before
 
 

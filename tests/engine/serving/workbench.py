@@ -27,9 +27,9 @@ from engine.serving import (
     Progress,
     Terminal,
 )
-from engine.serving.jobqueue import JobQueue
-from engine.serving.requests import resolve
-from engine.serving.worker import Worker
+from engine.serving.request import resolve
+from engine.serving.scheduling.scheduler import JobQueue
+from engine.serving.workers.supervisor import Worker
 from tests.engine.serving.clips import watch_video
 
 PATIENCE_S = 120

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from engine.serving.encode import encode_mp4
+from engine.serving.media.mp4 import encode_mp4
 from training.data.config import (
     DataConfig,
     DataSetConfig,

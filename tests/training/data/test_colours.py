@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.colour_cases import CLIPS, Tagged, largest_error, patches, write_tagged
-from engine.serving.encode import encode_mp4
-from engine.serving.ffmpeg import find_ffmpeg
+from engine.serving.media.ffmpeg import find_ffmpeg
+from engine.serving.media.mp4 import encode_mp4
 from training.data.errors import SampleError
 from training.data.video import read_frames
 

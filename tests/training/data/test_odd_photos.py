@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import training.data.reader
-from engine.serving.pictures import PictureError, decode_picture
+from engine.serving.media.input_images import PictureError, decode_picture
 from tests.training.data.sets import data_config, jpeg, write_mp4
 from training.data.config import ResolutionConfig
 from training.data.errors import SampleError

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.serving.ffmpeg import find_ffmpeg
+from engine.serving.media.ffmpeg import find_ffmpeg
 from training.data.video import probe_video, read_frames
 
 FRAMES = 70

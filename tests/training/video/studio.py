@@ -14,8 +14,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 from tests.training.data.sets import jpeg, world_frames, write_mp4
 from training.cli import main
 from training.data.captions import every_word
-from training.recipe import Recipe
-from training.tokenizer import make_tokenizer
+from training.recipe.model import Recipe
+from training.stages.tokenizer import make_tokenizer
 
 WIDTH = 32
 STAGE: dict[str, Any] = {

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from engine.checkpoints.original.presets import PRESETS
 from tests.training.video.studio import Studio
-from training.checkpoint import recipe_digest
 from training.cli import main
-from training.inputs import check_inputs
-from training.recipe import RecipeError, TextToVideoStage, load_recipe
+from training.loop.checkpoint import recipe_digest
+from training.recipe.inputs import check_inputs
+from training.recipe.model import RecipeError, TextToVideoStage, load_recipe
 from training.stages.diffusion import demo_scheduler, make_stage_scheduler
 
 PLACES: dict[str, Any] = {"vae": "v", "towers": "t"}

@@ -14,8 +14,8 @@ from engine.__main__ import main as engine
 from engine.checkpoints import Catalog
 from tests.training.video.studio import PROJECTION, Studio
 from training.cli import main
-from training.initialise import image_names, starts_anew
-from training.recipe import Recipe
+from training.recipe.model import Recipe
+from training.stages.initialise import image_names, starts_anew
 
 MODEL = "diffusion_pytorch_model.safetensors"
 PLANS: dict[str, dict[str, Any]] = {

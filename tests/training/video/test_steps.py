@@ -18,10 +18,10 @@ from engine.models import VideoUNet
 from engine.pipelines.images import clip_pixels, unconditional_pixels
 from engine.pipelines.text import encode_text
 from tests.training.video.studio import PROJECTION, Studio
-from training import distributed
 from training.data.joint import is_picture_step
 from training.errors import TrainingError
-from training.recipe import DiffusionStage, ImageToVideoStage, RecipeError, load_recipe
+from training.loop import distributed
+from training.recipe.model import DiffusionStage, ImageToVideoStage, RecipeError, load_recipe
 from training.stages import make_task
 from training.stages.batches import Batch, Passes
 from training.stages.conditions import PictureCondition, draw_one_kind_each

@@ -23,7 +23,7 @@ from engine.checkpoints import (
     load_original,
     load_pipeline,
 )
-from engine.checkpoints.load import load_scheduler
+from engine.checkpoints.loading.load import load_scheduler
 from engine.checkpoints.original.facts import folder_facts
 from engine.checkpoints.original.presets import PRESETS, parse_config
 from engine.schedulers import OriginalDDIMScheduler

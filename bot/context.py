@@ -1,0 +1,44 @@
+"""The parts of the bot that a job passes through."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from bot.lease import Ownership
+from bot.messages.throttle import EditPace
+from bot.operations.metrics import Metrics
+from bot.operations.shutdown import Shutdown
+from bot.store import Store
+from bot.store.retry import Result, database_pauses, written
+from bot.tasks import Background
+from engine.serving import Engine
+from prompt_expansion import PromptExpander
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The parts that the bot owns.
+
+    `pace` tells how often cards may be edited, `weight_of` a server's (None: direct messages)
+    weight in the queue; `shutdown` whether the bot is about to end; `clock_skew` this machine's
+    time less Discord's.
+    """
+
+    store: Store
+    engine: Engine
+    expander: PromptExpander
+    background: Background
+    ownership: Ownership
+    data_dir: Path
+    metrics: Metrics
+    shutdown: Shutdown
+    pace: EditPace
+    weight_of: Callable[[int | None], float]
+    clock_skew: Callable[[], timedelta]
+
+    async def write(self, write: Callable[[Store], Awaitable[Result]]) -> Result:
+        """Write what a job depends on, as soon as the database allows it; see `written`."""
+        return await written(lambda: write(self.store), database_pauses())

@@ -1,0 +1,110 @@
+"""Checks of the machine: folders, disk, database, ffmpeg, devices."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from bot.doctor.report import Check, Status
+from bot.lifecycle.requirements import StartupError, check_folder
+from bot.settings import Settings
+from bot.store.maintenance.lost import is_blank, lost_database
+from engine.serving import Engine
+from engine.serving.media.mp4 import EncoderMissingError, find_ffmpeg
+
+_SPARE_MB: Final = 768
+"""Beyond what new clips need; with less the operator is warned."""
+
+_VERSION_TIMEOUT_S: Final = 30
+
+
+def check_machine(settings: Settings, engine: Engine) -> Iterator[Check]:
+    """Every check that needs neither a model nor the network."""
+    yield _data_folder(settings.data_dir, settings.limits.min_free_mb)
+    if settings.database.url is None:
+        yield _database(settings.database_path)
+    yield _ffmpeg()
+    yield _devices(engine)
+
+
+def _data_folder(folder: Path, needed_mb: int) -> Check:
+    try:
+        check_folder(folder)
+    except StartupError as error:
+        return Check("data folder", Status.FAIL, str(error), "Set data_dir to a writable folder.")
+    free = shutil.disk_usage(folder).free // 2**20
+    detail = f"{folder}, {free:,} MiB free"
+    if free < needed_mb:
+        advice = f"Free at least {needed_mb} MiB; limits.min_free_mb asks for them."
+        return Check("data folder", Status.FAIL, detail, advice)
+    if free < needed_mb + _SPARE_MB:
+        return Check("data folder", Status.WARN, detail, "Free some space soon.")
+    return Check("data folder", Status.OK, detail)
+
+
+def _database(path: Path) -> Check:
+    try:
+        check_folder(path.parent)
+    except StartupError:
+        return Check(
+            "database",
+            Status.FAIL,
+            f"{path} cannot be made: its folder cannot be used",
+            "See the data folder above.",
+        )
+    if is_blank(path):
+        if (problem := lost_database(path)) is not None:
+            advice = "Put back a backup with `python -m bot restore BACKUP`."
+            return Check("database", Status.FAIL, problem, advice)
+        return Check("database", Status.OK, f"{path} will be made at the first start")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            verdict = database.execute("PRAGMA quick_check").fetchone()[0]
+            jobs = database.execute("SELECT count(*) FROM jobs").fetchone()[0]
+    except sqlite3.Error as error:
+        return Check(
+            "database", Status.FAIL, f"{path}: {error}", "Put back a backup, or move the file away."
+        )
+    if verdict != "ok":
+        return Check("database", Status.FAIL, f"{path}: {verdict}", "Put back a backup.")
+    return Check("database", Status.OK, f"{path}, {jobs} job{'' if jobs == 1 else 's'}")
+
+
+def _ffmpeg() -> Check:
+    advice = "Install imageio-ffmpeg again, or set IMAGEIO_FFMPEG_EXE to an ffmpeg with libx264."
+    try:
+        executable = find_ffmpeg()
+        done = subprocess.run(
+            [executable, "-version"],
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_TIMEOUT_S,
+            check=True,
+        )
+    except (EncoderMissingError, OSError, subprocess.SubprocessError) as error:
+        return Check("ffmpeg", Status.FAIL, str(error), advice)
+    version = done.stdout.splitlines()[0] if done.stdout else "no version"
+    return Check("ffmpeg", Status.OK, f"{version.split(' Copyright')[0]} ({executable})")
+
+
+def _devices(engine: Engine) -> Check:
+    names = []
+    for device in engine.devices:
+        if device.startswith("cuda"):
+            properties = torch.cuda.get_device_properties(device)
+            names.append(f"{device}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+        else:
+            names.append(device)
+    detail = "; ".join(names)
+    if engine.devices == ("cpu",):
+        return Check(
+            "devices", Status.OK, f"{detail}: enough for the demo models, slow for large ones"
+        )
+    return Check("devices", Status.OK, detail)

@@ -1,0 +1,173 @@
+"""The buttons under a card. What they need is in their id, so they outlive the process."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import discord
+
+from bot.errors import answering, report
+from bot.messages.acknowledge import acknowledge
+
+if TYPE_CHECKING:
+    from bot.app import Floor33Bot
+
+_ID = r"(?P<id>[0-9a-f]{32})"
+
+
+class _StudioButton(ABC):
+    """The base of the buttons: mistakes are answered, other errors logged and reported."""
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction, item: discord.ui.Item[Any], match: re.Match[str]
+    ) -> Self:
+        """Make the button anew from its id."""
+        return cls(match["id"])  # type: ignore[call-arg]  # each of them is made from an id
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        bot = cast("Floor33Bot", interaction.client)
+        if not await bot.may_answer(interaction):
+            return
+        try:
+            async with answering(interaction):
+                await self.act(interaction, bot)
+        except Exception as error:  # noqa: BLE001 - logged; discord.py would only log it
+            await report(interaction, error)
+
+    @abstractmethod
+    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+        """Do what the button says."""
+
+
+class RerollButton(
+    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:reroll:{_ID}"
+):
+    """The same settings once more with another seed."""
+
+    def __init__(self, generation_id: str) -> None:
+        super().__init__(
+            discord.ui.Button(
+                label="Re-roll",
+                emoji="🎲",
+                style=discord.ButtonStyle.primary,
+                custom_id=clip_mark(generation_id),
+            )
+        )
+        self.generation_id = generation_id
+
+    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+        """Start the new job in a message of its own."""
+        answer_id = await acknowledge(interaction)
+        await bot.studio.reroll(self.generation_id, interaction, answer_id)
+
+
+class DeleteButton(
+    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:delete:{_ID}"
+):
+    """Removes the message and the clip."""
+
+    def __init__(self, generation_id: str) -> None:
+        super().__init__(
+            discord.ui.Button(
+                label="Delete",
+                emoji="🗑️",
+                style=discord.ButtonStyle.secondary,
+                custom_id=f"floor33:delete:{generation_id}",
+            )
+        )
+        self.generation_id = generation_id
+
+    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+        """Delete, if the user may."""
+        await acknowledge(interaction, thinking=False)
+        await bot.studio.delete(self.generation_id, interaction)
+
+
+class CancelButton(
+    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:cancel:{_ID}"
+):
+    """Ends a job that waits or runs."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            discord.ui.Button(
+                label="Cancel",
+                style=discord.ButtonStyle.secondary,
+                custom_id=f"floor33:cancel:{job_id}",
+            )
+        )
+        self.job_id = job_id
+
+    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+        """Cancel, if the user may."""
+        await acknowledge(interaction, thinking=False)
+        await bot.studio.cancel(self.job_id, interaction)
+
+
+class FetchButton(
+    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:fetch:{_ID}"
+):
+    """Sends a clip of the user's own again, to them alone."""
+
+    def __init__(self, generation_id: str, label: str = "Send") -> None:
+        super().__init__(
+            discord.ui.Button(
+                label=label,
+                style=discord.ButtonStyle.secondary,
+                custom_id=f"floor33:fetch:{generation_id}",
+            )
+        )
+        self.generation_id = generation_id
+
+    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+        """Send the clip, if it is the user's."""
+        await acknowledge(interaction, ephemeral=True)
+        await bot.studio.fetch(self.generation_id, interaction)
+
+
+BUTTONS = (RerollButton, DeleteButton, CancelButton, FetchButton)
+_KNOWN = re.compile(f"floor33:(?:reroll|delete|cancel|fetch):{_ID}")
+
+
+def is_known_button(custom_id: object) -> bool:
+    """Return whether one of `BUTTONS` has such an id."""
+    return isinstance(custom_id, str) and _KNOWN.fullmatch(custom_id) is not None
+
+
+def clip_mark(generation_id: str) -> str:
+    """The button id that every message with this clip carries."""
+    return f"floor33:reroll:{generation_id}"
+
+
+def clip_view(generation_id: str) -> discord.ui.View:
+    """The buttons of a finished clip."""
+    view = discord.ui.View(timeout=None)
+    view.add_item(RerollButton(generation_id))
+    view.add_item(DeleteButton(generation_id))
+    return view
+
+
+def fetch_view(labels: Mapping[str, str]) -> discord.ui.View:
+    """A button for each clip, by its id; up to 25."""
+    view = discord.ui.View(timeout=None)
+    for generation_id, label in labels.items():
+        view.add_item(FetchButton(generation_id, label))
+    return view
+
+
+def undelivered_view(generation_id: str) -> discord.ui.View:
+    """The buttons of a clip that could not be shown. None of them is `clip_mark`."""
+    view = fetch_view({generation_id: "Send to me"})
+    view.add_item(DeleteButton(generation_id))
+    return view
+
+
+def cancel_view(job_id: str) -> discord.ui.View:
+    """The button of an unfinished job."""
+    view = discord.ui.View(timeout=None)
+    view.add_item(CancelButton(job_id))
+    return view

@@ -1,0 +1,1 @@
+"""SQLite and PostgreSQL below the store: connections, write access, errors in words."""

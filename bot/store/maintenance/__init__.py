@@ -1,0 +1,1 @@
+"""Migrate, back up and restore the database."""

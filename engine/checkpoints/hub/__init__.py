@@ -1,0 +1,1 @@
+"""Published models: download from the model hub and install as folders."""

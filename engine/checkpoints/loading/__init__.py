@@ -1,0 +1,1 @@
+"""Load model folders and LoRAs into pipelines."""

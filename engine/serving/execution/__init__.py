@@ -1,0 +1,1 @@
+"""Run a batch on a device: pipelines, memory, previews, files, failures."""

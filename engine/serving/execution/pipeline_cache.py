@@ -1,0 +1,330 @@
+"""The pipelines that a worker keeps."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, cast
+
+import torch
+
+from engine.checkpoints.catalog import ModelCard, current_revision
+from engine.checkpoints.errors import ModelChangedError, ModelLoadError
+from engine.checkpoints.folder.weights import WeightInspector
+from engine.checkpoints.loading.load import load_pipeline
+from engine.pipelines import VideoPipeline
+from engine.serving.execution.failures import is_out_of_memory
+from engine.serving.execution.memory import (
+    apply_options,
+    frugal_options,
+    set_switches,
+    usable_options,
+)
+from engine.serving.execution.model_memory import model_budget, pipeline_bytes, weight_bytes
+from engine.serving.load_options import ModelOptions, Precision
+from engine.serving.status import LoadedModel
+
+logger = logging.getLogger(__name__)
+
+TRY_AGAIN_AFTER_S: Final = 60.0
+"""A model that cannot be loaded is tried again when its files change, or after so long."""
+
+BeforePart = Callable[[str], None]
+
+
+def choose_dtype(device: str, precision: Precision) -> torch.dtype:
+    """The number format of the weights on a device."""
+    if precision != "auto":
+        return cast(torch.dtype, getattr(torch, precision))
+    if not device.startswith("cuda"):
+        return torch.float32
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    card: ModelCard
+    options: ModelOptions
+    pipeline: VideoPipeline
+    bytes: int
+
+    @property
+    def resident(self) -> bool:
+        """Whether the weights lie on the device."""
+        return self.options.offload == "none"
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    revision: str
+    stamp: object
+    at: float
+    reason: str
+    passing: bool
+
+
+class PipelineCache:
+    """The loaded models of one device: loaded when first needed, then kept as memory allows.
+
+    When the budget is used up, those that have not been used for longest are let go; a model that
+    is larger than the budget has it for itself. A model of which anything has changed on disk is
+    loaded again, and one that could not be loaded is only tried again when its files have changed
+    or a minute has passed. When memory runs out while a model is loaded, the others are let go and
+    it is tried once more. A model that is offloaded needs the device for itself: those that lie
+    there are let go before it is used.
+
+    Args:
+        device: a torch device name.
+        options_of: tells from a model's name how it is loaded.
+        memory_gb: the budget in GB; None for what is sensible, see `model_budget`.
+        clock: seconds that never run backwards.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        options_of: Callable[[str], ModelOptions],
+        memory_gb: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._device = device
+        self._options_of = options_of
+        self._memory_gb = memory_gb
+        self._clock = clock
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._broken: dict[str, _Broken] = {}
+        self._inspector = WeightInspector()
+
+    @property
+    def device(self) -> str:
+        """The torch device's name."""
+        return self._device
+
+    def get(
+        self, card: ModelCard, before_part: BeforePart | None = None, *, frugal: bool = False
+    ) -> VideoPipeline:
+        """The pipeline of a model.
+
+        Args:
+            card: the model.
+            before_part: called before each network that is loaded; what it raises ends the call.
+            frugal: set up in the way that needs least memory, whatever its options say.
+
+        Raises:
+            ModelChangedError: its files are no longer those that the card was made of.
+            ModelLoadError: it cannot be loaded.
+        """
+        if not card.ready:
+            raise ModelLoadError(f"The model {card.name} is not ready: {card.problem}")
+        options = self._options(card, frugal=frugal)
+        if options.offload != "none":
+            self._let_go([name for name, _ in self._sizes(resident=True)])
+        kept = self._kept.get(card.name)
+        if kept is not None and not _still_fits(kept, card, options):
+            kept = None
+            self._let_go([card.name])
+        if kept is None:
+            kept = self._load(card, options, before_part)
+        set_switches(kept.pipeline, options)
+        self._kept[card.name] = replace(kept, options=options)
+        self._kept.move_to_end(card.name)
+        return kept.pipeline
+
+    def has_room_for(self, card: ModelCard) -> bool:
+        """Whether a model can be kept beside all that are loaded.
+
+        Raises:
+            ModelLoadError: its files are missing or damaged.
+        """
+        options = self._options(card)
+        needed = self._weight_bytes(card, options)
+        resident = options.offload == "none"
+        loaded = self._loaded_bytes(resident=resident)
+        return loaded + needed <= self._budget(resident=resident)
+
+    def keep_only(self, card: ModelCard) -> None:
+        """Let go of every other model, for memory has run out."""
+        self._let_go([name for name in self._kept if name != card.name])
+        release_memory()
+
+    def missing_bytes(self, card: ModelCard) -> int:
+        """Memory of the device that a model's weights will take on top of what they take now."""
+        options = self._options(card)
+        if card.name in self._kept or options.offload != "none":
+            return 0
+        return self._weight_bytes(card, options)
+
+    @property
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """What is kept, the one that was used last at the end. For any thread."""
+        # A copy at once: the owning thread may change the order meanwhile.
+        return tuple(
+            LoadedModel(name=kept.card.name, revision=kept.card.revision, bytes=kept.bytes)
+            for kept in list(self._kept.values())
+        )
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """Models that could not be loaded the last time, and why. For any thread."""
+        return {name: broken.reason for name, broken in list(self._broken.items())}
+
+    @property
+    def broken_revisions(self) -> Mapping[str, str]:
+        """Models that are not worth another try yet, and their revisions. For any thread."""
+        now = self._clock()
+        return {
+            name: broken.revision
+            for name, broken in list(self._broken.items())
+            if not broken.passing or now < broken.at + TRY_AGAIN_AFTER_S
+        }
+
+    def clear(self) -> None:
+        """Let go of every model and give its memory back."""
+        self._kept.clear()
+        release_memory()
+
+    def _options(self, card: ModelCard, *, frugal: bool = False) -> ModelOptions:
+        options = usable_options(self._options_of(card.name), self._device)
+        return frugal_options(options, self._device) if frugal else options
+
+    def _load(
+        self, card: ModelCard, options: ModelOptions, before_part: BeforePart | None
+    ) -> _Kept:
+        stamp = _stamp(card)
+        broken = self._broken.get(card.name)
+        if broken and broken.stamp == stamp and self._clock() < broken.at + TRY_AGAIN_AFTER_S:
+            raise ModelLoadError(broken.reason)
+        try:
+            self._check_unchanged(card)
+            self._make_room(card, options)
+            pipeline = self._load_beside_others(card, options, before_part)
+            self._check_unchanged(card)  # while it was read
+        except ModelChangedError as error:
+            if error.__cause__ is not None:  # what they have become cannot be loaded
+                self._broken[card.name] = _Broken("", stamp, self._clock(), str(error), True)
+            raise
+        except ModelLoadError as error:
+            # A disk that does not answer may do so again.
+            passing = isinstance(error.__cause__, OSError)
+            self._broken[card.name] = _Broken(
+                card.revision, stamp, self._clock(), str(error), passing
+            )
+            raise
+        self._broken.pop(card.name, None)
+        return _Kept(card, options, pipeline, pipeline_bytes(pipeline))
+
+    def _check_unchanged(self, card: ModelCard) -> None:
+        """Raise if a clip would be made by another model than is written beside it."""
+        if not card.revision:
+            return
+        changed = f"The files of the model {card.name} have changed since the clip was asked for"
+        try:
+            current = current_revision(card, self._inspector)
+        except ModelLoadError as error:
+            raise ModelChangedError(f"{changed}: {error}") from error
+        if current != card.revision:
+            raise ModelChangedError(f"{changed}: they are {current}, not {card.revision}.")
+
+    def _load_beside_others(
+        self, card: ModelCard, options: ModelOptions, before_part: BeforePart | None
+    ) -> VideoPipeline:
+        logger.info("loading %s (%s) on %s", card.name, card.revision, self._device)
+        try:
+            return self._load_once(card, options, before_part)
+        except (RuntimeError, MemoryError) as error:
+            if not (is_out_of_memory(error) and self._kept):
+                raise
+        logger.warning("no memory for %s beside the loaded models; dropping those", card.name)
+        self.clear()
+        return self._load_once(card, options, before_part)
+
+    def _load_once(
+        self, card: ModelCard, options: ModelOptions, before_part: BeforePart | None
+    ) -> VideoPipeline:
+        dtype = choose_dtype(self._device, options.precision)
+        first = "cpu" if options.offload != "none" else self._device
+        pipeline = load_pipeline(card, device=first, dtype=dtype, before_part=before_part)
+        apply_options(pipeline, options, torch.device(self._device))
+        return pipeline
+
+    def _make_room(self, card: ModelCard, options: ModelOptions) -> None:
+        """Let go of the models that have not been used for longest, until this one has room."""
+        resident = options.offload == "none"
+        needed = self._weight_bytes(card, options)
+        loaded = self._loaded_bytes(resident=resident)
+        budget = self._budget(resident=resident)
+        leaving: list[str] = []
+        for name, size in self._sizes(resident=resident):
+            if loaded + needed <= budget:
+                break
+            leaving.append(name)
+            loaded -= size
+        self._let_go(leaving)
+        if loaded + needed > budget:
+            logger.warning(
+                "%s takes %.1f GB, more than the %.1f GB that models may take on %s",
+                card.name,
+                needed / 1e9,
+                budget / 1e9,
+                self._device,
+            )
+
+    def _budget(self, *, resident: bool) -> int:
+        if resident:
+            loaded = self._loaded_bytes(resident=True)
+            return model_budget(self._device, self._memory_gb, loaded)
+        return model_budget("cpu", None, self._loaded_bytes(resident=False))
+
+    def _sizes(self, *, resident: bool) -> list[tuple[str, int]]:
+        """Names and bytes, those that have not been used for longest first."""
+        kept = self._kept.items()
+        return [(name, model.bytes) for name, model in kept if model.resident == resident]
+
+    def _loaded_bytes(self, *, resident: bool) -> int:
+        return sum(size for _, size in self._sizes(resident=resident))
+
+    def _weight_bytes(self, card: ModelCard, options: ModelOptions) -> int:
+        return weight_bytes(card, choose_dtype(self._device, options.precision))
+
+    def _let_go(self, names: Sequence[str]) -> None:
+        for name in names:
+            logger.info("dropping %s on %s", name, self._device)
+            del self._kept[name]
+        if names:
+            release_memory()
+
+
+def release_memory() -> None:
+    """Return what is no longer used to the device, after a failure above all."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _still_fits(kept: _Kept, card: ModelCard, options: ModelOptions) -> bool:
+    """Whether a loaded pipeline is the model as wanted, or can be switched to that."""
+    if kept.card.revision != card.revision:
+        return False
+    unswitchable = (options.precision, options.offload, options.compile)
+    return unswitchable == (kept.options.precision, kept.options.offload, kept.options.compile)
+
+
+def _stamp(card: ModelCard) -> object:
+    """Changes with every file that the model is loaded from."""
+    folders = (card.path, *(source.path for source in card.loras))
+    stats: list[tuple[str, int, int]] = []
+    for folder in folders:
+        for file in [folder] if folder.is_file() else sorted(Path(folder).rglob("*")):
+            # Those that begin with a dot are our own notes of fingerprints.
+            if not file.name.startswith("."):
+                with suppress(OSError):  # gone meanwhile
+                    status = file.stat()
+                    stats.append((str(file), status.st_mtime_ns, status.st_size))
+    return card.revision, tuple(stats)

@@ -1,0 +1,84 @@
+"""From decoded frames to the files of a clip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.serving.cancellation import Check
+from engine.serving.events import GenerationResult
+from engine.serving.execution.batch import Commit
+from engine.serving.execution.output_files import (
+    clip_comment,
+    output_paths,
+    publish_files,
+    staged,
+    write_sidecar,
+)
+from engine.serving.job_handle import Job
+from engine.serving.media.mp4 import encode_mp4
+from engine.serving.settings import EngineSettings
+
+
+def save_clip(
+    job: Job,
+    frames: npt.NDArray[np.uint8],
+    settings: EngineSettings,
+    *,
+    began: float,
+    check: Check,
+    end: Callable[[GenerationResult, Commit], None],
+) -> None:
+    """Write the clip and its sidecar; neither stays without the other.
+
+    Args:
+        job: whose clip it is.
+        frames: [F, H, W, 3], RGB.
+        settings: the engine's.
+        began: when the rendering of this clip began, by ``time.monotonic()``.
+        check: called while ffmpeg runs and before the end; what it raises leaves nothing.
+        end: called with the result and what gives the complete files their names.
+
+    Raises:
+        EncodeError: ffmpeg failed.
+        OSError: the files cannot be written.
+    """
+    asked = job.settings
+    paths = output_paths(settings.output_dir, job.id, private=settings.private_files)
+    with staged(paths) as hidden:
+        encode_mp4(
+            frames,
+            hidden.clip,
+            fps=asked.playback_fps,
+            crf=settings.crf,
+            min_short_side=settings.min_short_side,
+            comment=clip_comment(asked, with_prompt=settings.prompt_in_metadata),
+            check=check,
+        )
+        result = GenerationResult(
+            job_id=job.id,
+            path=paths.clip,
+            sidecar=paths.sidecar,
+            model=asked.model.name,
+            model_revision=asked.model.revision,
+            seed=asked.seed,
+            steps=asked.steps,
+            fps=asked.fps,
+            guidance=asked.guidance,
+            width=asked.width,
+            height=asked.height,
+            num_frames=len(frames),
+            duration_s=len(frames) / asked.playback_fps,
+            elapsed_s=time.monotonic() - began,
+            prompt=asked.prompt,
+            negative_prompt=asked.negative_prompt,
+            unread=asked.unread,
+            unread_negative=asked.unread_negative,
+        )
+        write_sidecar(hidden.sidecar, result, clip_comment(asked))
+        check()
+        end(result, partial(publish_files, hidden, paths, private=settings.private_files))

@@ -1,0 +1,166 @@
+"""Since when a worker has been at what, and whether that is too long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from engine.serving.cancellation import Abandoned
+
+FACTOR: Final = 20
+"""A phase may take so many times as long as it usually does."""
+
+FIRST_FACTOR: Final = 6
+"""What has never been done here may take so many times the setting: kernels are compiled, caches
+filled, and nobody knows yet how slow the device is."""
+
+_NEWEST_SHARE: Final = 0.3
+_REMEMBERED: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A phase that has taken too long.
+
+    Attributes:
+        phase: what was being done.
+        seconds: for how long.
+        limit_s: how long it might have taken.
+    """
+
+    phase: str
+    seconds: float
+    limit_s: float
+
+
+class Durations:
+    """How long phases usually take, by what they are about: the newest count most.
+
+    Used by one thread at a time; handed on when a worker's thread is replaced.
+    """
+
+    def __init__(self) -> None:
+        self._usual: OrderedDict[Hashable, float] = OrderedDict()
+
+    def learn(self, key: Hashable, seconds: float) -> None:
+        """Take note of how long a phase took."""
+        known = self._usual.pop(key, seconds)
+        self._usual[key] = known + _NEWEST_SHARE * (seconds - known)
+        if len(self._usual) > _REMEMBERED:
+            self._usual.popitem(last=False)
+
+    def usual(self, key: Hashable) -> float | None:
+        """Seconds; None when it has never been done."""
+        return self._usual.get(key)
+
+
+class Watch:
+    """Signs of life of one thread, seen by another, and the end of the first one's rights.
+
+    Args:
+        hang_after_s: a phase that takes longer has hung, unless it usually takes longer than a
+            twentieth of that; a phase that has never been gone through may take six times as long.
+        durations: what is known of earlier phases; learns.
+        clock: seconds that never run backwards.
+    """
+
+    def __init__(
+        self,
+        hang_after_s: float,
+        durations: Durations | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._hang_after_s = hang_after_s
+        self._durations = durations or Durations()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._phase: str | None = None
+        self._key: Hashable = None
+        self._since = clock()
+        self._limit_s = hang_after_s
+        self._abandoned = False
+
+    @property
+    def phase(self) -> str | None:
+        """What the thread is doing; None when it waits for work."""
+        with self._lock:
+            return self._phase
+
+    def begin(self, phase: str, about: Hashable = None) -> None:
+        """The thread does something else from now on; how long the last took is learned.
+
+        Args:
+            phase: what it does, to be read after "while it was".
+            about: what the time that it takes depends on.
+
+        Raises:
+            Abandoned: the thread has been given up.
+        """
+        with self._lock:
+            self._refuse_abandoned()
+            now = self._clock()
+            if self._phase is not None:
+                self._durations.learn(self._key, now - self._since)
+            self._phase, self._key, self._since = phase, (phase, about), now
+            usual = self._durations.usual(self._key)
+            self._limit_s = (
+                FIRST_FACTOR * self._hang_after_s
+                if usual is None
+                else max(self._hang_after_s, FACTOR * usual)
+            )
+
+    def alive(self) -> None:
+        """A sign of life within a phase of unknown length.
+
+        Raises:
+            Abandoned: the thread has been given up.
+        """
+        with self._lock:
+            self._refuse_abandoned()
+            self._since = self._clock()
+
+    def rest(self) -> None:
+        """The thread waits for work.
+
+        Raises:
+            Abandoned: the thread has been given up.
+        """
+        with self._lock:
+            self._refuse_abandoned()
+            self._phase = None
+
+    @contextmanager
+    def deciding(self) -> Iterator[None]:
+        """While the body runs, the thread cannot be given up.
+
+        Raises:
+            Abandoned: it has been already.
+        """
+        with self._lock:
+            self._refuse_abandoned()
+            yield
+
+    def give_up(self, patience_s: float | None = None) -> Overdue | None:
+        """Give the thread up if its phase has taken too long; for another thread.
+
+        Args:
+            patience_s: a shorter limit, when nobody waits for the result any more.
+        """
+        with self._lock:
+            if self._phase is None or self._abandoned:
+                return None
+            seconds = self._clock() - self._since
+            limit_s = self._limit_s if patience_s is None else min(patience_s, self._limit_s)
+            if seconds <= limit_s:
+                return None
+            self._abandoned = True
+            return Overdue(self._phase, seconds, limit_s)
+
+    def _refuse_abandoned(self) -> None:
+        if self._abandoned:
+            raise Abandoned

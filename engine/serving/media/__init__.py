@@ -1,0 +1,1 @@
+"""Pictures in, MP4, GIF and WebP out."""

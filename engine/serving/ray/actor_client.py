@@ -1,0 +1,139 @@
+"""One actor's life, as the engine sees it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+from engine.checkpoints.catalog import ModelCard
+from engine.serving.ray.actor import CALLS_AT_ONCE, RenderActor
+from engine.serving.ray.cluster import ClusterError, RaySession
+from engine.serving.ray.protocol import Hello, News, Order
+from engine.serving.settings import EngineSettings
+
+logger = logging.getLogger(__name__)
+
+NEWS_EVERY_S: Final = 2.0
+"""An actor that has nothing to tell says so after so long."""
+
+_LOOK_EVERY_S: Final = 0.5
+_ANSWER_S: Final = 60.0
+_END_S: Final = 60.0
+_TELL_AFTER_S: Final = 60.0
+
+Stop = Callable[[], bool]
+
+
+class ActorLink:
+    """Asks for an actor and talks to it until it is lost or ended.
+
+    Args:
+        session: the connection to the cluster.
+        kind: the actor's class.
+        settings: the engine's.
+        warm_up: models that the actor loads first.
+
+    Raises:
+        ClusterError: the cluster is gone.
+    """
+
+    def __init__(
+        self,
+        session: RaySession,
+        kind: type[RenderActor],
+        settings: EngineSettings,
+        warm_up: Sequence[ModelCard],
+    ) -> None:
+        self._session = session
+        self._silence_s = settings.hang_after_s + NEWS_EVERY_S
+        on_gpu = session.gpus() > 0
+        self._actor = session.start(
+            kind,
+            (settings, on_gpu, tuple(warm_up)),
+            {
+                "num_gpus": 1 if on_gpu else 0,
+                "num_cpus": 1 if on_gpu else settings.threads or 1,
+                "max_concurrency": CALLS_AT_ONCE,
+                "scheduling_strategy": "SPREAD",
+            },
+        )
+        self._condemned: str | None = None
+
+    def wait_until_up(self, name: str, stop: Stop) -> Hello | None:
+        """Wait for the actor's process, which may have to wait for a place in the cluster.
+
+        Args:
+            name: for the log.
+            stop: asked twice a second whether to go on waiting no more.
+
+        Returns:
+            Who it is; None: stopped.
+
+        Raises:
+            ClusterError: it could not be started.
+        """
+        reference = self._session.call(self._actor, "hello")
+        began, told = time.monotonic(), False
+        while not self._session.arrived(reference, _LOOK_EVERY_S):
+            if stop():
+                return None
+            if not told and time.monotonic() > began + _TELL_AFTER_S:
+                told = True
+                logger.warning(
+                    "%s is not up after %.0f s: there may be no free place in the Ray cluster",
+                    name,
+                    _TELL_AFTER_S,
+                )
+        return cast(Hello, self._session.get(reference, _ANSWER_S))
+
+    def take(self, orders: Sequence[Order]) -> None:
+        """Send a batch; returns when the actor has it. Raises ClusterError."""
+        self._session.get(self._session.call(self._actor, "take", tuple(orders)), _ANSWER_S)
+
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        """Let jobs be cancelled; does not wait for it. Raises ClusterError."""
+        self._session.call(self._actor, "cancel", tuple(job_ids))
+
+    def news(self, stop: Stop) -> News | None:
+        """Wait for what has happened.
+
+        Args:
+            stop: asked twice a second whether to listen no more.
+
+        Returns:
+            The news; None: stopped.
+
+        Raises:
+            ClusterError: the actor is lost: it has died, is silent, or has been condemned.
+        """
+        reference = self._session.call(self._actor, "news", NEWS_EVERY_S)
+        began = time.monotonic()
+        while not self._session.arrived(reference, _LOOK_EVERY_S):
+            if stop():
+                return None
+            if self._condemned is not None:
+                raise ClusterError(self._condemned)
+            if time.monotonic() > began + self._silence_s:
+                raise ClusterError(f"no answer for {self._silence_s:.0f} s")
+        return cast(News, self._session.get(reference, _ANSWER_S))
+
+    def condemn(self, reason: str) -> None:
+        """See to it that whoever listens next gives the actor up."""
+        self._condemned = reason
+
+    def end(self) -> None:
+        """End the actor in good order, or else by force."""
+        try:
+            self._session.get(self._session.call(self._actor, "end"), _END_S)
+        except ClusterError as error:
+            logger.warning("an actor did not end by itself: %s", error)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the actor's process; it may be gone already."""
+        try:
+            self._session.kill(self._actor)
+        except ClusterError as error:
+            logger.debug("an actor could not be killed: %s", error)

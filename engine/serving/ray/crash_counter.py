@@ -1,0 +1,33 @@
+"""How often jobs have lost the actor that made them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from engine.serving.events import Failed, FailureReason
+from engine.serving.job_handle import Job
+
+MOST_LOST: Final = 3
+"""A job that has lost so many actors may be what kills them."""
+
+GIVEN_UP: Final = Failed(
+    FailureReason.WORKER_LOST,
+    f"{MOST_LOST} machines that made this clip went away before it was done, one after the other; "
+    "it is not tried again by itself.",
+)
+
+
+class Losses:
+    """Counts, for all workers of a crew. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lost: WeakKeyDictionary[Job, int] = WeakKeyDictionary()
+
+    def count(self, job: Job) -> int:
+        """One more; returns how many there are now."""
+        with self._lock:
+            self._lost[job] = self._lost.get(job, 0) + 1
+            return self._lost[job]

@@ -1,0 +1,273 @@
+"""What can be asked of the engine, and the check that turns it into complete settings."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from engine.checkpoints.catalog import MIN_GUIDANCE, Catalog, ModelCard
+from engine.checkpoints.errors import ModelLoadError, UnknownModelError
+from engine.checkpoints.loading.load import load_scheduler
+from engine.serving.errors import RequestError
+from engine.serving.media.input_images import (
+    MAX_PIXELS,
+    START_SIDE,
+    PictureError,
+    decode_picture,
+    fit_picture,
+)
+
+MAX_SEED = 2**32 - 1
+MAX_PROMPT_CHARS = 4000
+"""Far more than a text encoder reads; keeps a request from filling a file's metadata."""
+
+_SIZES_LISTED = 6
+_DECODING = threading.BoundedSemaphore(2)
+"""A small file can be a large picture: so many may be unpacked at a time in this process."""
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One clip that somebody wants.
+
+    What is None takes the model's default. ``seed`` is 0 to 2^32-1, sizes are pixels, ``fps`` is
+    the rate that the model is told, at which the clip plays unless the model states another,
+    ``guidance`` the classifier-free guidance scale, ``image`` an encoded picture, or one that
+    `read_picture` has decoded: required by image-to-video models, refused by others. ``owner`` is
+    on whose share of the devices it counts ("": on one that all such requests have in common), and
+    an owner of twice the ``weight``, > 0, has twice the share. ``begun``: a process that ended had
+    begun it already, so it goes first.
+    """
+
+    job_id: str
+    model: str
+    prompt: str
+    seed: int
+    negative_prompt: str | None = None
+    image: bytes | Image.Image | None = None
+    fps: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    width: int | None = None
+    height: int | None = None
+    num_frames: int | None = None
+    owner: str = ""
+    weight: float = 1.0
+    begun: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedSettings:
+    """A request with every default filled in and every value known to be allowed.
+
+    ``picture`` has already been cropped and resized to width x height. ``unread`` and
+    ``unread_negative`` are the ends of the prompts that the model does not read, None if it reads
+    all of them or nobody has measured them.
+    """
+
+    model: ModelCard
+    prompt: str
+    negative_prompt: str | None
+    seed: int
+    fps: int
+    steps: int
+    guidance: float
+    width: int
+    height: int
+    num_frames: int
+    picture: Image.Image | None
+    unread: str | None = None
+    unread_negative: str | None = None
+
+    @property
+    def playback_fps(self) -> int:
+        """Frames per second of the finished file."""
+        return self.model.playback_fps or self.fps
+
+
+def resolve(
+    request: GenerationRequest, catalog: Catalog, *, max_image_pixels: int = MAX_PIXELS
+) -> ResolvedSettings:
+    """Check a request against its model and fill in the defaults.
+
+    A model that is installed but broken has no ranges to check against; the request then fails
+    when it runs, which tells the user about the model rather than about a range.
+
+    Raises:
+        RequestError: names the field and what is allowed.
+    """
+    if not _JOB_ID.fullmatch(request.job_id):
+        raise RequestError(
+            "job_id", "A job's name is 1 to 64 letters, digits, hyphens and underscores."
+        )
+    try:
+        card = catalog.get(request.model)
+    except UnknownModelError as error:
+        raise RequestError("model", str(error)) from None
+    prompt = _checked_prompt(request.prompt)
+    _check_whole("seed", request.seed, 0, MAX_SEED)
+    if not (math.isfinite(request.weight) and request.weight > 0):
+        raise RequestError("weight", f"weight must be a number above 0, not {request.weight}.")
+    width, height = _size(request, card)
+    return ResolvedSettings(
+        model=card,
+        prompt=prompt,
+        negative_prompt=_checked_negative(request.negative_prompt),
+        seed=request.seed,
+        fps=_fps(request.fps, card),
+        steps=_steps(request.steps, card),
+        guidance=_guidance(request.guidance, card),
+        width=width,
+        height=height,
+        num_frames=_within(
+            "num_frames", request.num_frames, card.num_frames, 1, card.num_frames, card
+        ),
+        picture=_picture(request.image, card, width, height, max_image_pixels),
+    )
+
+
+def _checked_prompt(prompt: str) -> str:
+    stripped = prompt.strip()
+    if not stripped:
+        raise RequestError("prompt", "The prompt is empty. Say what the clip should show.")
+    if len(stripped) > MAX_PROMPT_CHARS:
+        raise RequestError(
+            "prompt",
+            f"The prompt has {len(stripped)} characters; at most {MAX_PROMPT_CHARS} are allowed.",
+        )
+    return stripped
+
+
+def _checked_negative(negative: str | None) -> str | None:
+    stripped = (negative or "").strip()
+    if len(stripped) > MAX_PROMPT_CHARS:
+        raise RequestError(
+            "negative_prompt",
+            f"The negative prompt has {len(stripped)} characters; "
+            f"at most {MAX_PROMPT_CHARS} are allowed.",
+        )
+    return stripped or None
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_whole(field: str, value: int, low: int, high: int, of: str = "") -> None:
+    if not _is_whole(value) or not low <= value <= high:
+        raise RequestError(
+            field, f"{field} must be a whole number from {low} to {high}{of}, not {value}."
+        )
+
+
+def _within(
+    field: str, value: int | None, default: int, low: int, high: int, card: ModelCard
+) -> int:
+    if value is None:
+        return default
+    if card.ready:
+        _check_whole(field, value, low, high, f" for {card.name}")
+    return value
+
+
+def _steps(value: int | None, card: ModelCard) -> int:
+    steps = _within("steps", value, card.default_steps, 1, card.max_steps, card)
+    if not card.ready:
+        return steps
+    try:
+        scheduler = load_scheduler(card)
+    except ModelLoadError:
+        return steps  # the job fails over it, where the operator reads why
+    try:
+        scheduler.set_timesteps(steps)
+    except ValueError as error:
+        reason = str(error).removeprefix("num_inference_steps: ")
+        raise RequestError("steps", f"{card.name}: {reason}.") from error
+    return steps
+
+
+def _fps(value: int | None, card: ModelCard) -> int:
+    if value is None:
+        return card.default_fps
+    if card.ready and not (_is_whole(value) and value in card.fps_choices):
+        allowed = ", ".join(map(str, card.fps_choices))
+        raise RequestError("fps", f"fps must be one of {allowed} for {card.name}, not {value}.")
+    return value
+
+
+def _guidance(value: float | None, card: ModelCard) -> float:
+    if value is None:
+        return card.default_guidance
+    valid = not isinstance(value, bool) and math.isfinite(value)
+    if card.ready and not (valid and MIN_GUIDANCE <= value <= card.max_guidance):
+        raise RequestError(
+            "guidance",
+            f"guidance must be from {MIN_GUIDANCE:g} to {card.max_guidance:g} for {card.name}, "
+            f"not {value}.",
+        )
+    return float(value)
+
+
+def _size(request: GenerationRequest, card: ModelCard) -> tuple[int, int]:
+    width = card.width if request.width is None else request.width
+    height = card.height if request.height is None else request.height
+    if card.ready and (width, height) not in card.sizes:
+        raise RequestError("size", explain_sizes(card.name, card.sizes, (width, height)))
+    return width, height
+
+
+def explain_sizes(name: str, sizes: Sequence[Size], asked: Size) -> str:
+    """What a model makes instead of the size that was asked for; sizes are (width, height).
+
+    The first of the sizes is the native one. Of many the nearest and the range are told.
+    """
+    width, height = asked
+    if len(sizes) <= _SIZES_LISTED:
+        allowed = ", ".join(f"{w}x{h}" for w, h in sizes)
+        return f"The size must be {allowed} for {name}, not {width}x{height}."
+
+    def distance(size: Size) -> tuple[float, int]:
+        # Of ratios, so that twice as much and half as much are equally far.
+        w, h = (math.log(max(side, 1)) for side in asked)
+        return math.hypot(math.log(size[0]) - w, math.log(size[1]) - h), -size[0] * size[1]
+
+    nearest = min(sizes, key=distance)
+    sides = [side for size in sizes for side in size]
+    pixels = max(w * h for w, h in sizes)
+    return (
+        f"{name} makes no clips of {width}x{height}; the nearest size that works is "
+        f"{nearest[0]}x{nearest[1]}. Its own is {sizes[0][0]}x{sizes[0][1]}; all of its "
+        f"{len(sizes)} sizes have sides from {min(sides)} to {max(sides)} in multiples of "
+        f"{math.gcd(*sides)}, and at most {pixels} pixels."
+    )
+
+
+def _picture(
+    given: bytes | Image.Image | None, card: ModelCard, width: int, height: int, max_pixels: int
+) -> Image.Image | None:
+    if given is None:
+        if card.wants_image:
+            raise RequestError("image", f"{card.name} starts from a picture: give it one.")
+        return None
+    if not card.wants_image:
+        raise RequestError(
+            "image", f"{card.name} makes clips from words alone: leave the picture out."
+        )
+    picture = given if isinstance(given, Image.Image) else _decoded(given, max_pixels)
+    return fit_picture(picture, width, height) if card.ready else picture
+
+
+def _decoded(data: bytes, max_pixels: int) -> Image.Image:
+    try:
+        with _DECODING:
+            return decode_picture(data, max_pixels=max_pixels, short_side=START_SIDE)
+    except PictureError as error:
+        raise RequestError("image", str(error)) from error

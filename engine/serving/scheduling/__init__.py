@@ -1,0 +1,1 @@
+"""Order the waiting jobs, and estimate what they cost."""

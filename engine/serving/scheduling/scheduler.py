@@ -1,0 +1,336 @@
+"""The line of waiting jobs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+from engine.serving.errors import EngineClosed, QueueFullError, RequestError
+from engine.serving.events import Cancelled, Queued
+from engine.serving.job_handle import Job
+from engine.serving.request import ResolvedSettings
+from engine.serving.scheduling.cost_model import Estimate
+from engine.serving.scheduling.costs import Costs
+from engine.serving.scheduling.fair_queue import FairQueue
+from engine.serving.scheduling.queue_view import (
+    QueueView,
+    Run,
+    RunningJob,
+    WaitingJob,
+    total,
+    waits,
+)
+
+PLACES_INTERVAL_S: Final = 2.0
+"""Waiting jobs are told their places at most once in so many seconds."""
+
+_BEGUN_S: Final = 1e-6
+"""What a job that was begun before costs while it waits: so little that it goes first."""
+
+_LOOK_AHEAD: Final = 256
+"""Jobs that are looked at for a batch, or added up one by one for a new job's waiting time."""
+
+_NEWS: Final = 0.1
+"""A waiting job costs something else when its new estimate differs by more than this part."""
+
+
+def batch_key(settings: ResolvedSettings) -> Hashable:
+    """Jobs of equal keys can be run in one batch; they may differ in frames per second."""
+    return (
+        settings.model.name,
+        settings.model.revision,
+        settings.width,
+        settings.height,
+        settings.num_frames,
+        settings.steps,
+        settings.guidance,
+        settings.picture is not None,
+    )
+
+
+class JobQueue:
+    """A bounded queue that knows turns, places, waiting times, running jobs and its own end.
+
+    Turns are those of weighted fair queueing: the owners of the requests share the devices in
+    proportion to their weights, whoever has asked for more. A job is told its place when it is put
+    in; all of them are, when places have changed, by a timer thread that exists for that long only.
+
+    Lock order: the queue's lock may be held while a *new* job's is taken (nobody else has it yet),
+    or that of the costs, never otherwise; so events are published after it has been released.
+
+    Args:
+        capacity: jobs that may wait.
+        costs: knows the devices and how long jobs take on them.
+        places_interval_s: places are told at most once in so many seconds.
+    """
+
+    def __init__(
+        self, capacity: int, costs: Costs | None = None, *, places_interval_s: float | None = None
+    ) -> None:
+        self._capacity = capacity
+        self._costs = costs or Costs({"cpu": "cpu"})
+        self._interval_s = PLACES_INTERVAL_S if places_interval_s is None else places_interval_s
+        self._changed = threading.Condition()
+        self._waiting: FairQueue[Job] = FairQueue()
+        self._running: dict[Job, Run] = {}
+        self._estimates: dict[Job, Estimate] = {}
+        self._ids: set[str] = set()
+        self._version = 0
+        self._timer: threading.Timer | None = None
+        self._told_at = float("-inf")
+        self._learned = False
+        self._held = False
+        self._closed = False
+
+    def put(self, job: Job) -> None:
+        """Append a job to those of its owner; its first event is its place in the queue.
+
+        Raises:
+            EngineClosed: after close().
+            QueueFullError: as many jobs wait as may.
+            RequestError: a job of that id is waiting or running.
+        """
+        estimate = self._costs.estimate(job.settings)
+        with self._changed:
+            if self._closed:
+                raise EngineClosed("The engine has been closed.")
+            if len(self._waiting) >= self._capacity:
+                raise QueueFullError(self._capacity)
+            if job.id in self._ids:
+                raise RequestError("job_id", f"A job {job.id} is already waiting or running.")
+            cost_s = _price(job, estimate)
+            self._waiting.push(job, job.request.owner, cost_s, job.request.weight)
+            self._estimates[job] = estimate
+            self._ids.add(job.id)
+            self._version += 1
+            place = self._place(job)
+            job.publish_place(place, self._version)
+            if place.position < len(self._waiting):
+                self._places_changed()
+            self._changed.notify()
+
+    def take(self) -> Job | None:
+        """Wait for the next job, which counts as running from now on; None after close()."""
+        return next(iter(self.take_batch(lambda _: 1)), None)
+
+    def take_batch(self, limit: Callable[[Job], int]) -> tuple[Job, ...]:
+        """Wait for the next job, and take others with it that can be run together with it.
+
+        Each of them counts as running, and on its owner's share, from now on; and `done` is to be
+        called for each. The others are found among the next 256 in the order of their turns.
+
+        Args:
+            limit: how many jobs like this one can be run at once, this one included; less than 1
+                counts as 1. It is called with the queue locked: it must be quick, and not call it.
+
+        Returns:
+            Jobs of one `batch_key`, the one whose turn it is first; none after close().
+        """
+        with self._changed:
+            while (self._held or not self._waiting) and not self._closed:
+                self._changed.wait()
+            if not self._waiting:
+                return ()
+            first = self._waiting.peek()
+            room = limit(first) - 1
+            self._waiting.pop()
+            batch = (first, *(self._like(first, room) if room > 0 else ()))
+            for job in batch[1:]:
+                self._waiting.take(job)
+            estimate = total(self._estimates[job] for job in batch)
+            run = Run(time.perf_counter(), len(batch), estimate)
+            self._running.update((job, run) for job in batch)
+            self._places_changed()
+        return batch
+
+    def done(self, job: Job, elapsed_s: float | None = None) -> None:
+        """Note that a job which was taken has ended, and charge its owner for what it took.
+
+        Args:
+            job: one that runs.
+            elapsed_s: device seconds of a job that has run to its end, without loading the model;
+                of a batch, this job's part. The estimates learn from it. None: the job failed or
+                was cancelled. Then its part of the time since it was taken is charged, but no more
+                than was expected of it.
+        """
+        with self._changed:
+            run = self._running.pop(job, None)
+            if run is None:
+                return
+            estimate = self._estimates.pop(job)
+            self._ids.discard(job.id)
+            if elapsed_s is None:
+                spent = (time.perf_counter() - run.began) / run.size
+                self._waiting.finish(job, min(spent, estimate.seconds))
+            else:
+                self._waiting.finish(job, elapsed_s)
+                if job.device is not None:
+                    self._costs.observe(job.settings, job.device, elapsed_s)
+                    self._learned = True
+            self._places_changed()
+
+    def put_back(self, jobs: Sequence[Job]) -> None:
+        """Let jobs that were taken wait again, in their turn: what they ran on is gone.
+
+        Nothing is charged, and the capacity does not count. Whoever listens is told that the job
+        waits. One that shall be cancelled ends so, as all of them do after close().
+
+        Args:
+            jobs: those that run; others are left alone.
+        """
+        for position, job in enumerate(jobs, start=1):
+            # Before anybody can take and start it; its true place follows.
+            job.publish(Queued(position))
+        with self._changed:
+            back = [job for job in jobs if self._running.pop(job, None) is not None]
+            for job in back:
+                self._waiting.put_back(job)
+            # Whoever cancels sets the mark before looking for the job among those that wait.
+            ended = [job for job in back if self._closed or job.cancel_requested]
+            for job in ended:
+                self._drop(job)
+            self._places_changed()
+            self._changed.notify_all()
+        for job in ended:
+            job.publish(Cancelled())
+
+    def discard(self, job: Job) -> None:
+        """Take a waiting job out and end it as cancelled; its owner's later ones move up."""
+        with self._changed:
+            if job not in self._waiting:
+                return
+            self._drop(job)
+            self._places_changed()
+        job.publish(Cancelled())
+
+    def view(self) -> QueueView:
+        """The queue at this moment."""
+        with self._changed:
+            now = time.perf_counter()
+            return QueueView(
+                waiting=tuple(
+                    WaitingJob(
+                        id=job.id,
+                        owner=job.request.owner,
+                        position=position,
+                        wait_s=wait.seconds,
+                        wait_error=wait.error,
+                        cost_s=self._estimates[job].seconds,
+                    )
+                    for position, (job, wait) in enumerate(self._waits(now), start=1)
+                ),
+                running=tuple(
+                    RunningJob(
+                        id=job.id,
+                        owner=job.request.owner,
+                        device=job.device,
+                        elapsed_s=now - run.began,
+                        remaining_s=run.left(now).seconds,
+                    )
+                    for job, run in self._running.items()
+                ),
+            )
+
+    def hold(self) -> None:
+        """Give out no more jobs; new ones are taken and wait, and what runs goes on."""
+        with self._changed:
+            self._held = True
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Refuse new jobs, cancel all there are, and let the takers go. Idempotent."""
+        with self._changed:
+            self._closed = True
+            dropped = tuple(self._waiting)
+            running = tuple(self._running)
+            for job in dropped:
+                self._drop(job)
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._changed.notify_all()
+        for job in dropped:
+            job.publish(Cancelled())
+        for job in running:
+            job.cancel()
+
+    # All that follows is called with the lock held, but for _tell_places.
+
+    def _drop(self, job: Job) -> None:
+        self._waiting.remove(job)
+        del self._estimates[job]
+        self._ids.discard(job.id)
+
+    def _like(self, first: Job, room: int) -> list[Job]:
+        key = batch_key(first.settings)
+        near = islice(self._waiting, _LOOK_AHEAD)
+        return list(islice((job for job in near if batch_key(job.settings) == key), room))
+
+    def _left(self, now: float) -> Estimate:
+        """The rest of all that runs; a batch counts once."""
+        runs = {id(run): run for run in self._running.values()}
+        return total(run.left(now) for run in runs.values())
+
+    def _waits(self, now: float) -> Iterator[tuple[Job, Estimate]]:
+        order = tuple(self._waiting)
+        costs = (self._estimates[job] for job in order)
+        return zip(order, waits(self._left(now), costs, self._costs.workers), strict=True)
+
+    def _place(self, job: Job) -> Queued:
+        """Where a single job stands; with very many before it, their costs are extrapolated."""
+        position = self._waiting.rank(job)
+        near = total(
+            self._estimates[other]
+            for other in islice(self._waiting, min(position - 1, _LOOK_AHEAD))
+        )
+        factor = max(1.0, (position - 1) / _LOOK_AHEAD)
+        ahead = Estimate(near.seconds * factor, near.error)
+        wait = total((self._left(time.perf_counter()), ahead))
+        return Queued(position, wait.seconds / self._costs.workers, wait.error)
+
+    def _places_changed(self) -> None:
+        """See to it that the waiting jobs are told, at once or when the interval is over."""
+        if self._timer is None and self._waiting and not self._closed:
+            pause = self._told_at + self._interval_s - time.perf_counter()
+            self._timer = threading.Timer(max(0.0, pause), self._tell_places)
+            self._timer.name = "engine-places"
+            self._timer.daemon = True  # as the workers
+            self._timer.start()
+
+    def _tell_places(self) -> None:
+        with self._changed:
+            self._timer = None
+            self._told_at = time.perf_counter()
+            self._reprice()
+            self._version += 1
+            version = self._version
+            places = [
+                (job, Queued(position, wait.seconds, wait.error))
+                for position, (job, wait) in enumerate(self._waits(self._told_at), start=1)
+            ]
+        for job, place in places:
+            job.publish_place(place, version)
+
+    def _reprice(self) -> None:
+        """Let the waiting jobs know what has been learned since they were put in."""
+        if not self._learned:
+            return
+        self._learned = False
+        for job in tuple(self._waiting):
+            estimate = self._costs.estimate(job.settings)
+            known = self._estimates[job]
+            self._estimates[job] = estimate
+            if abs(estimate.seconds / known.seconds - 1) > _NEWS:
+                self._waiting.reprice(job, _price(job, estimate))
+
+
+def _price(job: Job, estimate: Estimate) -> float:
+    """What a job costs its owner while it waits, in seconds; all of it is charged at its end."""
+    return min(_BEGUN_S, estimate.seconds) if job.request.begun else estimate.seconds

@@ -1,0 +1,1 @@
+"""Workers of this machine: one thread for each device."""

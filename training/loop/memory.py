@@ -1,0 +1,44 @@
+"""Out-of-memory errors: how to recognise them, and advice on what to change in the recipe."""
+
+from __future__ import annotations
+
+import torch
+
+from training.recipe.model import Recipe
+
+_CPU_WORDS = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory is used up, the accelerator's or the machine's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_WORDS)
+
+
+def advice(recipe: Recipe, processes: int, sample: str, device: torch.device) -> str:
+    """Say what did not fit, and which keys of the recipe make it smaller.
+
+    Args:
+        recipe: of the run.
+        processes: that share a batch.
+        sample: what one sample is, "16 frames of 8x8 latents".
+        device: whose memory it was.
+    """
+    plan = recipe.optimisation
+    share = plan.batch_size // (processes * plan.accumulate)
+    text = f"out of memory on {device} with {share} x ({sample}) at a time"
+    if share > 1:
+        part = next(n for n in range(share // 2, 0, -1) if share % n == 0)
+        passes = plan.accumulate * share // part
+        text += (
+            f"; set optimisation.accumulate = {passes}, which trains the same batch of "
+            f"{plan.batch_size} in parts of {part}, or optimisation.batch_size = "
+            f"{part * plan.accumulate * processes}"
+        )
+    if not plan.gradient_checkpointing:
+        also = ", also" if share > 1 else ";"
+        text += f"{also} optimisation.gradient_checkpointing = true"
+    elif share == 1:
+        text += "; only smaller or shorter clips, or more machines with FSDP, need less"
+    return text

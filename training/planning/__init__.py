@@ -1,0 +1,1 @@
+"""Estimate what a recipe costs, on models without weights."""

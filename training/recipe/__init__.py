@@ -1,0 +1,1 @@
+"""Training recipes: validated TOML files, one a stage."""
