@@ -163,7 +163,7 @@ class Renderer:
 
     def _on_step(self, party: Party, pipeline: VideoPipeline, key: object) -> OnStep:
         jobs = party.left
-        total = jobs[0].settings.steps
+        total = jobs[0].settings.params.steps
         count, share = self._settings.previews_per_job, COST_SHARE / len(jobs)
         makers = [PreviewMaker(pipeline.vae, total, count, share=share) for _ in jobs]
 

@@ -95,19 +95,10 @@ def clip_comment(settings: ResolvedSettings, *, with_prompt: bool = True) -> str
     card = settings.model
     facts: dict[str, Any] = {
         "generator": "floor33",
-        "model": card.name,
         "model_revision": card.revision,
         "scheduler": card.scheduler,
-        "prompt": settings.prompt,
-        "negative_prompt": settings.negative_prompt,
-        "seed": settings.seed,
-        "steps": settings.steps,
-        "guidance": settings.guidance,
-        "fps": settings.fps,
         "playback_fps": settings.playback_fps,
-        "width": settings.width,
-        "height": settings.height,
-        "num_frames": settings.num_frames,
+        **settings.params.stored(),
     }
     if not with_prompt:
         del facts["prompt"], facts["negative_prompt"]
