@@ -10,6 +10,7 @@ import torch
 from transformers import CLIPTextModel
 
 from engine.checkpoints.folder.metadata import FACTS_FILE, ModelFacts
+from engine.common.atomic_write import atomic_folder
 from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
 from training.data.buckets import Buckets
@@ -91,16 +92,13 @@ def export_model(recipe: Recipe, run_folder: Path, output: Path) -> None:
         )
     else:
         pipeline = TextToVideoPipeline(**parts)
-    partial = output.with_name(f".{output.name}.partial")  # hidden: no model to list
-    shutil.rmtree(partial, ignore_errors=True)
-    pipeline.to(torch.float16).save_pretrained(partial)
-    text_of_facts = facts.model_dump_json(indent=2, exclude_unset=True)
-    (partial / FACTS_FILE).write_text(text_of_facts + "\n", encoding="utf-8")
-    card = output / "README.md"
-    if card.exists():
-        shutil.copy2(card, partial / card.name)
-    shutil.rmtree(output, ignore_errors=True)
-    partial.rename(output)
+    with atomic_folder(output, unique=False) as partial:  # hidden: no model to list
+        pipeline.to(torch.float16).save_pretrained(partial)
+        text_of_facts = facts.model_dump_json(indent=2, exclude_unset=True)
+        (partial / FACTS_FILE).write_text(text_of_facts + "\n", encoding="utf-8")
+        card = output / "README.md"
+        if card.exists():
+            shutil.copy2(card, partial / card.name)
 
 
 def _facts(recipe: Recipe, stage: TextToVideoStage | ImageToVideoStage, name: str) -> ModelFacts:

@@ -21,6 +21,7 @@ from engine.checkpoints import ModelLoadError
 from engine.checkpoints.folder.lora import LORA_FACTS, LORA_WEIGHTS, LoraFacts
 from engine.checkpoints.folder.metadata import FACTS_FILE, read_facts
 from engine.checkpoints.folder.weights import WeightInspector
+from engine.common.atomic_write import atomic_folder
 from engine.models import VideoUNet
 from engine.models.attention import Attention
 from engine.pipelines import TextToVideoPipeline
@@ -180,14 +181,11 @@ def export_lora(run_folder: Path, output: Path) -> None:
         raise RecipeError(f"{source} does not exist; run the recipe first")
     if output.exists() and not (output / LORA_FACTS).exists() and any(output.iterdir()):
         raise RecipeError(f"{output} holds something else than a LoRA; choose another --output")
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial)
-    card = output / "README.md"
-    if card.exists():
-        shutil.copy2(card, partial / card.name)
-    shutil.rmtree(output, ignore_errors=True)
-    partial.rename(output)
+    with atomic_folder(output, unique=False) as partial:
+        shutil.copytree(source, partial)
+        card = output / "README.md"
+        if card.exists():
+            shutil.copy2(card, partial / card.name)
 
 
 def _is_temporal(name: str) -> bool:

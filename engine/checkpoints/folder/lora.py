@@ -20,12 +20,12 @@ from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import read_object
 from engine.checkpoints.folder.layout import find_network
 from engine.checkpoints.folder.lora_settings import ADAPTER_CONFIG, read_settings
-from engine.checkpoints.folder.metadata import first_fault
 from engine.checkpoints.folder.reading import check_inside, check_regular, stamp_of
 from engine.checkpoints.folder.tensor_values import largest_values
 from engine.checkpoints.folder.tensors import read_header
 from engine.checkpoints.folder.text import printable
 from engine.checkpoints.folder.weights import WeightInspector
+from engine.common.validation import first_fault
 
 LORA_FACTS: Final = "lora.json"
 LORA_WEIGHTS: Final = "pytorch_lora_weights.safetensors"

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import read_object
 from engine.checkpoints.folder.reading import check_inside
+from engine.common.validation import first_fault
 
 FACTS_FILE = "floor33.json"
 
@@ -127,10 +128,3 @@ def read_facts(folder: Path) -> ModelFacts:
         return ModelFacts.model_validate(raw)
     except ValidationError as error:
         raise ModelLoadError(f"{path}: {first_fault(error)}.") from error
-
-
-def first_fault(error: ValidationError) -> str:
-    """Tell the first thing that is wrong, with the key where there is one."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    return f"{key}: {first['msg']}" if key else str(first["msg"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from engine.checkpoints.folder.layout import MODEL_INDEX, ModelFiles, components
 from engine.checkpoints.folder.metadata import ModelFacts, read_facts
 from engine.checkpoints.folder.reading import read_limited
 from engine.checkpoints.folder.tensors import read_header
+from engine.common.atomic_write import atomic_write
 
 __all__ = [
     "MODEL_INDEX",
@@ -175,10 +177,6 @@ class _Note:
         return found if fresh and len(found) == hashlib.sha256().digest_size else None
 
     def write(self, digest: bytes) -> None:
-        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        try:
-            with partial.open("x", encoding="ascii") as note:  # never through somebody's link
-                note.write(f"{digest.hex()} {self.size} {self.modified_ns}")
-            partial.replace(self.path)
-        except OSError:  # a folder that only others may write to; the next start reads all again
-            partial.unlink(missing_ok=True)
+        # A folder that only others may write to is no fault; the next start reads all again.
+        with suppress(OSError):
+            atomic_write(self.path, f"{digest.hex()} {self.size} {self.modified_ns}")

@@ -31,6 +31,7 @@ from engine.checkpoints.folder.text import printable
 from engine.checkpoints.folder.weights import MODEL_INDEX, components, read_json_object
 from engine.checkpoints.loading.building import BUILDING
 from engine.checkpoints.loading.lora_load import fuse_loras
+from engine.common.out_of_memory import is_out_of_memory, mentions_out_of_memory
 from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
 from engine.schedulers import VideoScheduler, scheduler_from_config
@@ -48,7 +49,6 @@ _CLASSES: Final[Mapping[str, Any]] = {
     "image_projection": ImageProjection,
 }
 _LIBRARIES: Final = dict(TEXT_NETWORKS) | dict(IMAGE_NETWORKS)
-_NO_MEMORY: Final = "can't allocate memory"
 
 
 def load_pipeline(
@@ -176,7 +176,7 @@ def _faults_of(folder: Path) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError, ModelLoadError):
         raise
     except Exception as error:
-        if _NO_MEMORY in str(error):
+        if is_out_of_memory(error) or mentions_out_of_memory(str(error)):
             raise MemoryError(str(error)) from error
         # The traceback tells a damaged folder from a fault of the library.
         logger.info("%s cannot be loaded", printable(str(folder)), exc_info=True)

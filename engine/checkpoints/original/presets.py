@@ -19,6 +19,7 @@ from engine.checkpoints.original.config import (
     VisionTower,
 )
 from engine.checkpoints.original.errors import OriginalConfigError
+from engine.common.validation import first_fault
 
 LICENCE: Final = "research and non-commercial use only (VideoCrafter's terms)"
 
@@ -175,6 +176,6 @@ def parse_config(config: str | Mapping[str, Any] | Preset) -> OriginalConfig:
     try:
         return OriginalConfig.model_validate(dict(config))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(("config", *(str(part) for part in first["loc"])))
-        raise OriginalConfigError(f"{key}: {first['msg']}.") from error
+        fault = first_fault(error)
+        key = ".".join(("config", *fault.path))
+        raise OriginalConfigError(f"{key}: {fault.message}.") from error
