@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from transformers import CLIPTextModel
 
-from engine.checkpoints.folder.metadata import FACTS_FILE, ModelFacts
+from engine.checkpoints.folder.metadata import METADATA_FILE, ModelMetadata
 from engine.common.atomic_write import atomic_folder
 from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
@@ -95,13 +95,13 @@ def export_model(recipe: Recipe, run_folder: Path, output: Path) -> None:
     with atomic_folder(output, unique=False) as partial:  # hidden: no model to list
         pipeline.to(torch.float16).save_pretrained(partial)
         text_of_facts = facts.model_dump_json(indent=2, exclude_unset=True)
-        (partial / FACTS_FILE).write_text(text_of_facts + "\n", encoding="utf-8")
+        (partial / METADATA_FILE).write_text(text_of_facts + "\n", encoding="utf-8")
         card = output / "README.md"
         if card.exists():
             shutil.copy2(card, partial / card.name)
 
 
-def _facts(recipe: Recipe, stage: TextToVideoStage | ImageToVideoStage, name: str) -> ModelFacts:
+def _facts(recipe: Recipe, stage: TextToVideoStage | ImageToVideoStage, name: str) -> ModelMetadata:
     """The contents of ``floor33.json``."""
     told = recipe.publication
     if told is None and stage.data is not None:
@@ -119,7 +119,7 @@ def _facts(recipe: Recipe, stage: TextToVideoStage | ImageToVideoStage, name: st
         trained = [(size.width, size.height) for size in Buckets(resolution).sizes]
         sizes["sizes"] = tuple(size for size in trained if size != native)
     try:
-        return ModelFacts(
+        return ModelMetadata(
             name=name,
             title=told.title,
             task=stage.kind,

@@ -230,7 +230,7 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
                 "scheduler: one of engine.schedulers.make_scheduler, "
                 f"got {type(self.scheduler).__name__}"
             )
-        scheduler = self.scheduler.fresh()
+        scheduler = self.scheduler.clone()
         scheduler.set_timesteps(num_inference_steps)
         return scheduler
 

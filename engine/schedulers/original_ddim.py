@@ -26,7 +26,7 @@ class OriginalDDIMScheduler(VideoScheduler):
     # What model folders record: independent of how the files of this package are cut.
     __module__ = "engine.schedulers"
 
-    usual_eta = 1.0  # of all published scripts
+    default_eta = 1.0  # of all published scripts
 
     @register_to_config
     def __init__(

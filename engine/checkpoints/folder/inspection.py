@@ -65,7 +65,7 @@ class FileCache:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a model's facts ask of its folder: a task, a sampler, and a usual number of steps."""
+    """What a model's metadata ask of its folder: a task, a sampler, and a usual number of steps."""
 
     task: Task
     sampler: str
@@ -113,13 +113,13 @@ def check_network(files: NetworkFiles, cache: FileCache) -> None:
 
 
 def identity(
-    files: ModelFiles, facts: bytes, digest_of: Callable[[Path], bytes]
+    files: ModelFiles, metadata: bytes, digest_of: Callable[[Path], bytes]
 ) -> tuple[bytes, bytes]:
     """Fingerprint a model by everything that its clips depend on.
 
     Args:
         files: that are loaded.
-        facts: the technical part of what the folder states of itself.
+        metadata: the technical part of what the folder states of itself.
         digest_of: SHA-256 of a file's contents.
 
     Returns:
@@ -133,5 +133,5 @@ def identity(
     for file in (*files.settings, *files.tokenizer):
         overall.update(file.relative_to(files.folder).as_posix().encode() + b"\0")
         overall.update(digest_of(file))
-    overall.update(facts)
+    overall.update(metadata)
     return weights.digest(), overall.digest()

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import INDEX_BYTES, read_object
 from engine.checkpoints.folder.reading import check_inside, check_regular
-from engine.checkpoints.folder.text import printable
+from engine.common.text import printable
 
 MODEL_INDEX: Final = "model_index.json"
 CONFIG: Final = "config.json"
@@ -72,7 +72,7 @@ class NetworkFiles:
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """All files that a model is loaded from, beside the one with its facts."""
+    """All files that a model is loaded from, beside the one with its metadata."""
 
     folder: Path
     networks: Mapping[str, NetworkFiles]

@@ -1,4 +1,4 @@
-"""``floor33.json``: the facts a model folder states about itself.
+"""``floor33.json``: what a model folder states about itself.
 
 It lies beside ``model_index.json`` and holds what neither the weights nor the component configs
 say: the sizes, rates and samplers the model was made for, and its licence.
@@ -16,7 +16,7 @@ from engine.checkpoints.folder.json_reader import read_object
 from engine.checkpoints.folder.reading import check_inside
 from engine.common.validation import first_fault
 
-FACTS_FILE = "floor33.json"
+METADATA_FILE = "floor33.json"
 
 Task = Literal["text-to-video", "image-to-video"]
 Pixels = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
@@ -61,7 +61,7 @@ class MadeFrom(BaseModel):
     loras: tuple[AddedLora, ...]
 
 
-class ModelFacts(BaseModel):
+class ModelMetadata(BaseModel):
     """The contents of ``floor33.json``, validated.
 
     Sizes are pixels, ``fps`` frames per second, ``guidance`` the classifier-free guidance scale
@@ -114,17 +114,23 @@ class ModelFacts(BaseModel):
         return self
 
 
-def read_facts(folder: Path) -> ModelFacts:
+def read_metadata(folder: Path) -> ModelMetadata:
     """Read and check a folder's ``floor33.json``.
 
     Raises:
         ModelLoadError: the file is missing, no JSON, or states something impossible; the text
             names the key.
     """
-    path = folder / FACTS_FILE
+    path = folder / METADATA_FILE
     check_inside(path, folder)
     raw = read_object(path)
     try:
-        return ModelFacts.model_validate(raw)
+        return ModelMetadata.model_validate(raw)
     except ValidationError as error:
         raise ModelLoadError(f"{path}: {first_fault(error)}.") from error
+
+
+# The earlier names, kept for one release.
+FACTS_FILE = METADATA_FILE
+ModelFacts = ModelMetadata
+read_facts = read_metadata

@@ -12,7 +12,7 @@ from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.inspection import FileCache, Wanted, check_folder, identity
 from engine.checkpoints.folder.json_reader import read_object
 from engine.checkpoints.folder.layout import MODEL_INDEX, ModelFiles, components, find_files
-from engine.checkpoints.folder.metadata import ModelFacts, read_facts
+from engine.checkpoints.folder.metadata import ModelMetadata, read_metadata
 from engine.checkpoints.folder.reading import read_limited
 from engine.checkpoints.folder.tensors import read_header
 from engine.common.atomic_write import atomic_write
@@ -20,7 +20,7 @@ from engine.common.atomic_write import atomic_write
 __all__ = [
     "MODEL_INDEX",
     "REVISION_LENGTH",
-    "ModelIdentity",
+    "ModelFingerprint",
     "WeightInspector",
     "components",
     "count_parameters",
@@ -45,10 +45,10 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     """The safetensors files that the folder's networks are loaded from, sorted by path.
 
     Raises:
-        ModelLoadError: the folder states no facts, a component is missing, has no weights, or
+        ModelLoadError: the folder states no metadata, a component is missing, has no weights, or
             lacks a part of sharded ones.
     """
-    return find_files(folder, read_facts(folder).task).weights
+    return find_files(folder, read_metadata(folder).task).weights
 
 
 def count_parameters(folder: Path) -> dict[str, int]:
@@ -57,7 +57,7 @@ def count_parameters(folder: Path) -> dict[str, int]:
     Raises:
         ModelLoadError: as `weight_files`, or a file is damaged.
     """
-    files = find_files(folder, read_facts(folder).task)
+    files = find_files(folder, read_metadata(folder).task)
     return {
         name: sum(
             tensor.count for file in part.weights for tensor in read_header(file).tensors.values()
@@ -67,7 +67,7 @@ def count_parameters(folder: Path) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelIdentity:
+class ModelFingerprint:
     """Which model a folder holds.
 
     Attributes:
@@ -99,26 +99,26 @@ class WeightInspector:
         self._noted_from = noted_from
         self.cache = FileCache()
 
-    def identify(self, folder: Path, facts: ModelFacts) -> ModelIdentity:
+    def identify(self, folder: Path, metadata: ModelMetadata) -> ModelFingerprint:
         """Check a folder for everything that loading needs, and fingerprint it.
 
         Raises:
             ModelLoadError: something is missing, damaged or does not fit; the text names it.
         """
-        wanted = Wanted(facts.task, facts.scheduler, facts.default_steps)
+        wanted = Wanted(metadata.task, metadata.scheduler, metadata.default_steps)
         files, steps = check_folder(folder, wanted, self.cache)
-        weights, overall = identity(files, facts.technical, self._file_digest)
-        return ModelIdentity(
+        weights, overall = identity(files, metadata.technical, self._file_digest)
+        return ModelFingerprint(
             files, overall.hex()[:REVISION_LENGTH], weights.hex()[:REVISION_LENGTH], steps
         )
 
     def revision(self, folder: Path) -> str:
-        """Which model this is: 12 hex digits, see `ModelIdentity`.
+        """Which model this is: 12 hex digits, see `ModelFingerprint`.
 
         Raises:
             ModelLoadError: as `identify`, or the facts are missing.
         """
-        return self.identify(folder, read_facts(folder)).revision
+        return self.identify(folder, read_metadata(folder)).revision
 
     def digest(self, file: Path) -> bytes:
         """SHA-256 of one safetensors file.

@@ -1,4 +1,4 @@
-"""The UNet and the projection net, whose released names `engine.models.original` knows."""
+"""The UNet and the projection net, whose released names `engine.models.original_names` knows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.checkpoints.original.config import Projection
 from engine.checkpoints.original.rules import Component, Rule, Shape
 from engine.models import ImageProjection, VideoUNet
-from engine.models.original import (
+from engine.models.original_names import (
     PROJECTION_PREFIX,
     UNET_PREFIX,
     projection_original_names,

@@ -9,16 +9,16 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from engine.checkpoints.errors import OriginalConfigError
 from engine.checkpoints.original.config import (
     Encoder,
     FirstStage,
     OriginalConfig,
     Projection,
     Rescale,
-    TextTower,
-    VisionTower,
+    TextTowerConfig,
+    VisionTowerConfig,
 )
-from engine.checkpoints.original.errors import OriginalConfigError
 from engine.common.validation import first_fault
 
 LICENCE: Final = "research and non-commercial use only (VideoCrafter's terms)"
@@ -117,8 +117,8 @@ _ALL: Final = (
             },
             first_stage_config=_VAE,
             rescale=Rescale(use_scale=True, scale_b=0.7),
-            image_encoder=VisionTower(),
-            image_encoder_text_leftover=TextTower(),
+            image_encoder=VisionTowerConfig(),
+            image_encoder_text_leftover=TextTowerConfig(),
             image_projection=Projection(),
             image_size=_SMALL,
         ),

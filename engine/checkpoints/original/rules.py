@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from engine.checkpoints.original.errors import OriginalCheckpointError, listed
+from engine.checkpoints.errors import OriginalCheckpointError, listed
 
 Shape = tuple[int, ...]
 
