@@ -1,4 +1,4 @@
-"""Does an expansion still say what the user said?
+"""Check that an expansion still says what the user said.
 
 Looks at words only. That is enough to catch what small language models do most: forget a word, turn
 a direction round, paint a thing in another colour, or drop a "no". A doubtful case counts as a
@@ -26,7 +26,7 @@ _CHANGES: Final = (
     ({"opening", "opens"}, {"closing", "closes"}),
 )
 _REACH: Final = 3
-"""How many words away from a colour or a negation the word may be that it belongs to."""
+"""Number of words between a colour or a negation and the word that it may belong to."""
 
 
 def preserves_keywords(original: str, expanded: str) -> bool:

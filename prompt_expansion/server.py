@@ -26,7 +26,7 @@ _AT_ONCE: Final = 2
 answered within the time limit; hosted ones are faster than the clips are made."""
 
 _LONGEST_WAIT: Final = 15
-"""How many times the time limit somebody stands in line at most, while it moves."""
+"""Multiple of the time limit for which somebody stands in line at most, while it moves."""
 
 
 class ServerExpander:

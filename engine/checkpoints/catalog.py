@@ -43,7 +43,7 @@ __all__ = ["MIN_GUIDANCE", "SHIPPED_MODELS", "Catalog", "ModelCard", "current_re
 logger = logging.getLogger(__name__)
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "weights"
-"""Where the models that come with the package lie, one folder each."""
+"""Folder of the models that come with the package, one folder each."""
 
 MIN_GUIDANCE = 1.0
 """Classifier-free guidance 1 is the plain conditional prediction; less has no use."""

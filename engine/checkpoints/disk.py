@@ -1,4 +1,4 @@
-"""Whether there is room for what is going to be written."""
+"""Check that there is room for what is going to be written."""
 
 from __future__ import annotations
 

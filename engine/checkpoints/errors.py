@@ -1,4 +1,4 @@
-"""What can be wrong with a model, each as one sentence for the person who installed it."""
+"""Errors of models, each one sentence for the person who installed the model."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def _added(source: LoraSource, inspector: WeightInspector) -> AddedLora:
 
 
 def _number_format(unet: NetworkFiles) -> torch.dtype:
-    """That of most of the weights that are loaded."""
+    """Return the number format of most of the weights that are loaded."""
     counts: Counter[str] = Counter()
     for file in unet.weights:
         for tensor in read_header(file).tensors.values():
@@ -111,7 +111,7 @@ def _number_format(unet: NetworkFiles) -> torch.dtype:
 
 
 def _copied(files: ModelFiles) -> list[Path]:
-    """What is loaded beside the UNet, and the licences; a README tells of the base model."""
+    """List what is loaded beside the UNet, and the licences; a README tells of the base model."""
     unet = files.networks["unet"].folder
     loaded = (*files.settings, *files.tokenizer, *files.weights)
     notices = [files.folder / name for name in _NOTICES]

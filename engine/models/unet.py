@@ -48,7 +48,7 @@ from engine.models.transformers import SpatialTransformer, TemporalTransformer
 from engine.models.unet_block import CrossAttentionCache, UNetBlock
 
 DEFAULT_FPS = 16
-"""What the released models assume when no fps is given."""
+"""Frame rate that the released models assume when no fps is given."""
 
 INITIAL_ATTENTION_HEADS = 8
 

@@ -1,4 +1,4 @@
-"""What text-to-video and image-to-video share: the whole call except the picture."""
+"""Base of text-to-video and image-to-video: the whole call except the picture."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence

@@ -19,7 +19,7 @@ OnStep = Callable[[int, int, SchedulerStep], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What the network attends to, for ``B`` clips.
+    """Text and image tokens that the network attends to, for ``B`` clips.
 
     Attributes:
         text: ``[B, 77, D]``.

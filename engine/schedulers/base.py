@@ -1,4 +1,4 @@
-"""What every scheduler of this package shares: the forward process, conversions, and the interface.
+"""Base of the schedulers: the forward process, conversions, and the interface.
 
 All of them keep the latent in the space of the network: the tensor that goes from step to step is
 the ``x_t`` the network sees. So unit noise is the right start for every scheduler, latents can be
@@ -91,7 +91,7 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
 
     @abstractmethod
     def is_stochastic(self, eta: float) -> bool:
-        """Whether ``step`` uses noise at this ``eta``.
+        """Return True if ``step`` uses noise at this ``eta``.
 
         Raises:
             ValueError: ``eta`` is out of range, or above 0 where the solver has no such parameter.
@@ -189,7 +189,7 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         self._positions = {timestep: position for position, timestep in enumerate(timesteps)}
 
     def _position(self, timestep: int | Tensor) -> int:
-        """Where a timestep stands in the run, 0 being the noisiest."""
+        """Return the place of a timestep in the run, 0 being the noisiest."""
         if not self._positions:
             raise ValueError("timestep: call set_timesteps before step")
         position = self._positions.get(int(timestep))

@@ -73,7 +73,7 @@ class OriginalDDIMScheduler(VideoScheduler):
         self._begin([t + 1 for t in reversed(range(0, total, stride))], device)
 
     def is_stochastic(self, eta: float) -> bool:
-        """Whether ``eta`` is above 0; it must be in 0 .. 1."""
+        """Return True if ``eta`` is above 0; it must be in 0 .. 1."""
         check_eta(eta)
         return eta > 0
 

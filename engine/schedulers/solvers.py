@@ -164,7 +164,7 @@ class SolverScheduler(VideoScheduler):
         return [int(t) for t in self._inner.timesteps]
 
     def is_stochastic(self, eta: float) -> bool:
-        """Whether the solver draws noise; only ddim takes an ``eta`` above 0."""
+        """Return True if the solver draws noise; only ddim takes an ``eta`` above 0."""
         check_eta(eta)
         if self._solver.noise != "eta" and eta > 0:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Cards: what a user of a model needs to know about it."""
+"""Cards: descriptions of models for those who use them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME = re.compile(NAME_PATTERN)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """What a user of a model needs to know about it.
+    """Description of a model for those who use it.
 
     Sizes are pixels (width, height), rates frames per second. A model that is not ``ready`` has
     ``problem``, one sentence for the person who installed it, and only ``name``, ``path`` and
@@ -70,7 +70,7 @@ class ModelCard:
 
     @property
     def wants_image(self) -> bool:
-        """Whether the model starts from a picture."""
+        """True if the model starts from a picture."""
         return self.task == "image-to-video"
 
 

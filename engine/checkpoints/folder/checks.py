@@ -1,4 +1,4 @@
-"""What a model folder must satisfy to be loaded, found out from its settings and headers alone."""
+"""Check from settings and headers alone that a model folder can be loaded."""
 
 from __future__ import annotations
 

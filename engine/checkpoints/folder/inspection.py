@@ -34,7 +34,7 @@ class FileCache:
         self._known: dict[tuple[str, str], tuple[Stamp, Any]] = {}
 
     def get(self, kind: str, file: Path, find: Callable[[Path], _T]) -> _T:
-        """What `find` says of the file; it is asked once for each state of the file.
+        """Return the result of `find`, which is called once for each state of the file.
 
         Raises:
             ModelLoadError: as `find`, or the file is missing or is being written.
@@ -65,7 +65,7 @@ class FileCache:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a model's metadata ask of its folder: a task, a sampler, and a usual number of steps."""
+    """Task, sampler and default steps that a model's metadata ask of its folder."""
 
     task: Task
     sampler: str

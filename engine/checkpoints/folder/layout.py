@@ -1,4 +1,4 @@
-"""Which files of a model folder are loaded: everything else in it counts for nothing."""
+"""Files of a model folder that are loaded; everything else in it counts for nothing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _SUFFIX: Final = ".safetensors"
 
 @dataclass(frozen=True, slots=True)
 class NetworkFiles:
-    """What one network is loaded from.
+    """Files that one network is loaded from.
 
     Attributes:
         folder: of the network.
@@ -199,7 +199,7 @@ def read_index(path: Path) -> dict[str, str]:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a name means a file of the folder it is looked for in."""
+    """Return True if a name means a file of the folder it is looked for in."""
     return (
         name.isprintable()
         and len(name) <= 255

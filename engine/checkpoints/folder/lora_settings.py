@@ -1,4 +1,4 @@
-"""What a LoRA's file states of itself: rank, alpha, and kinds that are not plain.
+"""Settings that a LoRA's file states: rank, alpha, and kinds that are not plain.
 
 People state them in many places: as diffusers' JSON in the file's metadata, as single texts there
 under names of peft, kohya and others, nested in further JSON, or in peft's file beside the weights.

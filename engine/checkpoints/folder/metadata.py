@@ -1,4 +1,4 @@
-"""``floor33.json``: what a model folder states about itself.
+"""``floor33.json``: the metadata of a model folder.
 
 It lies beside ``model_index.json`` and holds what neither the weights nor the component configs
 say: the sizes, rates and samplers the model was made for, and its licence.
@@ -28,7 +28,7 @@ _NOT_TECHNICAL = {"name", "title", "licence", "origin", "made_from"}
 
 
 class Origin(BaseModel):
-    """Where the weights come from: one file in one commit of a hub repository.
+    """Origin of the weights: one file in one commit of a hub repository.
 
     ``sha256`` is that of the file, in lower-case hex digits; ``revision`` is the commit.
     """
@@ -96,7 +96,7 @@ class ModelMetadata(BaseModel):
 
     @property
     def technical(self) -> bytes:
-        """What clips depend on, in one form however the file is written."""
+        """Serialise what clips depend on, in one form however the file is written."""
         return self.model_dump_json(exclude=_NOT_TECHNICAL).encode()
 
     @model_validator(mode="after")

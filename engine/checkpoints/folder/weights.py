@@ -1,4 +1,4 @@
-"""The weight files of a model folder: which there are, whether they are whole, which they are."""
+"""The weight files of a model folder: find, check and fingerprint them."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ def count_parameters(folder: Path) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class ModelFingerprint:
-    """Which model a folder holds.
+    """Fingerprint of the model in a folder.
 
     Attributes:
         files: that are loaded.
         revision: of everything that clips depend on: weights, configurations, tokenizer, noise
-            schedule, and what the facts say of sampling; hex digits.
+            schedule, and what the metadata say of sampling; hex digits.
         weights: of the weights alone; hex digits.
         default_steps: the usual number of steps, one that the sampler can run.
     """
@@ -113,10 +113,10 @@ class WeightInspector:
         )
 
     def revision(self, folder: Path) -> str:
-        """Which model this is: 12 hex digits, see `ModelFingerprint`.
+        """Return the revision of a model: 12 hex digits, see `ModelFingerprint`.
 
         Raises:
-            ModelLoadError: as `identify`, or the facts are missing.
+            ModelLoadError: as `identify`, or the metadata are missing.
         """
         return self.identify(folder, read_metadata(folder)).revision
 

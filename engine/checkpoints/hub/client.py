@@ -92,7 +92,7 @@ class Hub:
         self._pause_s = pause_s
 
     def resolve(self, repo: str, filename: str, revision: str = "main") -> HubFile:
-        """What a branch, a tag or a commit has under this name now.
+        """Resolve a branch, a tag or a commit to the file it has under this name now.
 
         A file that is in the cache is found without the hub, too.
 
@@ -122,7 +122,7 @@ class Hub:
         raise refusal from cause
 
     def missing_bytes(self, file: HubFile) -> int:
-        """How much would have to be downloaded."""
+        """Return the number of bytes that would have to be downloaded."""
         return 0 if file.cached else max(file.size - size_of(self._partial(file)), 0)
 
     @contextmanager

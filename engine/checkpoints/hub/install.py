@@ -30,7 +30,7 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 def is_installed(name: str, models_dir: Path) -> bool:
-    """Whether the model's folder is there; folders appear whole, so nothing more is read."""
+    """Return True if the model's folder is there; it appears whole, so nothing more is read."""
     return (models_dir / name / METADATA_FILE).is_file()
 
 

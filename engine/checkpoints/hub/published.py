@@ -40,12 +40,12 @@ class PublishedModel:
 
     @property
     def name(self) -> str:
-        """What it is asked for by, and its folder's name."""
+        """Name of the model, and of its folder."""
         return self.preset.name
 
     @property
     def metadata(self) -> ModelMetadata:
-        """What its folder will state, except for the origin."""
+        """Metadata that its folder will state, except for the origin."""
         return folder_metadata(
             self.preset.config, preset=self.preset, folder=self.name, size_divisor=_SIZE_DIVISOR
         )
@@ -57,7 +57,7 @@ class PublishedModel:
 
     @property
     def install_command(self) -> str:
-        """What an operator types."""
+        """Command that an operator types."""
         return f"python -m engine install {self.name}"
 
     @property

@@ -28,7 +28,7 @@ class Rescale(_Part):
     scale_b: Annotated[float, Field(gt=0, le=1)] = 0.3
     mid_step: Annotated[int, Field(ge=2)] = 400
     fix_scale_bug: bool = False
-    """Whether the stored buffer ends with the schedule; otherwise it is ``mid_step`` longer."""
+    """True if the stored buffer ends with the schedule; otherwise it is ``mid_step`` longer."""
 
     @property
     def target(self) -> float | None:
@@ -144,7 +144,7 @@ class OriginalConfig(_Part):
 
     @property
     def wants_image(self) -> bool:
-        """Whether the model starts from a picture."""
+        """True if the model starts from a picture."""
         return self.image_encoder is not None
 
     @model_validator(mode="after")

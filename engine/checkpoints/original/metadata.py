@@ -1,4 +1,4 @@
-"""What a converted folder states about itself."""
+"""Metadata of a converted folder."""
 
 from __future__ import annotations
 

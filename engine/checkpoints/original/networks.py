@@ -50,7 +50,7 @@ def image_projection(params: Projection) -> Component:
 
 
 def _released_shape(name: str, tensor: Tensor, linear: bool) -> Shape:
-    """Where ours is a linear layer or a (3, 1) convolution, theirs may have more axes of one."""
+    """Add the axes of one that theirs has where ours is a linear layer or a (3, 1) convolution."""
     shape = tuple(tensor.shape)
     if ".temporal.convs." in name and name.endswith(".weight"):
         return (*shape, 1)

@@ -20,7 +20,7 @@ from engine.checkpoints.original.schedule import buffer_shapes, check_schedule
 
 @dataclass(frozen=True, slots=True)
 class ConversionPlan:
-    """What a released file must hold, and what becomes of it.
+    """Tensors that a released file must hold, and the networks that take them.
 
     Attributes:
         config: the architecture.
