@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from engine.common.out_of_memory import is_out_of_memory
 from engine.pipelines import VideoPipeline, decode_latents
 from engine.serving.cancellation import Interrupted
 from engine.serving.events import Cancelled, Finished, GenerationResult, Progress
@@ -19,7 +20,6 @@ from engine.serving.execution.failures import (
     NonFiniteError,
     concerns_all,
     failure_of,
-    is_out_of_memory,
 )
 from engine.serving.execution.memory import decode_frugally
 from engine.serving.execution.memory_planner import Capacity

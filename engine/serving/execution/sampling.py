@@ -43,7 +43,7 @@ def sample(jobs: Sequence[Job], pipeline: VideoPipeline, on_step: OnStep) -> Ten
         num_frames=shared.num_frames,
         num_inference_steps=shared.steps,
         guidance_scale=shared.guidance,
-        eta=pipeline.scheduler.usual_eta,
+        eta=pipeline.scheduler.default_eta,
         fps=[wish.fps for wish in wishes],
         generator=[torch.Generator("cpu").manual_seed(wish.seed) for wish in wishes],
         output_type="latent",
