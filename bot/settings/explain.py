@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from bot.settings.allowed import allowed_words, section_of, table_of
 from bot.settings.secrets import Redactor, secrets_of_address
+from engine.settings import EngineSettingsError, ModelOptions
 
 _MAX_SHOWN: Final = 80
 _ADDRESS: Final = re.compile(r"[a-z+]+://[^'\"\s]*", re.IGNORECASE)
@@ -35,10 +36,14 @@ def explain(
     secrets: frozenset[tuple[str, ...]],
 ) -> tuple[str, str]:
     """The dotted key at fault and one line about it. Unknown keys first: they explain the rest."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    faults = error.errors(include_url=False, include_input=False)
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
     path = tuple(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
+    unknown = fault["type"] == "extra_forbidden"
+    raised = fault.get("ctx", {}).get("error")
+    if isinstance(raised, EngineSettingsError):  # by a model of the engine's within a table
+        path, unknown = (*path, raised.key), raised.key not in ModelOptions.model_fields
+    if unknown:
         key = ".".join(path)
         return key, f'unknown setting "{key}"; {_advice(model, path)}'
     path, field = _setting(model, path)
