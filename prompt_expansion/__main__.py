@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pydantic import SecretStr
+
 from command_line.codes import OK
 from command_line.parser import CommandParser, command_parser
 from command_line.process import guarded, run_process
@@ -67,7 +69,7 @@ def _show(parser: CommandParser, options: argparse.Namespace) -> int:
             backend=options.backend,
             base_url=options.base_url,
             model=options.model,
-            api_key=os.environ.get("OPENAI_API_KEY") or None,
+            api_key=SecretStr(key) if (key := os.environ.get("OPENAI_API_KEY")) else None,
             timeout_s=options.timeout,
             max_tokens=options.max_tokens,
         )

@@ -129,7 +129,7 @@ class ChatServer:
         settings = self._settings
         try:
             if self._client is None:
-                self._client = make_client(self._base_url, settings.api_key)
+                self._client = make_client(self._base_url, settings.key)
         except (OSError, ValueError, ImportError, httpx2.InvalidURL) as error:
             self._log("the environment's proxies or certificates cannot be used", error)
             raise UnusableError("could not be reached") from error
@@ -185,7 +185,7 @@ class ChatServer:
 
     def _log(self, what: str, words: object) -> None:
         settings = self._settings
-        secrets = (settings.api_key or "",)
+        secrets = (settings.key or "",)
         logger.warning(
             "prompt expansion: %s from %s: %s",
             what,

@@ -1,20 +1,28 @@
-"""Settings of prompt expansion."""
+"""Settings of prompt expansion.
 
-from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+Every setting, its range and its default stand here once; the bot's settings embed `ServerSettings`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, Self, get_args
 from urllib.parse import urlsplit
 
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
+
+from common.settings import (
+    Allowed,
+    Section,
+    SettingsModel,
+    StrictFloat,
+    StrictInt,
+    allowed_words,
+    bounds_of,
+)
 from prompt_expansion.address import OPENAI_HOST
 
 Backend = Literal["offline", "openai", "none"]
 BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
-
-TIMEOUT_RANGE_S: Final = (0.1, 300.0)
-MAX_TOKENS_RANGE: Final = (16, 32_768)
-
-DEFAULT_MAX_TOKENS: Final = 2048
-"""Enough for most reasoning models, whose reasoning counts, and about as much as a hosted model
-writes within the time limit. Others end long before, after the 40 words that they are asked for."""
 
 
 class ExpansionSettingsError(ValueError):
@@ -29,66 +37,100 @@ class ExpansionSettingsError(ValueError):
         self.key = key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpansionSettings:
-    """The settings of prompt expansion.
+def _check_base_url(address: str) -> str:
+    if not _is_http_address(address):
+        raise ValueError("not an http or https address without user and password")
+    return address.rstrip("/")
 
-    Attributes:
-        backend: ``offline`` (rules), ``openai`` (a server) or ``none`` (prompts stay as they are).
-        base_url: Address of an OpenAI-compatible server, ``/v1`` included; it may have a query
-            string such as ``?api-version=…``. None: OpenAI's own.
-        model: The server's name for the model; needed by ``openai``.
-        api_key: Needed for OpenAI's own server; most local servers take none. It is sent over
-            https:// or to this machine, and nowhere else.
-        timeout_s: Seconds until the user's own words are used instead, one retry included. They
-            count from when the server is asked, which happens in turn.
-        max_tokens: Longest answer to ask the server for, in its tokens, reasoning included.
 
-    Raises:
-        ExpansionSettingsError: For a value outside its range, or one that is missing.
-    """
+BaseUrl = Annotated[
+    str,
+    AfterValidator(_check_base_url),
+    Allowed("an http:// or https:// address without a user name or password"),
+]
+ServerModel = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    Allowed("a model's name of 1 to 200 characters"),
+]
+
+
+class ServerSettings(Section):
+    """Who expands prompts, and how a server is asked for it."""
 
     backend: Backend = "offline"
-    base_url: str | None = None
-    model: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-    timeout_s: float = 10.0
-    max_tokens: int = DEFAULT_MAX_TOKENS
+    """``offline`` (rules), ``openai`` (a server) or ``none`` (prompts stay as they are)."""
 
-    def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise ExpansionSettingsError("backend", f"must be one of {', '.join(BACKENDS)}")
-        low, high = TIMEOUT_RANGE_S
-        if not low <= self.timeout_s <= high:
-            raise ExpansionSettingsError("timeout_s", f"must be between {low:g} and {high:g}")
-        fewest, most = MAX_TOKENS_RANGE
-        if not fewest <= self.max_tokens <= most:
-            raise ExpansionSettingsError("max_tokens", f"must be between {fewest} and {most}")
-        if self.base_url is not None and not _is_http_address(self.base_url):
-            raise ExpansionSettingsError(
-                "base_url",
-                "must be an http:// or https:// address such as http://127.0.0.1:8080/v1, without "
-                "a user name or password",
-            )
-        if self.backend == "openai":
-            self._check_server()
+    base_url: BaseUrl | None = None
+    """Address of an OpenAI-compatible server, ``/v1`` included; it may have a query string such as
+    ``?api-version=…``. None: OpenAI's own."""
 
-    def _check_server(self) -> None:
-        if not self.model:
-            raise ExpansionSettingsError("model", "must name the server's model for backend openai")
-        if self.api_key is not None and not _is_header_value(self.api_key):
-            raise ExpansionSettingsError(
-                "api_key", "must be printable ASCII without spaces, and not empty"
-            )
-        if self.asks_openai and self.api_key is None:
-            raise ExpansionSettingsError(
-                "api_key", "must be set (OPENAI_API_KEY) unless base_url names a server of your own"
-            )
+    model: ServerModel | None = None
+    """The server's name for the model; needed by ``openai``."""
+
+    api_key: Annotated[SecretStr | None, Allowed("a text")] = Field(
+        default=None, repr=False, exclude=True
+    )
+    """Needed for OpenAI's own server; most local servers take none. It is sent over https:// or to
+    this machine, and nowhere else."""
+
+    timeout_s: StrictFloat = Field(default=10.0, ge=0.1, le=300)
+    """Seconds until the user's own words are used instead, one retry included. They count from when
+    the server is asked, which happens in turn."""
+
+    max_tokens: StrictInt = Field(default=2048, ge=16, le=32_768)
+    """Longest answer to ask the server for, in its tokens, reasoning included. The default is
+    enough for most reasoning models, and about as much as a hosted model writes within the time
+    limit. Others end long before, after the 40 words that they are asked for."""
+
+    @property
+    def key(self) -> str | None:
+        """The API key in clear."""
+        return None if self.api_key is None else self.api_key.get_secret_value()
 
     @property
     def asks_openai(self) -> bool:
         """True if the server is OpenAI's own rather than a compatible one."""
         return self.base_url is None or urlsplit(self.base_url).hostname == OPENAI_HOST
+
+
+class ExpansionSettings(ServerSettings, SettingsModel):
+    """The settings of prompt expansion, complete: a server has all that is needed to ask it.
+
+    Raises:
+        ExpansionSettingsError: For a value outside its range, or one that is missing.
+    """
+
+    @classmethod
+    def error_type(cls) -> type[ExpansionSettingsError]:
+        """Return ExpansionSettingsError."""
+        return ExpansionSettingsError
+
+    @classmethod
+    def refusal(cls, key: str, fault: Any) -> ExpansionSettingsError:
+        """Name the setting and what is allowed; the value may be a secret."""
+        field = cls.model_fields.get(key)
+        if field is None:
+            return ExpansionSettingsError(key, "is no setting of this name")
+        bounds = bounds_of(field)
+        allowed = f"between {' and '.join(bounds)}" if bounds else allowed_words(field)
+        return ExpansionSettingsError(key, f"must be {allowed}")
+
+    @model_validator(mode="after")
+    def _check_server(self) -> Self:
+        if self.backend != "openai":
+            return self
+        if self.model is None:
+            raise ExpansionSettingsError("model", "must name the server's model for backend openai")
+        if self.key is not None and not _is_header_value(self.key):
+            raise ExpansionSettingsError(
+                "api_key", "must be printable ASCII without spaces, and not empty"
+            )
+        if self.asks_openai and self.key is None:
+            raise ExpansionSettingsError(
+                "api_key", "must be set (OPENAI_API_KEY) unless base_url names a server of your own"
+            )
+        return self
 
 
 def _is_http_address(address: str) -> bool:
@@ -104,8 +146,8 @@ def _is_http_address(address: str) -> bool:
         and address.isascii()
         and address.isprintable()
         and " " not in address
-        and parts.username is None
-        and parts.password is None
+        # A password with a "/" in it ends the host too early, and its rest would be shown.
+        and "@" not in parts.netloc + parts.path + parts.fragment
     )
 
 

@@ -3,11 +3,10 @@
 from bot.settings.errors import SettingsError
 from bot.settings.model import (
     DiscordSettings,
-    EngineSettings,
-    ExpansionSettings,
+    EngineSection,
+    ExpansionSection,
     LimitSettings,
     LoraSettings,
-    ModelOptionSettings,
     ModelSettings,
     PreviewSettings,
     Settings,
@@ -22,12 +21,11 @@ from bot.settings.service import (
 __all__ = [
     "DatabaseSettings",
     "DiscordSettings",
-    "EngineSettings",
-    "ExpansionSettings",
+    "EngineSection",
+    "ExpansionSection",
     "LimitSettings",
     "LogSettings",
     "LoraSettings",
-    "ModelOptionSettings",
     "ModelSettings",
     "OperationsSettings",
     "PreviewSettings",

@@ -30,17 +30,6 @@ def check_database_url(address: str) -> None:
                 _check_number(one)
 
 
-def check_base_url(address: str) -> None:
-    """Raise ValueError unless this is an http or https address without user and password."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("not an http or https address")
-    _check_no_password_beyond(parts)
-    _check_port(parts.netloc.rpartition("@")[2])
-    if "@" in parts.netloc:
-        raise ValueError("a password does not belong into an address")
-
-
 def has_password(address: str) -> bool:
     """Return whether a database's address, even an unusable one, has a password in it."""
     rest = address.partition("://")[2] or address

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import UnionType
-from typing import Literal, Union, get_args, get_origin
+from typing import get_args, get_origin
 
-from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """Marks a field whose allowed values do not follow from its type and bounds."""
-
-    words: str
+from common import settings
+from common.settings import Allowed, kinds_of, metadata_of
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The model behind a `[section]`, or None for a plain setting."""
+    """Return the model behind a `[section]`, or None for a plain setting."""
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def table_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The model behind each `[section.setting.NAME]` of a setting, or None for any other."""
+    """Return the model behind each `[section.setting.NAME]`, or None for any other setting."""
     kind = field.annotation
     if get_origin(kind) is not Mapping:
         return None
@@ -35,23 +28,16 @@ def table_of(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def allowed_words(field: FieldInfo) -> str:
-    """Say what the field may be, e.g. "a whole number from 1 to 100" or "one of a, b"."""
-    for item in field.metadata:
-        if isinstance(item, Allowed):
-            return item.words
-    kinds = _kinds(field.annotation)
-    for kind in kinds:
-        if get_origin(kind) is Literal:
-            return "one of " + ", ".join(f'"{choice}"' for choice in get_args(kind))
-    if bool in kinds:
-        return "true or false"
-    low = next((item.ge for item in field.metadata if isinstance(item, Ge)), None)
-    high = next((item.le for item in field.metadata if isinstance(item, Le)), None)
-    noun = "a whole number" if int in kinds else "a number"
-    return f"{noun} from {low} to {high}"
+    """Say what a field may be in TOML, which has no null, e.g. "…, or 0 for automatic"."""
+    words = settings.allowed_words(field)
+    for item in metadata_of(field):
+        if isinstance(item, Allowed) and item.none is not None:
+            return f"{words}, or {_null_of(field)} for {item.none}"
+    return words
 
 
-def _kinds(annotation: object) -> tuple[object, ...]:
-    if get_origin(annotation) in (Union, UnionType):
-        return get_args(annotation)
-    return (annotation,)
+def _null_of(field: FieldInfo) -> str:
+    kinds = kinds_of(field)
+    if any(get_origin(kind) is tuple for kind in kinds):
+        return "[]"
+    return "0" if int in kinds or float in kinds else '""'

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from bot.settings.allowed import allowed_words, section_of, table_of
 from bot.settings.secrets import Redactor, secrets_of_address
 from engine.common.validation import first_fault
+from engine.settings import EngineSettingsError, ModelOptions
 
 _MAX_SHOWN: Final = 80
 _ADDRESS: Final = re.compile(r"[a-z+]+://[^'\"\s]*", re.IGNORECASE)
@@ -37,9 +38,11 @@ def explain(
 ) -> tuple[str, str]:
     """The dotted key at fault and one line about it. Unknown keys first: they explain the rest."""
     fault = first_fault(error, prefer="extra_forbidden")
-    path = fault.path
-    if fault.kind == "extra_forbidden":
-        return fault.key, f'unknown setting "{fault.key}"; {_advice(model, path)}'
+    path, unknown = fault.path, fault.kind == "extra_forbidden"
+    if isinstance(fault.raised, EngineSettingsError):  # by a model of the engine's within a table
+        path, unknown = (*path, fault.raised.key), fault.raised.key not in ModelOptions.model_fields
+    if unknown:
+        return ".".join(path), f'unknown setting "{".".join(path)}"; {_advice(model, path)}'
     path, field = _setting(model, path)
     key = ".".join(path)
     if field is None:

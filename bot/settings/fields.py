@@ -5,50 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    SecretStr,
-    Strict,
-)
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from bot.settings.allowed import Allowed
-
-
-def _none_if_unset(value: Any) -> Any:
-    """TOML has no null: 0 or [] stand for "not set". (False is a mistake, not a 0.)"""
-    return None if value in (0, [], ()) and value is not False else value
+from common.settings import Allowed, Section, StrictInt, may_be_none
 
 
 def upper(value: Any) -> Any:
-    """Names are read in any case."""
+    """Return a name in capitals: names are read in any case."""
     return value.upper() if isinstance(value, str) else value
 
 
 def check_path(value: Any) -> Any:
-    """Raises ValueError for what cannot be a path."""
+    """Raise ValueError for what cannot be a path."""
     if isinstance(value, str) and (not value.strip() or "\0" in value):
         raise ValueError("not a path")
     return value
 
 
-def blank_is_none(value: Any) -> Any:
-    """An empty text, too, stands for a value that is not set."""
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-StrictInt = Annotated[int, Strict()]
-StrictBool = Annotated[bool, Strict()]
 Folder = Annotated[Path, BeforeValidator(check_path), Allowed("the path of a folder")]
-Unset = BeforeValidator(_none_if_unset)
 # Secrets come from the environment; they are neither shown nor written anywhere.
-Secret = Annotated[SecretStr | None, BeforeValidator(blank_is_none), Allowed("a text")]
+Secret = Annotated[SecretStr | None, Allowed("a text")]
+DiscordId = Annotated[StrictInt, Field(ge=1, le=2**63 - 1)]
 
 
-class Section(BaseModel):
-    """A table of `bot.toml`: frozen, without unknown keys."""
+class Table(Section):
+    """A table of `bot.toml`: 0, [] and "" leave a setting unset, for TOML has no null."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
-    )
+    @field_validator("*", mode="before")
+    @classmethod
+    def _null(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[info.field_name or ""]
+        blank = isinstance(value, str) and not value.strip()
+        # False equals 0, but is a mistake.
+        unset = blank or (value in (0, [], ()) and value is not False)
+        return None if unset and may_be_none(field) else value

@@ -6,28 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    Strict,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BeforeValidator, Field, StringConstraints
 
-from bot.settings.addresses import check_base_url
-from bot.settings.allowed import Allowed
-from bot.settings.fields import (
-    Folder,
-    Secret,
-    Section,
-    StrictBool,
-    StrictInt,
-    Unset,
-    blank_is_none,
-    check_path,
-)
+from bot.settings.fields import DiscordId, Folder, Secret, Table, check_path
 from bot.settings.load import load_layers, validated
 from bot.settings.service import (
     DatabaseSettings,
@@ -35,112 +16,58 @@ from bot.settings.service import (
     OperationsSettings,
     RetentionSettings,
 )
+from common.settings import Allowed, StrictBool, StrictFloat, StrictInt
+from engine.checkpoints.folder.lora import MAX_LORA_WEIGHT
+from engine.settings import MAX_HANG_S, ClipSettings, IntakeLimits, ModelOptions, WorkerSettings
+from prompt_expansion.settings import BaseUrl, ServerModel, ServerSettings
 
-
-def _check_base_url(value: str) -> str:
-    check_base_url(value)
-    return value.rstrip("/")
-
-
-MODEL_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 ModelName = Annotated[
     str,
-    StringConstraints(pattern=MODEL_NAME),
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$"),
     Allowed("a model's name: up to 64 of a-z, 0-9, '.', '_', '-'"),
 ]
 GuildId = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,18}$")]
-DiscordId = Annotated[StrictInt, Field(ge=1, le=2**63 - 1)]
-Device = Annotated[str, StringConstraints(pattern=r"^(cpu|mps|cuda(:\d{1,3})?)$")]
+IdList = Annotated[tuple[DiscordId, ...], Field(max_length=1000)]
 
 
-class DiscordSettings(Section):
+class DiscordSettings(Table):
     """`[discord]`."""
 
     servers: Annotated[
-        Annotated[tuple[DiscordId, ...], Field(min_length=1, max_length=1000)] | None,
-        Unset,
-        Allowed("a list of servers' ids, whole numbers, or [] for any"),
+        IdList | None, Allowed("a list of servers' ids, whole numbers", none="any")
     ] = None
     operators: Annotated[
-        Annotated[tuple[DiscordId, ...], Field(min_length=1, max_length=1000)] | None,
-        Unset,
-        Allowed("a list of users' ids, whole numbers, or [] for the application's owner or team"),
+        IdList | None,
+        Allowed("a list of users' ids, whole numbers", none="the application's owner or team"),
     ] = None
     direct_messages: Literal["members", "nobody", "anyone"] = "members"
     dev_guild_id: Annotated[
-        Annotated[StrictInt, Field(ge=1, le=2**63 - 1)] | None,
-        Unset,
-        Allowed(f"a server's id, a whole number from 1 to {2**63 - 1}, or 0 for none"),
+        DiscordId | None,
+        Allowed(f"a server's id, a whole number from 1 to {2**63 - 1}", none="none"),
     ] = None
     token: Secret = Field(default=None, repr=False, exclude=True)
 
 
-class EngineSettings(Section):
-    """`[engine]`."""
+class EngineSection(Table, WorkerSettings):
+    """`[engine]`: the engine's workers, and how the bot treats them."""
 
-    backend: Literal["local", "ray"] = "local"
-    ray_address: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^(auto|(ray://)?[^\s/@]+:\d{1,5})$")] | None,
-        BeforeValidator(blank_is_none),
-        Allowed('"auto", "HOST:PORT", "ray://HOST:PORT", or "" for automatic'),
-    ] = None
-    ray_workers: StrictInt = Field(default=0, ge=0, le=1024)
-    devices: Annotated[
-        Annotated[tuple[Device, ...], Field(min_length=1, max_length=64)] | None,
-        Unset,
-        Allowed('a list of "cpu", "cuda", "cuda:N" or "mps", or [] for automatic'),
-    ] = None
-    threads: Annotated[
-        Annotated[StrictInt, Field(ge=1, le=256)] | None,
-        Unset,
-        Allowed("a whole number from 1 to 256, or 0 for automatic"),
-    ] = None
+    # A Discord bot's clips take seconds; below this every long step would look like a hang.
+    hang_after_s: StrictInt = Field(default=300, ge=10, le=MAX_HANG_S)
     grace_s: StrictInt = Field(default=30, ge=0, le=3600)
     warm_up: StrictBool = True
-    max_batch: Annotated[
-        Annotated[StrictInt, Field(ge=1, le=64)] | None,
-        Unset,
-        Allowed("a whole number from 1 to 64, or 0 for automatic"),
-    ] = None
-    model_memory_gb: Annotated[
-        Annotated[float, Field(ge=0.001, le=100_000, allow_inf_nan=False)] | None,
-        Unset,
-        Allowed("a number from 0.001 to 100000, or 0 for automatic"),
-    ] = None
-    hang_after_s: StrictInt = Field(default=300, ge=10, le=86_400)
 
 
-class ModelOptionSettings(Section):
-    """`[models.options.NAME]`."""
-
-    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    offload: Literal["none", "model", "group"] = "none"
-    vae_tiling: StrictBool = False
-    vae_slicing: StrictBool = False
-    attention: Literal["sdpa", "sliced"] = "sdpa"
-    compile: Annotated[
-        StrictBool, Allowed('true or false; true only together with offload = "none"')
-    ] = False
-
-    @field_validator("compile")
-    @classmethod
-    def _not_with_offload(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and info.data.get("offload", "none") != "none":
-            raise ValueError("compiled weights cannot be moved")
-        return value
-
-
-class LoraSettings(Section):
+class LoraSettings(Table):
     """`[models.loras.NAME]`."""
 
     base: ModelName
     path: Annotated[
         Path, BeforeValidator(check_path), Allowed("the path of a .safetensors file or a folder")
     ]
-    weight: Annotated[float, Strict()] = Field(default=1.0, ge=-4, le=4, allow_inf_nan=False)
+    weight: StrictFloat = Field(default=1.0, ge=-MAX_LORA_WEIGHT, le=MAX_LORA_WEIGHT)
 
 
-class ModelSettings(Section):
+class ModelSettings(Table):
     """`[models]`."""
 
     text_to_video: ModelName = "demo-t2v"
@@ -150,7 +77,7 @@ class ModelSettings(Section):
         Mapping[ModelName, Folder], Allowed("names of models, each with the path of its folder")
     ] = Field(default_factory=dict)
     options: Annotated[
-        Mapping[ModelName, ModelOptionSettings],
+        Mapping[ModelName, ModelOptions],
         Allowed("names of models, each with a table of options"),
     ] = Field(default_factory=dict)
     loras: Annotated[
@@ -159,29 +86,21 @@ class ModelSettings(Section):
     ] = Field(default_factory=dict)
 
 
-class LimitSettings(Section):
-    """`[limits]`."""
+class LimitSettings(Table, IntakeLimits):
+    """`[limits]`: the engine's, and those of users and servers."""
 
     max_prompt_chars: StrictInt = Field(default=500, ge=1, le=4000)
     max_image_mb: StrictInt = Field(default=10, ge=1, le=500)
-    max_image_pixels: StrictInt = Field(default=25_000_000, ge=4096, le=200_000_000)
     max_active_jobs_per_user: StrictInt = Field(default=3, ge=1, le=1000)
     max_active_jobs_per_guild: StrictInt = Field(default=100, ge=1, le=100_000)
     max_jobs_per_user_per_hour: StrictInt = Field(default=60, ge=1, le=100_000)
-    min_free_mb: StrictInt = Field(default=256, ge=0, le=1_000_000)
 
 
-class ClipSettings(Section):
-    """`[clips]`."""
-
-    prompt_in_metadata: StrictBool = True
-
-
-class QueueSettings(Section):
+class QueueSettings(Table):
     """`[queue]`."""
 
     guild_weights: Annotated[
-        Mapping[GuildId, Annotated[float, Field(ge=0.1, le=10, allow_inf_nan=False)]],
+        Mapping[GuildId, Annotated[float, Field(ge=0.1, le=10)]],
         Allowed("servers' ids, each with a number from 0.1 to 10"),
     ] = Field(default_factory=dict)
 
@@ -190,27 +109,16 @@ class QueueSettings(Section):
         return self.guild_weights.get(str(guild_id), 1.0)
 
 
-class ExpansionSettings(Section):
-    """`[expansion]`."""
+class ExpansionSection(Table, ServerSettings):
+    """`[expansion]`: who expands prompts, and for whom."""
 
     enabled: StrictBool = False
-    backend: Literal["offline", "openai", "none"] = "offline"
-    base_url: Annotated[
-        str,
-        AfterValidator(_check_base_url),
-        Allowed("an http:// or https:// address without a user name or password"),
-    ] = "https://api.openai.com/v1"
-    model: Annotated[
-        str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-        Allowed("a model's name of 1 to 200 characters"),
-    ] = "gpt-4o-mini"
-    timeout_s: Annotated[float, Strict()] = Field(default=20.0, ge=1, le=120, allow_inf_nan=False)
-    max_tokens: StrictInt = Field(default=2048, ge=16, le=32_768)
-    api_key: Secret = Field(default=None, repr=False, exclude=True)
+    base_url: BaseUrl = "https://api.openai.com/v1"
+    model: ServerModel = "gpt-4o-mini"
+    timeout_s: StrictFloat = Field(default=20.0, ge=1, le=120)
 
 
-class PreviewSettings(Section):
+class PreviewSettings(Table):
     """`[preview]`."""
 
     # Whoever reaches the preview can use the bot, so it is served on this machine only.
@@ -218,17 +126,17 @@ class PreviewSettings(Section):
     port: StrictInt = Field(default=0, ge=0, le=65535)
 
 
-class Settings(Section):
+class Settings(Table):
     """Everything that can be set. Frozen; made by `Settings.load`."""
 
     data_dir: Folder = Path("data")
     discord: DiscordSettings = DiscordSettings()
-    engine: EngineSettings = EngineSettings()
+    engine: EngineSection = EngineSection()
     models: ModelSettings = ModelSettings()
     limits: LimitSettings = LimitSettings()
     clips: ClipSettings = ClipSettings()
     queue: QueueSettings = QueueSettings()
-    expansion: ExpansionSettings = ExpansionSettings()
+    expansion: ExpansionSection = ExpansionSection()
     preview: PreviewSettings = PreviewSettings()
     database: DatabaseSettings = DatabaseSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -5,18 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    Strict,
-    StringConstraints,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 
 from bot.settings.addresses import check_database_url
-from bot.settings.allowed import Allowed
-from bot.settings.fields import Section, StrictInt, Unset, blank_is_none, check_path, upper
+from bot.settings.fields import Table, check_path, upper
+from common.settings import Allowed, StrictFloat, StrictInt
 
 
 def _check_database_url(value: SecretStr | None) -> SecretStr | None:
@@ -25,21 +18,20 @@ def _check_database_url(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-class DatabaseSettings(Section):
+class DatabaseSettings(Table):
     """`[database]`."""
 
     url: Annotated[
         SecretStr | None,
-        BeforeValidator(blank_is_none),
         AfterValidator(_check_database_url),
         Allowed(
-            "a postgresql:// address with the name of a database and %-escapes in its password, "
-            'or "" for SQLite'
+            "a postgresql:// address with the name of a database and %-escapes in its password",
+            none="SQLite",
         ),
     ] = Field(default=None, repr=False)
 
 
-class LogSettings(Section):
+class LogSettings(Table):
     """`[log]`."""
 
     level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)] = "INFO"
@@ -47,14 +39,13 @@ class LogSettings(Section):
     file: Annotated[
         Path | None,
         BeforeValidator(check_path),
-        BeforeValidator(blank_is_none),  # comes first: they are applied from the last
-        Allowed('the path of a file, or "" for none'),
+        Allowed("the path of a file", none="none"),
     ] = None
     max_mb: StrictInt = Field(default=50, ge=1, le=100_000)
     keep: StrictInt = Field(default=5, ge=0, le=1000)
 
 
-class OperationsSettings(Section):
+class OperationsSettings(Table):
     """`[operations]`."""
 
     host: Annotated[
@@ -65,13 +56,12 @@ class OperationsSettings(Section):
     port: StrictInt = Field(default=0, ge=0, le=65535)
     allowed_hosts: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,253}$")], ...] | None,
-        Unset,
-        Allowed("a list of host names, without ports, or [] for none"),
+        Allowed("a list of host names, without ports", none="none"),
     ] = None
 
 
-class RetentionSettings(Section):
+class RetentionSettings(Table):
     """`[retention]`."""
 
     max_age_days: StrictInt = Field(default=0, ge=0, le=36_500)
-    max_gb: Annotated[float, Strict()] = Field(default=0.0, ge=0, le=1_000_000, allow_inf_nan=False)
+    max_gb: StrictFloat = Field(default=0.0, ge=0, le=1_000_000)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final, get_args
 
-if TYPE_CHECKING:  # the serving layer needs torch, which other commands can do without
-    from engine.serving import ModelOptions
+from engine.settings import AttentionChoice, ModelOptions, Offload, Precision
 
-PRECISIONS: Final = ("auto", "float32", "float16", "bfloat16")
-OFFLOADS: Final = ("none", "model", "group")
-ATTENTIONS: Final = ("sdpa", "sliced")
+PRECISIONS: Final = get_args(Precision)
+OFFLOADS: Final = get_args(Offload)
+ATTENTIONS: Final = get_args(AttentionChoice)
 
 
 def add_memory_options(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +36,6 @@ def memory_options(arguments: argparse.Namespace) -> ModelOptions:
     Raises:
         EngineSettingsError: options that exclude each other.
     """
-    from engine.serving import ModelOptions
-
     return ModelOptions(
         precision=arguments.precision,
         offload=arguments.offload,

@@ -17,12 +17,14 @@ class Fault:
         kind: pydantic's name for the error, such as ``missing`` or ``extra_forbidden``.
         message: pydantic's text.
         given: the value; it may be a secret, and is shown by nobody but `with_value`.
+        raised: the error that a validator of the model raised, if one did.
     """
 
     path: tuple[str, ...]
     kind: str
     message: str
     given: Any = field(repr=False)
+    raised: BaseException | None = None
 
     @property
     def key(self) -> str:
@@ -44,7 +46,8 @@ class Fault:
 
 def first_fault(error: ValidationError, *, prefer: str | None = None) -> Fault:
     """Return the first fault, or the first of a preferred kind if there is one."""
-    found = error.errors(include_url=False, include_context=False)
+    found = error.errors(include_url=False)
     first = next((fault for fault in found if fault["type"] == prefer), found[0])
     path = tuple(str(part) for part in first["loc"])
-    return Fault(path, first["type"], first["msg"], first["input"])
+    raised = first.get("ctx", {}).get("error")
+    return Fault(path, first["type"], first["msg"], first["input"], raised)

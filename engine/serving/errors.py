@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from engine.serving.events import FailureReason
+from engine.settings import EngineSettingsError
 
-
-class EngineSettingsError(ValueError):
-    """A value of the engine's settings is wrong.
-
-    Attributes:
-        key: the setting.
-        message: what is wrong with its value.
-    """
-
-    def __init__(self, key: str, message: str) -> None:
-        self.key = key
-        self.message = message
-        super().__init__(f"{key}: {message}")
+__all__ = [
+    "EngineClosed",
+    "EngineSettingsError",
+    "JobCancelled",
+    "JobFailed",
+    "QueueFullError",
+    "RequestError",
+]
 
 
 class RequestError(ValueError):

@@ -2,19 +2,18 @@
 
 import re
 import tomllib
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, Protocol, get_type_hints
+from typing import Any, Protocol
 
 import pytest
 from pydantic import ValidationError
 
-from bot.settings import ModelOptionSettings, Settings, SettingsError
-from bot.settings.allowed import allowed_words
+from bot.settings import Settings, SettingsError
+from bot.settings.allowed import allowed_words, table_of
 from bot.settings.engine import engine_settings
 from bot.settings.explain import settings_of
 from bot.settings.load import CONFIG_VARIABLE, VARIABLES
-from engine.serving import ModelOptions
+from engine.settings import ModelOptions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BOT_TOML = (REPOSITORY / "bot.toml").read_text(encoding="utf-8")
@@ -407,10 +406,10 @@ def test_bot_toml_shows_the_default_and_what_is_allowed(key: str) -> None:
 
 def test_bot_toml_shows_the_options_of_a_model_with_their_defaults() -> None:
     shown = uncommented()["models"]["options"]["t2v-1024"]
-    assert shown == ModelOptionSettings().model_dump()
+    assert shown == ModelOptions().model_dump()
     lines = BOT_TOML.splitlines()
     start = lines.index("# [models.options.t2v-1024]")
-    for name, field in ModelOptionSettings.model_fields.items():
+    for name, field in ModelOptions.model_fields.items():
         place = next(i for i in range(start, len(lines)) if lines[i].startswith(f"# {name} = "))
         assert lines[place - 1] == f"# Allowed: {allowed_words(field)}"
     assert lines[start - 1] == f"# Allowed: {allowed_words(DOCUMENTED['models.options'])}"
@@ -488,14 +487,8 @@ def test_the_engine_gets_the_options_of_each_model(write: Write) -> None:
     assert wanted.options_of("another") == ModelOptions()
 
 
-def test_the_bot_and_the_engine_know_the_same_options() -> None:
-    ours = {
-        name: (field.annotation, field.default)
-        for name, field in ModelOptionSettings.model_fields.items()
-    }
-    kinds = get_type_hints(ModelOptions)
-    theirs = {field.name: (kinds[field.name], field.default) for field in fields(ModelOptions)}
-    assert ours == theirs
+def test_the_options_are_the_engines_own() -> None:
+    assert table_of(DOCUMENTED["models.options"]) is ModelOptions
 
 
 @pytest.mark.parametrize(

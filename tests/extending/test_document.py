@@ -10,8 +10,9 @@ import pytest
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent.parent / "docs" / "extending.md"
 
-_QUOTED = re.compile(r"^<!-- (tests/extending/\S+\.py) -->\n```python\n(.*?)^```$", re.M | re.S)
-_MARKED = re.compile(r"^# \[example\]\n(.*?)^# \[/example\]$", re.M | re.S)
+_FLAGS = re.MULTILINE | re.DOTALL
+_QUOTED = re.compile(r"^<!-- (tests/extending/\S+\.py) -->\n```python\n(.*?)^```$", _FLAGS)
+_MARKED = re.compile(r"^# \[example\]\n(.*?)^# \[/example\]$", _FLAGS)
 
 EXAMPLES = sorted(
     path.name for path in HERE.glob("test_*.py") if _MARKED.search(path.read_text("utf-8"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 import torch
@@ -12,7 +11,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
 from engine.pipelines import VideoPipeline
-from engine.serving.load_options import ModelOptions, Offload
+from engine.settings import ModelOptions, Offload
 
 TILE_PIXELS: Final = 512
 
@@ -24,7 +23,7 @@ def usable_options(options: ModelOptions, device: str) -> ModelOptions:
     """The options less those that only a CUDA GPU has a use for, where the device is none."""
     if device.startswith("cuda"):
         return options
-    return replace(options, offload="none", compile=False)
+    return options.model_copy(update={"offload": "none", "compile": False})
 
 
 def ignored_options(options: ModelOptions, device: str) -> tuple[str, ...]:
@@ -84,13 +83,12 @@ def frugal_options(options: ModelOptions, device: str) -> ModelOptions:
     """The options of the way that needs least memory, for when it has run out."""
     offload: Offload = "model" if options.offload == "none" else "group"
     return usable_options(
-        replace(
-            options,
+        ModelOptions(
+            precision=options.precision,
             offload=offload,
             vae_tiling=True,
             vae_slicing=True,
             attention="sliced",
-            compile=False,
         ),
         device,
     )

@@ -7,7 +7,6 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -22,9 +21,9 @@ from engine.serving.job_handle import Job
 from engine.serving.ray.inbox import Inbox
 from engine.serving.ray.logs import Forward
 from engine.serving.ray.protocol import ClipFiles, Hello, LogLine, News, Order, Told
-from engine.serving.settings import EngineSettings
 from engine.serving.workers.devices import device_kind
 from engine.serving.workers.supervisor import Worker
+from engine.settings import EngineSettings
 
 CALLS_AT_ONCE: Final = 4
 """Threads that answer calls: one waits for news, and the others must not wait for it."""
@@ -59,7 +58,7 @@ class RenderActor:
         # Ray shows an actor no other GPU than its own.
         self._device = "cuda:0" if on_gpu else "cpu"
         self._folder = TemporaryDirectory(prefix="floor33-", ignore_cleanup_errors=True)
-        settings = replace(settings, output_dir=Path(self._folder.name))
+        settings = settings.model_copy(update={"output_dir": Path(self._folder.name)})
         self._jobs: dict[str, Job] = {}
         self._inbox = Inbox()
         self._worker = Worker(self._device, self._inbox, settings)

@@ -23,9 +23,9 @@ from engine.serving.execution.memory_planner import Capacity
 from engine.serving.execution.pipeline_cache import PipelineCache
 from engine.serving.execution.watchdog import Overdue, Watch
 from engine.serving.job_handle import Job
-from engine.serving.settings import EngineSettings
 from engine.serving.status import Tally
 from engine.serving.workers.job_source import Source, tell_end
+from engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Hand:
         self._warm_up = tuple(warm_up)
         self._watch = watch
         self.models = PipelineCache(device, settings.options_of, settings.model_memory_gb)
-        self._capacity = Capacity(device, settings.max_batch, self.models.missing_bytes)
+        self._capacity = Capacity(device, settings.max_batch or "auto", self.models.missing_bytes)
         self._renderer = Renderer(self.models, settings, self._capacity, self._watch, self._settle)
         # Changed by the thread while nobody may give it up, and by whoever has given it up.
         self._jobs: dict[Job, None] = {}

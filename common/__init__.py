@@ -1,0 +1,1 @@
+"""The parts that all packages of Floor33 share."""
