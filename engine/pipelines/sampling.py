@@ -8,10 +8,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from engine.models import CrossAttentionCache, VideoUNet
-from engine.schedulers import Generators, SchedulerStep, VideoScheduler
-
-Predict = Callable[[Tensor, int], Tensor]
-"""``(latents [B, C, F, h, w], timestep) -> prediction``, float32 in the shape of the latents."""
+from engine.schedulers import Generators, Predict, SchedulerStep, VideoScheduler
 
 OnStep = Callable[[int, int, SchedulerStep], Tensor]
 """``(index, timestep, step) -> latents`` to go on with."""
@@ -120,6 +117,7 @@ def denoise(
             eta=eta,
             generator=generator if replayed is None else None,
             variance_noise=replayed,
+            predict=predict,
         )
         latents = on_step(index, timestep, step)
     return latents

@@ -6,7 +6,7 @@ handed from one to another, and ``scale_model_input`` changes nothing.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from numbers import Integral, Real
@@ -21,6 +21,9 @@ from torch import Tensor
 from engine.schedulers.config import NoiseScheduleConfig
 from engine.schedulers.noise import Generators
 from engine.schedulers.noise_schedule import NoiseSchedule
+
+Predict = Callable[[Tensor, int], Tensor]
+"""``(latents x_t, timestep) -> prediction of the network``, both in the shape of the sample."""
 
 
 @dataclass
@@ -45,7 +48,7 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
     Attributes:
         timesteps: int64, strictly descending; filled by ``set_timesteps``.
         init_noise_sigma: standard deviation of the starting noise, always 1.
-        order: calls of the network per timestep, always 1.
+        order: calls of the network for a step, but for the last step, which makes one.
         default_eta: the ``eta`` that clips are made with where nobody asks for another.
     """
 
@@ -106,6 +109,7 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         eta: float = 0.0,
         generator: Generators | None = None,
         variance_noise: Tensor | None = None,
+        predict: Predict | None = None,
     ) -> SchedulerStep:
         """Go from one timestep to the next.
 
@@ -116,6 +120,7 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
             eta: 0 for a deterministic step, 1 for the full variance of the reverse process.
             generator: source of the step's noise, or one for each sample of the batch.
             variance_noise: the step's unit noise itself; excludes ``generator``.
+            predict: the network, for solvers that call it more than once for a step (``order``).
 
         Raises:
             ValueError: a timestep that is not part of the run or not its turn, or arguments that do
@@ -141,13 +146,17 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         return signal * rescale * original_samples + sigma * noise
 
     def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: int | Tensor) -> Tensor:
-        """Target of v-prediction, ``sqrt(abar') eps - sqrt(1 - abar') x_0``.
+        """Return the velocity that the network is to predict.
+
+        ``sqrt(abar') eps - sqrt(1 - abar') x_0``, and with flow matching ``eps - x_0``.
 
         Args:
             sample: clean latents ``[B, ...]``.
             noise: unit noise of the same shape.
             timesteps: one timestep, or ``[B]``.
         """
+        if self.prediction_type == "flow_prediction":
+            return noise - sample
         alphas_cumprod = self.schedule.alphas_cumprod_vp
         signal = self._gather(alphas_cumprod.sqrt(), timesteps, sample)
         sigma = self._gather((1 - alphas_cumprod).sqrt(), timesteps, sample)
@@ -159,6 +168,8 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
             norm = float(self.schedule.norm[timestep])
             alpha_vp = float(self.schedule.alphas_cumprod_vp[timestep])
             return sqrt(alpha_vp) / norm * sample - sqrt(1 - alpha_vp) * model_output
+        if self.prediction_type == "flow_prediction":
+            return sample - self._sigma(timestep) * model_output
         alpha = float(self.schedule.alphas_cumprod[timestep])
         scale = float(self.schedule.scale[timestep])
         return (sample - sqrt(1 - alpha) * model_output) / (sqrt(alpha) * scale)
@@ -167,9 +178,15 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         """Unit noise that a prediction of the network at one timestep implies."""
         if self.prediction_type == "epsilon":
             return model_output
+        if self.prediction_type == "flow_prediction":
+            return sample + (1 - self._sigma(timestep)) * model_output
         norm = float(self.schedule.norm[timestep])
         alpha_vp = float(self.schedule.alphas_cumprod_vp[timestep])
         return sqrt(alpha_vp) * model_output + sqrt(1 - alpha_vp) / norm * sample
+
+    def _sigma(self, timestep: int) -> float:
+        """Standard deviation of the noise in ``x_t``."""
+        return sqrt(1 - float(self.schedule.alphas_cumprod[timestep]))
 
     def _gather(self, values: Tensor, timesteps: int | Tensor, like: Tensor) -> Tensor:
         """Pick per-sample values and shape them to be multiplied with ``like``."""

@@ -7,6 +7,9 @@ value over the first timesteps and stays there; without rescale it is 1 everywhe
 
 Dividing ``x_t`` by ``c_t = sqrt(abar_t * s_t**2 + 1 - abar_t)`` gives a variance-preserving process
 with ``abar'_t = abar_t * s_t**2 / c_t**2``, for which every standard solver is written.
+
+Flow matching (arXiv 2210.02747) is such a process, too: ``(1 - sigma_t) x_0 + sigma_t eps`` has
+``abar_t = 1 - sigma_t**2`` and ``s_t = sqrt((1 - sigma_t) / (1 + sigma_t))``.
 """
 
 from dataclasses import dataclass
@@ -33,6 +36,8 @@ class NoiseSchedule:
     def from_config(cls, config: NoiseScheduleConfig) -> "NoiseSchedule":
         """Compute the schedule that a validated configuration describes."""
         count = config.num_train_timesteps
+        if config.is_flow:
+            return _flow_matching(count, config.flow_shift)
         if config.trained_betas is not None:
             betas = torch.tensor(config.trained_betas, dtype=torch.float64)
         else:
@@ -69,6 +74,13 @@ class NoiseSchedule:
         alphas_cumprod = self.alphas_cumprod_vp
         previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
         return 1 - alphas_cumprod / previous
+
+
+def _flow_matching(count: int, shift: float) -> NoiseSchedule:
+    """Write ``(1 - sigma) x_0 + sigma eps`` in the terms of the forward process."""
+    share = torch.arange(1, count + 1, dtype=torch.float64) / count
+    sigma = shift * share / (1 + (shift - 1) * share)
+    return NoiseSchedule(1 - sigma**2, ((1 - sigma) / (1 + sigma)).sqrt())
 
 
 def _with_zero_terminal_snr(alphas_cumprod: Tensor) -> Tensor:

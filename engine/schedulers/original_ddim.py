@@ -11,9 +11,14 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
-from engine.schedulers.base import SchedulerStep, VideoScheduler, check_eta
-from engine.schedulers.config import NoiseScheduleConfig, PredictionType, original_can_run
+from engine.schedulers.base import Predict, SchedulerStep, VideoScheduler, check_eta
+from engine.schedulers.config import (
+    NoiseScheduleConfig,
+    check_prediction,
+    original_can_run,
+)
 from engine.schedulers.noise import Generators, step_noise
+from engine.schedulers.solver_table import PredictionType
 
 
 class OriginalDDIMScheduler(VideoScheduler):
@@ -40,6 +45,7 @@ class OriginalDDIMScheduler(VideoScheduler):
         prediction_type: PredictionType = "epsilon",
         rescale_betas_zero_snr: bool = False,
     ) -> None:
+        check_prediction("ddim-original", prediction_type)
         self._prepare(
             NoiseScheduleConfig(
                 num_train_timesteps=num_train_timesteps,
@@ -85,6 +91,7 @@ class OriginalDDIMScheduler(VideoScheduler):
         eta: float = 0.0,
         generator: Generators | None = None,
         variance_noise: Tensor | None = None,
+        predict: Predict | None = None,
     ) -> SchedulerStep:
         """One DDIM step; see the base class for the arguments."""
         check_eta(eta)

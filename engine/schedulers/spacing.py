@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_LEAST_ALPHA = 2**-24
+LEAST_ALPHA = 2**-24
 """Replaces an ``abar`` of 0, whose signal-to-noise ratio has no logarithm; as diffusers."""
 
 
@@ -33,8 +33,8 @@ def log_snr_timesteps(alphas_cumprod: Tensor, steps: int) -> list[int]:
         steps: 1 to T.
     """
     total = len(alphas_cumprod)
-    told_apart = int((alphas_cumprod > _LEAST_ALPHA).sum())  # all timesteps, or all but the last
-    alphas = alphas_cumprod.clamp(min=_LEAST_ALPHA)
+    told_apart = int((alphas_cumprod > LEAST_ALPHA).sum())  # all timesteps, or all but the last
+    alphas = alphas_cumprod.clamp(min=LEAST_ALPHA)
     log_snr = (0.5 * torch.log(alphas / (1 - alphas))).numpy()
     wanted = np.linspace(log_snr[-1], log_snr[0], steps)
     nearest = np.interp(wanted, log_snr[::-1], np.arange(total)[::-1]).round().astype(int)
