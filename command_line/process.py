@@ -27,7 +27,7 @@ def guarded(work: Callable[[], int], prefix: str = "") -> int:
 
     Args:
         work: does it, and returns the exit code.
-        prefix: comes before what is said, such as ``"training: "``.
+        prefix: comes before what is said, such as `"training: "`.
     """
     try:
         return work()

@@ -1,5 +1,7 @@
 """Let a few requests be under way at once, and the others wait in line."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator

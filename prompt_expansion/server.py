@@ -1,5 +1,7 @@
 """Expansion by a language model behind an OpenAI-compatible server."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from typing import Final

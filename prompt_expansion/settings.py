@@ -1,5 +1,7 @@
 """Settings of prompt expansion."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 from urllib.parse import urlsplit
@@ -34,10 +36,10 @@ class ExpansionSettings:
     """The settings of prompt expansion.
 
     Attributes:
-        backend: ``offline`` (rules), ``openai`` (a server) or ``none`` (prompts stay as they are).
-        base_url: Address of an OpenAI-compatible server, ``/v1`` included; it may have a query
-            string such as ``?api-version=…``. None: OpenAI's own.
-        model: The server's name for the model; needed by ``openai``.
+        backend: `offline` (rules), `openai` (a server) or `none` (prompts stay as they are).
+        base_url: Address of an OpenAI-compatible server, `/v1` included; it may have a query
+            string such as `?api-version=…`. None: OpenAI's own.
+        model: The server's name for the model; needed by `openai`.
         api_key: Needed for OpenAI's own server; most local servers take none. It is sent over
             https:// or to this machine, and nowhere else.
         timeout_s: Seconds until the user's own words are used instead, one retry included. They

@@ -62,7 +62,7 @@ class Catalog:
             None: no model is installed, and none is offered.
         published: models that are offered while they are not installed.
         variants: name to model with LoRAs; one replaces a folder of its name. A LoRA folder with a
-            ``lora.json`` among the folders is a variant, too.
+            `lora.json` among the folders is a variant, too.
         failed: tells models, by name and revision, that could not be loaded, and why. They are not
             ready until their files change.
     """

@@ -1,4 +1,4 @@
-"""``python -m engine convert``: an original checkpoint to a model folder."""
+"""`python -m engine convert`: an original checkpoint to a model folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m engine generate``: one clip without a bot."""
+"""`python -m engine generate`: one clip without a bot."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class DiffusersSolver:
         return stepped
 
     def _step_sigma(self, call: SolverCall) -> Tensor:
-        """Step ``x' sqrt(sigma^2 + 1)``, to which noise of sigma is simply added."""
+        """Step `x' sqrt(sigma^2 + 1)`, to which noise of sigma is simply added."""
         inner, first = self._inner, call.position * self._calls
         spread = (inner.sigmas**2 + 1).sqrt()
         inner.scale_model_input(call.sample, inner.timesteps[first])

@@ -3,6 +3,8 @@
 The catalogue of models uses it, which must list them quickly; the samplers themselves hold to it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, get_args
@@ -18,17 +20,17 @@ class NoiseScheduleConfig:
 
     Attributes:
         num_train_timesteps: number of timesteps, at least 2.
-        beta_start: first beta of a schedule that is linear in ``sqrt(beta)``; in (0, 1).
+        beta_start: first beta of a schedule that is linear in `sqrt(beta)`; in (0, 1).
         beta_end: last beta; in [beta_start, 1).
         trained_betas: explicit betas, each in (0, 1], instead of the two values above.
-        rescale_to: final value of ``s_t``, in (0, 1]; None for no rescale.
-        rescale_steps: number of timesteps over which ``s_t`` falls, at least 2.
+        rescale_to: final value of `s_t`, in (0, 1]; None for no rescale.
+        rescale_steps: number of timesteps over which `s_t` falls, at least 2.
         prediction_type: what the network predicts. The velocity of "v_prediction" is that of the
-            variance-preserving process: ``sqrt(abar') * eps - sqrt(1 - abar') * x_0``. With
-            "flow_prediction" it is ``eps - x_0`` of flow matching (arXiv 2210.02747), whose process
-            ``(1 - sigma) x_0 + sigma eps`` then takes the place of betas and rescale.
-        flow_shift: with "flow_prediction", above 0: ``sigma = shift u / (1 + (shift - 1) u)`` for
-            ``u`` from 1 / T to 1 (arXiv 2403.03206, equation 23).
+            variance-preserving process: `sqrt(abar') * eps - sqrt(1 - abar') * x_0`. With
+            "flow_prediction" it is `eps - x_0` of flow matching (arXiv 2210.02747), whose process
+            `(1 - sigma) x_0 + sigma eps` then takes the place of betas and rescale.
+        flow_shift: with "flow_prediction", above 0: `sigma = shift u / (1 + (shift - 1) u)` for
+            `u` from 1 / T to 1 (arXiv 2403.03206, equation 23).
         rescale_betas_zero_snr: shift the betas so that the last timestep is pure noise
             (arXiv 2305.08891, algorithm 1). Not with epsilon prediction, which tells nothing there.
 
@@ -127,7 +129,7 @@ def schedule_arguments(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         name: one of `SCHEDULER_NAMES`.
-        config: contents of a ``scheduler_config.json``.
+        config: contents of a `scheduler_config.json`.
     """
     known = {field.name for field in fields(NoiseScheduleConfig)}
     if name in SOLVERS and SOLVERS[name].spacing is not None:
@@ -140,7 +142,7 @@ def check_sampler(name: str, config: Mapping[str, Any]) -> int:
 
     Args:
         name: of the sampler.
-        config: contents of the folder's ``scheduler_config.json``.
+        config: contents of the folder's `scheduler_config.json`.
 
     Returns:
         The most steps that it runs, see `most_steps`.

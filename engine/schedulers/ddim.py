@@ -4,6 +4,8 @@ That of diffusers goes down by one stride whatever the timesteps are. Where the 
 the schedule, its latent is soon at another noise level than the network is told.
 """
 
+from __future__ import annotations
+
 from math import sqrt
 
 from torch import Tensor
@@ -23,8 +25,8 @@ def ddim_step(
     Args:
         original: predicted clean latent.
         direction: predicted unit noise, of the same shape.
-        alpha: ``abar'`` that the step starts from.
-        alpha_next: ``abar'`` that it leads to, larger.
+        alpha: `abar'` that the step starts from.
+        alpha_next: `abar'` that it leads to, larger.
         eta: 0 for a deterministic step, 1 for the full variance of the reverse process.
         noise: unit noise; None is none.
     """

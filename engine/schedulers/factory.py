@@ -1,5 +1,7 @@
 """Schedulers by name."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,8 +87,8 @@ def scheduler_from_config(name: str, config: Mapping[str, Any]) -> VideoSchedule
 
     Args:
         name: as for `make_scheduler`.
-        config: ``config`` of a scheduler of this package, or the contents of its
-            ``scheduler_config.json``. The placing of the timesteps is kept where ``name`` leaves a
+        config: `config` of a scheduler of this package, or the contents of its
+            `scheduler_config.json`. The placing of the timesteps is kept where `name` leaves a
             choice; whatever else belongs to the one solver alone is not read.
 
     Raises:

@@ -26,7 +26,7 @@ class Solver:
         space: latents that the class steps: "vp", of variance 1 at every noise level; "sigma", the
             clean latent and noise of that standard deviation; "lcm", as "vp", but the class draws
             noise that it cannot be given.
-        noise: steps use noise never, always, or if ``eta`` is above 0.
+        noise: steps use noise never, always, or if `eta` is above 0.
         spacing: default placing of timesteps; None where the solver has its own.
         calls_per_step: calls of the network for one step, but for the last step, which makes one.
         predictions: kinds of networks that the solver can sample.

@@ -1,9 +1,11 @@
 """Standard solvers for rescaled models: DDIM, and those of diffusers.
 
 The solvers are written for variance-preserving processes. `SolverScheduler` gives them the betas of
-``x'_t = x_t / c_t`` (see `noise_schedule`) and translates the sample on the way in and out, so that
-outside the latent stays the ``x_t`` of the network.
+`x'_t = x_t / c_t` (see `noise_schedule`) and translates the sample on the way in and out, so that
+outside the latent stays the `x_t` of the network.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -31,7 +33,7 @@ class SolverScheduler(VideoScheduler):
             (second-order DPM-Solver++, arXiv 2211.01095), "dpm++sde" (its stochastic form), "unipc"
             (arXiv 2302.04867), "euler" or "lcm" (for distilled models).
         timestep_spacing: "leading" begins below the last timestep and counts 1, 1 + c, …, ending
-            at ``abar_0`` with ddim, as the original does; where ``c`` is no whole number, ddim
+            at `abar_0` with ddim, as the original does; where `c` is no whole number, ddim
             spreads the timesteps evenly, and the others may begin far below the last one.
             "trailing" begins at the very last timestep and ends at the clean latent. "log-snr" does
             so, too, in even steps of the signal-to-noise ratio's logarithm: many at the ends, which
@@ -119,7 +121,7 @@ class SolverScheduler(VideoScheduler):
         return chosen
 
     def is_stochastic(self, eta: float) -> bool:
-        """Return True if the solver draws noise; only ddim takes an ``eta`` above 0."""
+        """Return True if the solver draws noise; only ddim takes an `eta` above 0."""
         check_eta(eta)
         if self._solver.noise != "eta" and eta > 0:
             raise ValueError(
@@ -205,14 +207,14 @@ class SolverScheduler(VideoScheduler):
         )
 
     def _ddim_target(self, position: int) -> float:
-        """``abar'`` of the latent that the step of ddim at this position leads to."""
+        """`abar'` of the latent that the step of ddim at this position leads to."""
         alphas = self.schedule.alphas_cumprod_vp
         if position + 1 < len(self.timesteps):
             return float(alphas[int(self.timesteps[position + 1])])
         return float(alphas[0]) if self._spacing == "leading" else 1.0
 
     def _norm_after(self, position: int) -> float:
-        """``c`` of the latent that the step at this position leads to."""
+        """`c` of the latent that the step at this position leads to."""
         if position + 1 == len(self.timesteps):
             return 1.0
         return float(self.schedule.norm[int(self.timesteps[position + 1])])

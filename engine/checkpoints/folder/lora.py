@@ -1,8 +1,8 @@
 """LoRA files: what they state, whether they are whole, and whether they fit a model.
 
 A LoRA is a safetensors file in the layout of diffusers and peft, for each layer
-``[unet.]<layer>.lora_A.weight [rank, in]`` and ``….lora_B.weight [out, rank]``, with rank and alpha
-in the file's metadata. Beside it, ``lora.json`` says which model it was trained on. Only headers
+`[unet.]<layer>.lora_A.weight [rank, in]` and `….lora_B.weight [out, rank]`, with rank and alpha
+in the file's metadata. Beside it, `lora.json` says which model it was trained on. Only headers
 are read here; no model framework is needed.
 """
 
@@ -66,10 +66,10 @@ class LoraVariant:
 
 
 class LoraMetadata(BaseModel):
-    """The contents of ``lora.json``, validated.
+    """The contents of `lora.json`, validated.
 
-    ``base`` is the name of the model that it was trained on, and ``base_revision`` that model's
-    weights. ``weight`` is how much it counts unless something else is said.
+    `base` is the name of the model that it was trained on, and `base_revision` that model's
+    weights. `weight` is how much it counts unless something else is said.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,10 +88,10 @@ class Lora:
 
     Attributes:
         file: the safetensors file.
-        metadata: of the ``lora.json`` beside it, if there is one.
+        metadata: of the `lora.json` beside it, if there is one.
         rank: of every layer.
-        alpha: the update of a layer is ``alpha / rank * B A``, or ``alpha / sqrt(rank) * B A``
-            with ``rslora`` (arXiv 2312.03732).
+        alpha: the update of a layer is `alpha / rank * B A`, or `alpha / sqrt(rank) * B A`
+            with `rslora` (arXiv 2312.03732).
         layers: name of a UNet layer to its (out, in) features.
     """
 
@@ -127,7 +127,7 @@ class Lora:
             revisions: its own and that of its weights alone, which older LoRAs state.
 
         Raises:
-            ModelLoadError: neither is what ``lora.json`` states.
+            ModelLoadError: neither is what `lora.json` states.
         """
         metadata = self.metadata
         if (
@@ -159,7 +159,7 @@ class Lora:
 
 
 def read_lora(path: Path) -> Lora:
-    """Read and check the header of a LoRA, and its ``lora.json``.
+    """Read and check the header of a LoRA, and its `lora.json`.
 
     Args:
         path: a safetensors file, or a folder that holds one.
@@ -300,7 +300,7 @@ def unet_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_lora_metadata(folder: Path) -> LoraMetadata:
-    """Read and check the ``lora.json`` of a LoRA folder.
+    """Read and check the `lora.json` of a LoRA folder.
 
     Raises:
         ModelLoadError: it is missing, no JSON, or states something impossible.

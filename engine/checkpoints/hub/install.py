@@ -35,7 +35,7 @@ def is_installed(name: str, models_dir: Path) -> bool:
 
 
 def _check_endpoint() -> None:
-    """Refuse an ``HF_ENDPOINT`` that nobody can read: the client's own error quotes a part of it.
+    """Refuse an `HF_ENDPOINT` that nobody can read: the client's own error quotes a part of it.
 
     Raises InstallError.
     """
@@ -59,13 +59,13 @@ def install_model(
     on_progress: OnProgress | None = None,
     on_wait: Callable[[], None] | None = None,
 ) -> Path:
-    """Make the folder ``<models_dir>/<name>``, complete or not at all.
+    """Make the folder `<models_dir>/<name>`, complete or not at all.
 
     A model that is installed is left as it is. Of several processes at once one works and the
     others wait for it. An interrupted installation goes on where the download stopped.
 
     Args:
-        model: an entry of ``published.PUBLISHED``.
+        model: an entry of `published.PUBLISHED`.
         models_dir: the folder of installed models; made when missing.
         revision: a branch, tag or commit of the hub in place of the model's.
         sha256: what the file must have, in hex digits, in place of the model's.

@@ -72,8 +72,8 @@ def load_lora(
 ) -> None:
     """Put a LoRA beside the weights of a UNet, where it can be weighted anew and taken out.
 
-    For programs; afterwards ``unet.set_adapters``, ``unet.disable_lora``, ``unet.delete_adapters``
-    and ``unet.fuse_lora`` of diffusers work. Each call costs some time then, unlike `fuse_loras`.
+    For programs; afterwards `unet.set_adapters`, `unet.disable_lora`, `unet.delete_adapters`
+    and `unet.fuse_lora` of diffusers work. Each call costs some time then, unlike `fuse_loras`.
 
     Args:
         unet: gets the adapter; those it has stay, at their weights.

@@ -45,7 +45,7 @@ _DAMAGE: Final = (
 
 
 def checkpoint_file(path: Path) -> Path:
-    """The file that a path means: itself, or in a folder ``model.safetensors``, ``model.ckpt``.
+    """The file that a path means: itself, or in a folder `model.safetensors`, `model.ckpt`.
 
     Raises:
         OriginalCheckpointError: there is none.
@@ -73,8 +73,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     torch has saved since 1.6).
 
     Args:
-        path: a safetensors file or one of ``torch.save``, whatever its name ends in: tensors by
-            name, alone or under ``state_dict``, or under DeepSpeed's ``module``, whose names are
+        path: a safetensors file or one of `torch.save`, whatever its name ends in: tensors by
+            name, alone or under `state_dict`, or under DeepSpeed's `module`, whose names are
             cut as the released code cuts them.
 
     Raises:

@@ -48,7 +48,7 @@ def check_schedule(file: str, tensors: Mapping[str, Tensor], config: OriginalCon
 
 
 def schedule_buffers(config: OriginalConfig) -> dict[str, Tensor]:
-    """The buffers that the configuration implies, float64 ``[T]``; ``scale_arr`` may be longer."""
+    """The buffers that the configuration implies, float64 `[T]`; `scale_arr` may be longer."""
     schedule = NoiseSchedule.from_config(
         NoiseScheduleConfig(
             num_train_timesteps=config.timesteps,
