@@ -145,7 +145,7 @@ class _Output(io.TextIOWrapper):
 
 
 class _Messages(io.TextIOWrapper):
-    """Standard error: when nobody reads it any more, the work goes on."""
+    """Standard error: the work continues when nobody reads it any more."""
 
     def write(self, text: str, /) -> int:
         try:

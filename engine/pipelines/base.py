@@ -299,7 +299,7 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
 
 def _changed_latents(returned: object, latents: Tensor) -> Tensor:
-    """The latents to go on with: those that a callback returned, else the ones it was shown."""
+    """Return the latents for the next step: those of the callback, else those it was given."""
     if returned is None:
         return latents
     if not isinstance(returned, Mapping):

@@ -88,7 +88,7 @@ def clip_shape(
 
 
 def check_tensor(name: str, tensor: Tensor | None, shape: Sequence[int]) -> None:
-    """Refuse whatever is no float tensor of that shape; None passes."""
+    """Raise unless a value is a float tensor of that shape, or None."""
     if tensor is None:
         return
     _check_float_tensor(name, tensor, f"a tensor {list(shape)} of floating point numbers")
@@ -97,7 +97,7 @@ def check_tensor(name: str, tensor: Tensor | None, shape: Sequence[int]) -> None
 
 
 def check_embeds(name: str, embeds: Tensor | None, tokens: int, width: int) -> None:
-    """Refuse features that are no float tensor `[B, tokens, width]`, B >= 1; None passes."""
+    """Raise unless features are a float tensor `[B, tokens, width]`, B >= 1, or None."""
     if embeds is None:
         return
     wanted = f"[B, {tokens}, {width}]"
@@ -108,7 +108,7 @@ def check_embeds(name: str, embeds: Tensor | None, tokens: int, width: int) -> N
 
 
 def check_prompt_embeds(name: str, embeds: Tensor | None, width: int) -> None:
-    """Refuse text features that are no float tensor `[B, 77, width]`; None passes."""
+    """Raise unless text features are a float tensor `[B, 77, width]`, or None."""
     check_embeds(name, embeds, TEXT_TOKENS, width)
 
 
@@ -186,7 +186,7 @@ def check_numbers(
 
 
 def check_generators(generator: object, batch: int) -> None:
-    """Refuse anything but None, a generator, or `batch` generators."""
+    """Raise for anything but None, a generator, or `batch` generators."""
     if generator is None or isinstance(generator, torch.Generator):
         return
     if (

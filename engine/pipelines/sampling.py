@@ -13,7 +13,7 @@ from engine.models import CrossAttentionCache, VideoUNet
 from engine.schedulers import Generators, Predict, SchedulerStep, VideoScheduler
 
 OnStep = Callable[[int, int, SchedulerStep], Tensor]
-"""`(index, timestep, step) -> latents` to go on with."""
+"""`(index, timestep, step) -> latents` for the next step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def denoise(
         eta: see `VideoScheduler.step`.
         generator: source of the steps' noise.
         variance_noise: the noise itself, `[S, B, C, F, h, w]`, first entry for the first step.
-        on_step: called after every step; what it returns is gone on with.
+        on_step: called after every step; returns the latents for the next one.
     """
     stochastic = scheduler.is_stochastic(eta)
     for index, timestep in enumerate(scheduler.timesteps.tolist()):

@@ -87,8 +87,8 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         """Begin a run.
 
         Args:
-            num_inference_steps: wished number of steps, at least 1.
-            device: where `timesteps` shall lie; None for the CPU.
+            num_inference_steps: requested number of steps, at least 1.
+            device: of `timesteps`; None for the CPU.
 
         Raises:
             ValueError: the scheduler cannot run that number of steps.
@@ -229,7 +229,7 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
 
 
 def check_eta(eta: float) -> None:
-    """Refuse an `eta` outside 0 .. 1.
+    """Raise if `eta` is outside 0 .. 1.
 
     Raises:
         ValueError: naming the argument and the range.

@@ -230,7 +230,7 @@ def original_can_run(steps: int, total: int) -> bool:
 
 
 def nearest_steps(name: str, steps: int, total: int) -> int:
-    """Return the number of steps that a sampler runs and that is next to the one that is wished.
+    """Return the number of steps that a sampler can run nearest to the requested one.
 
     Args:
         name: of the sampler.

@@ -1,7 +1,7 @@
 """DDIM (arXiv 2010.02502) between any two noise levels of a variance-preserving process.
 
 That of diffusers goes down by one stride whatever the timesteps are. Where the steps do not divide
-the schedule, its latent is soon at another noise level than the network is told.
+the schedule, its latent is soon at another noise level than the timestep says.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def ddim_step(
     eta: float,
     noise: Tensor | None,
 ) -> Tensor:
-    """Mix anew what is said to be clean and what is said to be noise.
+    """Mix the predicted clean latent and the predicted noise at the next noise level.
 
     Args:
         original: predicted clean latent.

@@ -23,7 +23,7 @@ def unit_noise(
     Args:
         shape: `[B, ...]`.
         generator: None for the default one of torch, one for the batch, or `B` of them.
-        device: where the noise shall lie.
+        device: of the noise.
 
     Raises:
         ValueError: the number of generators is not the batch size.

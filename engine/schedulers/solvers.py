@@ -192,7 +192,7 @@ class SolverScheduler(VideoScheduler):
         return predict_normed
 
     def _check_order(self, position: int) -> None:
-        """Refuse a step out of turn, which a solver of diffusers, counting its own, would spoil."""
+        """Raise if a step is out of turn: solvers of diffusers count their own steps."""
         done = None if self._inner is None else self._inner.steps_done
         if done is None or done == position:
             return

@@ -23,7 +23,7 @@ class ModelCard:
 
     Sizes are pixels (width, height), rates frames per second. A model that is not `ready` has
     `problem`, one sentence for the person who installed it, and only `name`, `path` and
-    `task` (as far as it can be told) mean anything. One that is not even `installed` is a
+    `task` (as far as it can be guessed) mean anything. One that is not even `installed` is a
     published model that could be; everything but its `revision` is known already. One with
     `loras` is a variant of the model `base`, whose folder is its `path`.
 

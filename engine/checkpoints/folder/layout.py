@@ -213,7 +213,7 @@ def list_folder(folder: Path, top: Path) -> set[str]:
 
     Raises:
         ModelLoadError: the folder is missing or outside of the model folder, or holds something
-            that is neither a file nor a folder, which would block whoever opens it.
+            that is neither a file nor a folder, which would block the code that opens it.
     """
     try:
         entries = list(os.scandir(folder))

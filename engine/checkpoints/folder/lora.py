@@ -120,7 +120,7 @@ class Lora:
         return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
 
     def check_base(self, name: str, *revisions: str) -> None:
-        """Refuse a model, by its name and revisions, that this LoRA was not made for.
+        """Raise if this LoRA was not made for a model of this name and these revisions.
 
         Args:
             name: of the model.
@@ -140,7 +140,7 @@ class Lora:
             )
 
     def check_shapes(self, name: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Refuse a model of that name whose UNet has tensors of other shapes.
+        """Raise if the UNet of the model of that name has tensors of other shapes.
 
         Raises:
             ModelLoadError: names the first layer that does not fit.

@@ -1,4 +1,4 @@
-"""One file from the model hub: looked up, fetched so that it can go on later, and verified.
+"""Resolve, download and verify one file of the model hub; downloads can be resumed.
 
 Names, revisions, tokens, the endpoint (`HF_ENDPOINT`), offline mode (`HF_HUB_OFFLINE`) and the
 cache are those of `huggingface_hub`. Only the transfer is our own: the client throws away what it
@@ -131,7 +131,7 @@ class Hub:
     ) -> Iterator[Path]:
         """The whole, verified file: from the cache, or downloaded.
 
-        A download that is interrupted goes on with the next call, also of another process; of
+        An interrupted download is resumed by the next call, also of another process; of
         several at once one downloads and the others wait. A download is deleted when the block
         has succeeded, or with `keep` becomes part of the cache, where every program finds it.
         When the block fails it is left for the next try.

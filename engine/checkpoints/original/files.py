@@ -107,10 +107,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def checkpoint_opener(path: Path) -> Callable[[], dict[str, Tensor]]:
-    """A function that maps the file anew at every call, as `read_checkpoint` does.
+    """Return a function that maps the file at every call, as `read_checkpoint` does.
 
     Pages of a mapping that have been read stay resident until the last of its tensors is gone, so
-    whoever goes through a large file in parts, each with a mapping of its own, holds one part at a
+    code that reads a large file in parts, each with a mapping of its own, holds one part at a
     time. A file that cannot be mapped is read here, once, and every call gives the same tensors.
 
     Raises:
@@ -161,7 +161,7 @@ def _read(path: Path) -> Any:
 
 
 def _check_beginning(path: Path) -> None:
-    """Refuse what is neither an archive nor of an old torch, before anything interprets it."""
+    """Raise for what is neither an archive nor of an old torch, before anything interprets it."""
     beginning = read_beginning(path, len(_BEFORE_TORCH_1_6))
     if not beginning:
         raise _damaged(path, ": it is empty")

@@ -28,7 +28,7 @@ def buffer_shapes(config: OriginalConfig) -> dict[str, Shape]:
 
 
 def check_schedule(file: str, tensors: Mapping[str, Tensor], config: OriginalConfig) -> None:
-    """Refuse a file whose schedule is not that of the configuration.
+    """Raise if a file's schedule is not that of the configuration.
 
     Raises:
         OriginalCheckpointError: names the buffers that differ.

@@ -62,7 +62,7 @@ def encode_mp4(
         path: the file to write; its folder exists. An older file is replaced.
         fps: frames per second of playback.
         crf: H.264 quality, 0 to 51, less is better.
-        min_short_side: pixels that the short side shall have at least.
+        min_short_side: least pixels of the short side.
         comment: kept in the file's `comment` tag, without NUL characters. It is handed to
             ffmpeg in a file that others cannot read: everybody can read a command line.
         check: called while ffmpeg runs; when it raises, ffmpeg is killed and nothing is left.

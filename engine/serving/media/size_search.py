@@ -59,7 +59,7 @@ class CannotFitError(ValueError):
 
 
 def check_limit(limit_bytes: float) -> None:
-    """Refuse a limit that is no size.
+    """Raise if a limit is no size.
 
     Raises:
         ValueError: less than one byte.
