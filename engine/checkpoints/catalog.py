@@ -21,12 +21,12 @@ from engine.checkpoints.folder.card import (
 )
 from engine.checkpoints.folder.lora import (
     LORA_METADATA,
-    LoraInspector,
     LoraSource,
     LoraVariant,
     lora_file,
     read_lora_metadata,
 )
+from engine.checkpoints.folder.lora_inspector import LoraInspector
 from engine.checkpoints.folder.lora_settings import ADAPTER_CONFIG
 from engine.checkpoints.folder.metadata import METADATA_FILE, ModelMetadata, read_metadata
 from engine.checkpoints.folder.weights import (
