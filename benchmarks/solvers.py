@@ -29,7 +29,7 @@ from benchmarks.hardware import device_name
 from engine.checkpoints import Catalog, load_original, load_pipeline
 from engine.pipelines import Pipeline, decode_latents
 from engine.schedulers import clip_noise, scheduler_from_config
-from engine.schedulers.config import Spacing
+from engine.schedulers.solver_table import Spacing
 from training.evaluation.prompts import draw_prompts
 
 SOLVERS: Final = ("ddim", "dpm++2m", "unipc", "euler", "lcm")

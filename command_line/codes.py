@@ -11,7 +11,7 @@ INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as shells count; SIGTERM is 143 and SIGHUP 129 in the same way."""
 
 OUTPUT_CLOSED: Final = 141
-"""128 and the number of SIGPIPE: whoever read standard output has gone."""
+"""128 and the number of SIGPIPE: the reader of standard output has gone."""
 
 
 class CommandError(Exception):

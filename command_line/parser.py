@@ -42,7 +42,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 class _ShowVersion(argparse.Action):
-    """``--version``; the installed distribution is looked up only when it is asked for."""
+    """`--version`; the installed distribution is looked up only when it is asked for."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
         super().__init__(
@@ -59,7 +59,7 @@ class _ShowVersion(argparse.Action):
 
 
 def command_parser(module: str, description: str, **more: Any) -> CommandParser:
-    """Return the parser of ``python -m MODULE``, which knows ``--version``."""
+    """Return the parser of `python -m MODULE`, which knows `--version`."""
     parser = CommandParser(prog=f"python -m {module}", description=description, **more)
     parser.add_argument("--version", action=_ShowVersion)
     return parser

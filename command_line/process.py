@@ -27,7 +27,7 @@ def guarded(work: Callable[[], int], prefix: str = "") -> int:
 
     Args:
         work: does it, and returns the exit code.
-        prefix: comes before what is said, such as ``"training: "``.
+        prefix: comes before what is said, such as `"training: "`.
     """
     try:
         return work()
@@ -145,7 +145,7 @@ class _Output(io.TextIOWrapper):
 
 
 class _Messages(io.TextIOWrapper):
-    """Standard error: when nobody reads it any more, the work goes on."""
+    """Standard error: the work continues when nobody reads it any more."""
 
     def write(self, text: str, /) -> int:
         try:

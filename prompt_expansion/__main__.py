@@ -1,5 +1,7 @@
 """Command line: show what a prompt would become."""
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import dataclasses

@@ -1,5 +1,7 @@
 """Turn the address of a chat server, as operators paste it, into the one that is asked."""
 
+from __future__ import annotations
+
 import ipaddress
 import re
 from typing import Final

@@ -1,5 +1,7 @@
 """Ask an OpenAI-compatible server, whatever its ways."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import Coroutine

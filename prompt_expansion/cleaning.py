@@ -4,6 +4,8 @@ Nothing here decides whether the result is any good: what cannot be taken apart 
 and `prompt_expansion.validation` refuses it.
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from typing import Final

@@ -1,5 +1,7 @@
 """The OpenAI SDK, kept from taking its configuration from the environment."""
 
+from __future__ import annotations
+
 import contextlib
 from math import isfinite
 from typing import Any

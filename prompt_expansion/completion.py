@@ -1,5 +1,7 @@
 """Read the answer of a chat server, which is not trusted to have sent one."""
 
+from __future__ import annotations
+
 import json
 import re
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Ways in which OpenAI-compatible servers differ in what they accept."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -57,7 +59,7 @@ class Dialect:
             body[self.limit_name] = min(max_tokens, self.most_tokens or max_tokens)
         return body
 
-    def adapted(self, complaint: str, max_tokens: int) -> "Dialect | None":
+    def adapted(self, complaint: str, max_tokens: int) -> Dialect | None:
         """Return what to try after a server's complaint; None if it is about nothing known.
 
         Args:

@@ -1,5 +1,7 @@
 """From settings to a backend."""
 
+from __future__ import annotations
+
 from prompt_expansion.interface import PromptExpander
 from prompt_expansion.no_op import NoOpExpander
 from prompt_expansion.offline import OfflineExpander
@@ -10,7 +12,7 @@ from prompt_expansion.tokens import TokenCounter, estimate_tokens
 def make_expander(
     settings: ExpansionSettings, count_tokens: TokenCounter = estimate_tokens
 ) -> PromptExpander:
-    """Make the backend that ``settings`` name. Touches no network.
+    """Make the backend that `settings` name. Touches no network.
 
     Args:
         settings: Validated settings.

@@ -5,6 +5,8 @@ a direction round, paint a thing in another colour, or drop a "no". A doubtful c
 contradiction, because the user's own words are always good enough.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Final
@@ -30,7 +32,7 @@ _REACH: Final = 3
 
 
 def preserves_keywords(original: str, expanded: str) -> bool:
-    """Return whether ``expanded`` has every significant word of the user; endings may differ.
+    """Return whether `expanded` has every significant word of the user; endings may differ.
 
     In scripts without spaces a run of letters counts as one word, and a prompt without any word
     (only emoji, say) must be there whole.
@@ -46,7 +48,7 @@ def preserves_keywords(original: str, expanded: str) -> bool:
 
 
 def find_contradiction(original: str, expanded: str) -> str | None:
-    """Return the first word of ``expanded`` that goes against ``original``, or None."""
+    """Return the first word of `expanded` that goes against `original`, or None."""
     asked, given = split_words(original), split_words(expanded)
     return (
         _turned_direction(asked, given)

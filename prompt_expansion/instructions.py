@@ -1,5 +1,7 @@
 """Tell a chat model what to do, and recognise its answers that only repeat that."""
 
+from __future__ import annotations
+
 import json
 from typing import Final, NamedTuple
 

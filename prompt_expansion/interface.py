@@ -1,5 +1,7 @@
 """The interface of all backends, and the expansion that they return."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,11 +11,11 @@ class Expansion:
     """A prompt for a video model, and where it came from.
 
     Attributes:
-        text: What the model is to be given. Equal to ``original`` when nothing was added.
+        text: What the model is to be given. Equal to `original` when nothing was added.
         original: The user's prompt, untouched.
-        tokens: Size of ``text`` in CLIP tokens, start and end marks included.
+        tokens: Size of `text` in CLIP tokens, start and end marks included.
         backend: Name of the backend that was asked.
-        language: Language of ``original``, see :func:`prompt_expansion.language.detect_language`.
+        language: Language of `original`, see `prompt_expansion.language.detect_language`.
         fallback: One sentence saying why the user's own words are used; None when nothing failed.
     """
 
@@ -29,7 +31,7 @@ class PromptExpander(Protocol):
     """A backend. It is made once, used for many prompts, also at the same time, and closed."""
 
     async def expand(self, prompt: str) -> Expansion:
-        """Expand one prompt. Never raises for trouble of the backend, see ``fallback``."""
+        """Expand one prompt. Never raises for trouble of the backend, see `fallback`."""
         ...
 
     async def close(self) -> None:

@@ -1,5 +1,7 @@
 """Detection of a prompt's language by its script and a few small words."""
 
+from __future__ import annotations
+
 import unicodedata
 from collections import Counter
 from typing import Final
@@ -29,11 +31,11 @@ _SMALL_WORDS: Final = {
 
 
 def detect_language(text: str) -> str:
-    """Return an ISO 639-1 code, or ``und`` when the text does not tell.
+    """Return an ISO 639-1 code, or `und` when the text does not tell.
 
-    Scripts that several languages share are given to the largest of them (Cyrillic: ``ru``). Latin
-    script is ``en`` unless small words of one of five other languages outnumber the English ones;
-    with letters beyond ASCII and no small word at all it is ``und``.
+    Scripts that several languages share are given to the largest of them (Cyrillic: `ru`). Latin
+    script is `en` unless small words of one of five other languages outnumber the English ones;
+    with letters beyond ASCII and no small word at all it is `und`.
     """
     text = unicodedata.normalize("NFKC", text)
     scripts = Counter(

@@ -1,5 +1,7 @@
 """No expansion: prompts stay as they are."""
 
+from __future__ import annotations
+
 from prompt_expansion.interface import Expansion
 from prompt_expansion.language import detect_language
 from prompt_expansion.tokens import TokenCounter

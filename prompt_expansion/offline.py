@@ -1,5 +1,7 @@
 """Expansion by a few rules: no server, no model, the same answer every time."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +18,7 @@ _SENTENCE_ENDS: Final = (".", "!", "?", ",", ";", "。", "!", "?", ",")
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """Adds ``term`` to prompts that say nothing of the matter themselves."""
+    """Adds `term` to prompts that say nothing of the matter themselves."""
 
     term: str
     said_already: re.Pattern[str]

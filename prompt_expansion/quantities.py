@@ -1,5 +1,7 @@
 """Compare the numbers of things in two texts."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Final

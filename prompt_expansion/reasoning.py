@@ -4,6 +4,8 @@ Servers are meant to send reasoning in a field of its own. Many send it inside t
 without its opening tag, because the chat template has already written that one.
 """
 
+from __future__ import annotations
+
 import re
 from typing import Final
 

@@ -1,5 +1,7 @@
 """Make a server's own words fit for a log: one short line, without secrets."""
 
+from __future__ import annotations
+
 import re
 from typing import Final
 

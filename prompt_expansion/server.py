@@ -1,5 +1,7 @@
 """Expansion by a language model behind an OpenAI-compatible server."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from typing import Final
@@ -7,10 +9,10 @@ from typing import Final
 from prompt_expansion.chat import ChatServer, UnusableError
 from prompt_expansion.cleaning import clean_reply
 from prompt_expansion.completion import Reply
+from prompt_expansion.concurrency import ConcurrencyLimit
 from prompt_expansion.faithful import preserves_keywords
 from prompt_expansion.interface import Expansion
 from prompt_expansion.language import detect_language
-from prompt_expansion.line import Line
 from prompt_expansion.settings import ExpansionSettings
 from prompt_expansion.tokens import TOKEN_BUDGET, TokenCounter
 from prompt_expansion.truncation import drop_last_clause, truncate_to_budget, without_repeats
@@ -26,7 +28,7 @@ _AT_ONCE: Final = 2
 answered within the time limit; hosted ones are faster than the clips are made."""
 
 _LONGEST_WAIT: Final = 15
-"""Multiple of the time limit for which somebody stands in line at most, while it moves."""
+"""Multiple of the time limit for which a request waits at most, while others are answered."""
 
 
 class ServerExpander:
@@ -40,10 +42,10 @@ class ServerExpander:
         self._settings = settings
         self._count_tokens = count_tokens
         self._server = ChatServer(settings)
-        self._line = Line(
+        self._limit = ConcurrencyLimit(
             _AT_ONCE,
-            patience_s=settings.timeout_s,
-            longest_wait_s=_LONGEST_WAIT * settings.timeout_s,
+            stall_s=settings.timeout_s,
+            max_wait_s=_LONGEST_WAIT * settings.timeout_s,
         )
 
     async def expand(self, prompt: str) -> Expansion:
@@ -110,7 +112,7 @@ class ServerExpander:
 
     async def _ask_in_turn(self, prompt: str) -> Reply:
         try:
-            async with self._line.turn():
+            async with self._limit.slot():
                 return await self._ask_in_time(prompt)
         except TimeoutError:
             logger.warning("prompt expansion: too many prompts wait for the server")
@@ -125,9 +127,9 @@ class ServerExpander:
             logger.warning("prompt expansion: no answer within %g s", seconds)
             raise UnusableError(f"did not answer within {seconds:g} s") from None
         except UnusableError:
-            self._line.moved()
+            self._limit.note_answer()
             raise
-        self._line.moved()
+        self._limit.note_answer()
         return reply
 
     def _with_users_words(self, prompt: str, answer: str) -> str:

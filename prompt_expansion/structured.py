@@ -1,5 +1,7 @@
 """Find the description in a reply that is JSON, XML, a code block or a box."""
 
+from __future__ import annotations
+
 import json
 import re
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """An estimate of the CLIP tokens that a text takes, without CLIP's vocabulary."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 from typing import Final
@@ -15,7 +17,7 @@ _PIECE = re.compile(r"[^\W\d_]+|\d|(?:[^\w\s]|_)+")
 
 
 def estimate_tokens(text: str) -> int:
-    """Estimate the CLIP tokens of ``text``, rather too many than too few.
+    """Estimate the CLIP tokens of `text`, rather too many than too few.
 
     CLIP splits a text into words, single digits and runs of signs, and each of these by byte pairs.
     Short English words are one token; longer ones are counted as one for every four letters, and

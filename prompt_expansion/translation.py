@@ -5,6 +5,8 @@ another language asks for. A prompt without any of these words is not compared. 
 something else here and there costs an expansion at worst.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final

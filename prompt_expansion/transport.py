@@ -1,5 +1,7 @@
 """Send requests with the operator's headers only, and read answers of bounded size."""
 
+from __future__ import annotations
+
 import zlib
 from typing import Final
 

@@ -1,5 +1,7 @@
 """Making a text fit CLIP's budget, by whole clauses where that is possible."""
 
+from __future__ import annotations
+
 import re
 from typing import Final
 
@@ -9,7 +11,7 @@ _CLAUSE_END: Final = re.compile(r"(?<=[,.;!?])\s+")
 
 
 def truncate_to_budget(front: str, text: str, count_tokens: TokenCounter) -> str:
-    """Put ``front`` before ``text``, less as many of its last clauses as the budget demands.
+    """Put `front` before `text`, less as many of its last clauses as the budget demands.
 
     Returns:
         The longest such text, cut between words where its first clause alone is too long; empty

@@ -4,6 +4,8 @@ Which marks a model writes depends on its template (ChatML, Llama, Gemma, Phi, M
 Command-R, Granite, Harmony …). Most have the same form, so forms are recognised rather than names.
 """
 
+from __future__ import annotations
+
 import re
 from typing import Final
 

@@ -5,6 +5,8 @@ doubt it is refused, because the user's own words are always good enough. What t
 themselves is never held against an answer.
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from typing import Final

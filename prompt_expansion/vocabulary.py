@@ -1,5 +1,7 @@
 """Words that tell a description of a clip from anything else that a chat model says."""
 
+from __future__ import annotations
+
 import re
 from typing import Final, NamedTuple
 

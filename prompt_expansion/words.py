@@ -1,5 +1,7 @@
 """Split texts into words, and compare words whatever their endings."""
 
+from __future__ import annotations
+
 import re
 from typing import Final
 

@@ -71,6 +71,7 @@ NAMES = {
     "engine.models.original": "engine.models.original_names",
     "engine.models.stage": "engine.models.unet_block",
     "prompt_expansion.fitting": "prompt_expansion.truncation",
+    "prompt_expansion.line": "prompt_expansion.concurrency",
     "prompt_expansion.verbatim": "prompt_expansion.no_op",
     "engine.checkpoints.facts": "engine.checkpoints.folder.metadata",
     "engine.checkpoints.fuse": "engine.checkpoints.loading.lora_load",

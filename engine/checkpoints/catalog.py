@@ -21,12 +21,12 @@ from engine.checkpoints.folder.card import (
 )
 from engine.checkpoints.folder.lora import (
     LORA_METADATA,
-    LoraInspector,
     LoraSource,
     LoraVariant,
     lora_file,
     read_lora_metadata,
 )
+from engine.checkpoints.folder.lora_inspector import LoraInspector
 from engine.checkpoints.folder.lora_settings import ADAPTER_CONFIG
 from engine.checkpoints.folder.metadata import METADATA_FILE, ModelMetadata, read_metadata
 from engine.checkpoints.folder.weights import (
@@ -52,7 +52,7 @@ MIN_GUIDANCE = 1.0
 class Catalog:
     """Finds model folders: the shipped ones and those that the settings name.
 
-    The folders are looked at anew at every call, so a model that is repaired or installed while
+    The folders are read at every call, so a model that is repaired or installed while
     the program runs is seen; unchanged weight files are not read again. Thread-safe.
 
     Args:
@@ -62,7 +62,7 @@ class Catalog:
             None: no model is installed, and none is offered.
         published: models that are offered while they are not installed.
         variants: name to model with LoRAs; one replaces a folder of its name. A LoRA folder with a
-            ``lora.json`` among the folders is a variant, too.
+            `lora.json` among the folders is a variant, too.
         failed: tells models, by name and revision, that could not be loaded, and why. They are not
             ready until their files change.
     """
@@ -134,7 +134,7 @@ class Catalog:
         """Folder of each model by its name; those that cannot have one are given one to show."""
         folders = _subfolders(self._shipped)
         if self._models_dir is not None:
-            # Whoever keeps something else there shall not be told that it is no model.
+            # Other folders that somebody keeps there are not reported as broken models.
             folders |= {
                 name: path
                 for name, path in _subfolders(self._models_dir).items()
@@ -148,7 +148,7 @@ class Catalog:
             return make()
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
-            if self._told.get(name) != text:  # the catalogue is made anew at every request
+            if self._told.get(name) != text:  # the catalogue is read at every request
                 self._told[name] = text
                 logger.exception("the model folder %s cannot be read", printable(str(folder)))
             return broken_card(name, folder, f"{folder} cannot be read.", "text-to-video")

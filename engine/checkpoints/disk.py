@@ -11,7 +11,7 @@ from engine.common.disk import free_bytes, nearest_existing
 
 
 def check_space(needed: Mapping[Path, int]) -> None:
-    """Refuse to begin what would not fit.
+    """Raise if files would not fit on their disks.
 
     Args:
         needed: bytes to be written below each folder, which need not exist yet. Folders on the
@@ -34,7 +34,7 @@ def check_space(needed: Mapping[Path, int]) -> None:
 
 
 def gigabytes(count: int) -> str:
-    """A number of bytes for people."""
+    """Format a number of bytes for people."""
     if count >= 10**8:
         return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.1f} MB" if count >= 10**5 else f"{count} bytes"

@@ -29,7 +29,7 @@ def merge_loras(card: ModelCard, loras: Sequence[LoraSource], output: Path) -> P
     """Write a model folder whose UNet has the LoRAs in its weights.
 
     The sums are formed in float32 and kept in the number format of the model. The folder appears
-    complete or not at all, and its ``floor33.json`` names the model and the LoRAs.
+    complete or not at all, and its `floor33.json` names the model and the LoRAs.
 
     Args:
         card: the model, no variant itself.

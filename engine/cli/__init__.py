@@ -1,1 +1,1 @@
-"""The commands of ``python -m engine``."""
+"""The commands of `python -m engine`."""

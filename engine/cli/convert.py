@@ -1,4 +1,4 @@
-"""``python -m engine convert``: an original checkpoint to a model folder."""
+"""`python -m engine convert`: an original checkpoint to a model folder."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _convert(source: Path, config: str | Mapping[str, Any], output: Path) -> Non
 
     def on_progress(component: str, done: int, total: int) -> None:
         nonlocal line
-        if line is None:  # only now: a refused file shall leave one line on stderr
+        if line is None:  # only now: a refused file leaves one line on stderr
             line = ProgressLine(total, "B", scale=True)
         line.label(component)
         line.advance_to(done)

@@ -1,4 +1,4 @@
-"""End a command that cannot go on, in the words of who typed it."""
+"""Turn errors into the one line that ends a command."""
 
 from __future__ import annotations
 

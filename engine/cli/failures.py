@@ -13,7 +13,7 @@ _SENTENCES: Final = {
     "encoder_missing": "The video encoder (ffmpeg) is missing",
     "model_unavailable": "The model cannot be loaded",
 }
-"""Instead of what users are told, who can only be sent to the operator."""
+"""Sentences in place of those for users, which send them to the operator."""
 
 _ADVICE: Final = {
     "internal": "`python -m engine --verbose generate …` shows where.",

@@ -1,4 +1,4 @@
-"""``python -m engine generate``: one clip without a bot."""
+"""`python -m engine generate`: one clip without a bot."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _variants(arguments: argparse.Namespace) -> dict[str, LoraVariant]:
 
 
 def _refuse_broken_model(engine: Engine, name: str) -> None:
-    """On the command line the caller is the operator too, so the reason is told at once."""
+    """Give the reason at once: on the command line the caller is the operator too."""
     for card in engine.models():
         if card.name == name and not card.ready:
             raise CommandError(f"The model {name} is not ready: {card.problem}")

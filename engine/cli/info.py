@@ -1,4 +1,4 @@
-"""``python -m engine info``: everything that is known about one model."""
+"""`python -m engine info`: everything that is known about one model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m engine install``: a published model, from the hub to a model folder."""
+"""`python -m engine install`: a published model, from the hub to a model folder."""
 
 from __future__ import annotations
 

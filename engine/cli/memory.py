@@ -1,4 +1,4 @@
-"""Options of ``generate`` for machines with little memory."""
+"""Options of `generate` for machines with little memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m engine merge``: a model and LoRAs to a model folder."""
+"""`python -m engine merge`: a model and LoRAs to a model folder."""
 
 from __future__ import annotations
 

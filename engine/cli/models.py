@@ -1,4 +1,4 @@
-"""``python -m engine models``: the known models, and which are ready to run."""
+"""`python -m engine models`: the known models, and which are ready to run."""
 
 from __future__ import annotations
 

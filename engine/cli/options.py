@@ -12,7 +12,7 @@ from engine.cli.errors import usage_error
 
 
 def add_model_dir(parser: argparse.ArgumentParser) -> None:
-    """``--model-dir NAME=FOLDER``, any number of times; gives a list of pairs."""
+    """`--model-dir NAME=FOLDER`, any number of times; gives a list of pairs."""
     parser.add_argument(
         "--model-dir",
         action="append",
@@ -24,7 +24,7 @@ def add_model_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def add_models_dir(parser: argparse.ArgumentParser) -> None:
-    """``--models-dir FOLDER``; the bot's own folder where the bot has no settings file."""
+    """`--models-dir FOLDER`; the bot's own folder where the bot has no settings file."""
     parser.add_argument(
         "--models-dir",
         type=lambda text: Path(text).expanduser(),
@@ -35,7 +35,7 @@ def add_models_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def add_lora(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """``--lora PATH[=WEIGHT]``, any number of times; gives a list of `LoraSource`."""
+    """`--lora PATH[=WEIGHT]`, any number of times; gives a list of `LoraSource`."""
     parser.add_argument(
         "--lora",
         action="append",
@@ -48,7 +48,7 @@ def add_lora(parser: argparse.ArgumentParser, *, required: bool = False) -> None
 
 
 def default_models_dir() -> Path:
-    """``models`` in the data folder."""
+    """`models` in the data folder."""
     return Path(os.environ.get("FLOOR33_DATA_DIR", "").strip() or "data").expanduser() / "models"
 
 

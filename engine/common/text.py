@@ -12,7 +12,7 @@ def printable(text: str, limit: int | None = None) -> str:
     r"""Return the text on one line, every character of it visible.
 
     Control and format characters (escape sequences, line breaks, direction marks), lone surrogates
-    and unassigned code points become escapes such as ``\x1b``; blanks of any width become a plain
+    and unassigned code points become escapes such as `\x1b`; blanks of any width become a plain
     one. Applied twice it changes nothing more.
 
     Args:

@@ -14,7 +14,7 @@ class Fault:
 
     Attributes:
         path: names and indices that lead to the value; empty for the model as a whole.
-        kind: pydantic's name for the error, such as ``missing`` or ``extra_forbidden``.
+        kind: pydantic's name for the error, such as `missing` or `extra_forbidden`.
         message: pydantic's text.
         given: the value; it may be a secret, and is shown by nobody but `with_value`.
         raised: the error that a validator of the model raised, if one did.
@@ -28,7 +28,7 @@ class Fault:
 
     @property
     def key(self) -> str:
-        """The path with dots, such as ``limits.max_steps``."""
+        """The path with dots, such as `limits.max_steps`."""
         return ".".join(self.path)
 
     def __str__(self) -> str:

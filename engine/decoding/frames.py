@@ -60,7 +60,7 @@ def frame_to_rgb(frame: av.VideoFrame, *, width: int, primaries: int, transfer: 
         transfer: likewise.
 
     Returns:
-        ``[H, W, 3]``, not turned.
+        `[H, W, 3]`, not turned.
 
     Raises:
         ColourError: the matrix is not known to swscale, or the video is HDR of the PQ kind.

@@ -33,7 +33,7 @@ _STANDING: Final = frozenset(
 """Turns that leave width and height as they are."""
 
 _BAND_PIXELS: Final = 2**20
-"""Pixels that are converted at a time: what is not yet RGB shall not be copied whole."""
+"""Pixels that are converted at a time: a whole copy of the rest would take too much memory."""
 
 _DEEP_GREY: Final = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _GREY: Final = frozenset({"1", "L", "LA", "La", *_DEEP_GREY})
@@ -47,7 +47,7 @@ _Convert = Callable[[Image.Image], Image.Image]
 def orientation(picture: Image.Image) -> Image.Transpose | None:
     """Return the turn that sets a picture upright, by its EXIF or XMP notes, or None.
 
-    Only this one note is read: `ImageOps.exif_transpose` would write all of them anew, and fail
+    Only this one note is read: `ImageOps.exif_transpose` would rewrite all of them, and fail
     over one of them that is odd.
     """
     try:

@@ -17,7 +17,7 @@ _SLICE_SCORES = 2**24
 
 
 class KeysValues(NamedTuple):
-    """Keys and values of one attention layer, ``[B, heads, L, head_dim]`` each."""
+    """Keys and values of one attention layer, `[B, heads, L, head_dim]` each."""
 
     key: Tensor
     value: Tensor
@@ -28,7 +28,7 @@ LayerContext = tuple[KeysValues, KeysValues | None]
 
 
 class RelativePositions(NamedTuple):
-    """Relative position vectors for every pair of frames, ``[Q, K, head_dim]`` each."""
+    """Relative position vectors for every pair of frames, `[Q, K, head_dim]` each."""
 
     key: Tensor
     value: Tensor
@@ -42,21 +42,21 @@ def attention(
     backend: AttentionBackend = "sdpa",
     relative: RelativePositions | None = None,
 ) -> Tensor:
-    """Scaled dot-product attention, ``softmax(q k^T / sqrt(d)) v``.
+    """Scaled dot-product attention, `softmax(q k^T / sqrt(d)) v`.
 
     Args:
-        query: ``[..., Q, d]``; the leading dimensions are shared by all three.
-        key: ``[..., K, d]``.
-        value: ``[..., K, d]``.
+        query: `[..., Q, d]`; the leading dimensions are shared by all three.
+        key: `[..., K, d]`.
+        value: `[..., K, d]`.
         backend: "sdpa" calls the fused kernel of torch, "math" writes the formula out,
             "sliced" does the same for a few queries at a time, to bound memory. They agree
             to rounding.
         relative: relative positions (Shaw et al. 2018) added to keys *and* values:
-            ``softmax(q (k + R_k)^T / sqrt(d)) (v + R_v)``. No fused kernel offers the value
+            `softmax(q (k + R_k)^T / sqrt(d)) (v + R_v)`. No fused kernel offers the value
             side, so "sdpa" then means "math".
 
     Returns:
-        ``[..., Q, d]``
+        `[..., Q, d]`
     """
     if relative is not None:
         return _relative_attention(query, key, value, relative)
@@ -99,7 +99,7 @@ def _relative_attention(
 class RelativePositionTables(nn.Module):
     """Learned vectors for clipped frame distances, shared by all heads of one layer.
 
-    Distance ``k - q`` is clipped to ``[-max_distance, max_distance]``, so a clip longer than
+    Distance `k - q` is clipped to `[-max_distance, max_distance]`, so a clip longer than
     the training clips still has a vector for every pair.
     """
 
@@ -124,10 +124,10 @@ class Attention(nn.Module):
     Args:
         dim: width of the tokens that ask.
         heads: number of heads.
-        head_dim: width of a head; the inner width is ``heads * head_dim``.
-        context_dim: width of the tokens that answer (None: ``dim``).
+        head_dim: width of a head; the inner width is `heads * head_dim`.
+        context_dim: width of the tokens that answer (None: `dim`).
         image_context: adds keys and values for image tokens that reuse the text's query
-            (VideoCrafter1, equation 4): ``Attn(q, k, v) + Attn(q, k', v')``.
+            (VideoCrafter1, equation 4): `Attn(q, k, v) + Attn(q, k', v')`.
         max_distance: with a value, relative positions up to that many frames.
     """
 
@@ -158,7 +158,7 @@ class Attention(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Self-attention over the second dimension: ``[B, L, C] -> [B, L, C]``."""
+        """Self-attention over the second dimension: `[B, L, C] -> [B, L, C]`."""
         query = self._split_heads(self.to_q(tokens))  # [B, heads, L, d]
         key = self._split_heads(self.to_k(tokens))
         value = self._split_heads(self.to_v(tokens))
@@ -169,7 +169,7 @@ class Attention(nn.Module):
     def cross(self, tokens: Tensor, text: KeysValues, image: KeysValues | None) -> Tensor:
         """Attend to keys and values that were computed once for the clip.
 
-        ``tokens`` is ``[B, L, C]`` where L may run over all frames: the text is the same for each.
+        `tokens` is `[B, L, C]` where L may run over all frames: the text is the same for each.
         """
         query = self._split_heads(self.to_q(tokens))  # [B, heads, L, d]
         out = attention(query, text.key, text.value, backend=self.backend)
@@ -178,11 +178,11 @@ class Attention(nn.Module):
         return self.to_out(self._join_heads(out))  # type: ignore[no-any-return]
 
     def text_keys_values(self, text: Tensor) -> KeysValues:
-        """Project text tokens ``[B, T, D]`` to keys and values."""
+        """Project text tokens `[B, T, D]` to keys and values."""
         return KeysValues(self._split_heads(self.to_k(text)), self._split_heads(self.to_v(text)))
 
     def image_keys_values(self, image: Tensor) -> KeysValues:
-        """Project image tokens ``[B, N, D]`` to keys and values (K', V' of the paper)."""
+        """Project image tokens `[B, N, D]` to keys and values (K', V' of the paper)."""
         return KeysValues(
             self._split_heads(self.to_k_image(image)), self._split_heads(self.to_v_image(image))
         )

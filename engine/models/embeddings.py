@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def sinusoidal_embedding(values: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
-    """Embed scalars ``[B]`` as ``[B, dim]``, cosines first (the order of the released weights)."""
+    """Embed scalars `[B]` as `[B, dim]`, cosines first (the order of the released weights)."""
     half = dim // 2
     exponent = torch.arange(half, dtype=torch.float32, device=values.device) / half
     frequencies = torch.exp(-math.log(max_period) * exponent)  # [half]
@@ -32,6 +32,6 @@ class ScalarEmbedding(nn.Module):
         self.linear_2 = nn.Linear(dim, dim)
 
     def forward(self, values: Tensor) -> Tensor:
-        """``[B] -> [B, dim]``"""
+        """`[B] -> [B, dim]`"""
         sinusoid = sinusoidal_embedding(values, self.sinusoid_dim).to(self.linear_1.weight.dtype)
         return self.linear_2(nn.functional.silu(self.linear_1(sinusoid)))  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
 """Layers on video features.
 
-Features travel as ``[B, F, H, W, C]``, contiguous. That is the channels-last memory of a batch
+Features travel as `[B, F, H, W, C]`, contiguous. That is the channels-last memory of a batch
 of pictures, so convolutions, per-token layers and both attentions read it without a copy.
 """
 
@@ -20,7 +20,7 @@ _FEW_POSITIONS = 512
 
 
 def conv_frames(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply a 2-D convolution to every frame: ``[B, F, H, W, C] -> [B, F, H', W', C']``."""
+    """Apply a 2-D convolution to every frame: `[B, F, H, W, C] -> [B, F, H', W', C']`."""
     batch, frames = x.shape[:2]
     if _is_small_3x3(conv, x):
         return torch.unflatten(_conv_as_product(conv, x.flatten(0, 1)), 0, (batch, frames))
@@ -34,7 +34,7 @@ def _is_small_3x3(conv: nn.Conv2d, x: Tensor) -> bool:
 
 
 def _conv_as_product(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 3x3 convolution of padding 1 over gathered neighbourhoods, ``[N, H, W, C]`` to ``C'``."""
+    """A 3x3 convolution of padding 1 over gathered neighbourhoods, `[N, H, W, C]` to `C'`."""
     count, height, width, channels = x.shape
     padded = F.pad(x, (0, 0, 1, 1, 1, 1))  # [N, H+2, W+2, C]
     rows = padded.unfold(1, 3, 1).unfold(2, 3, 1)  # [N, H, W, C, 3, 3]
@@ -44,7 +44,7 @@ def _conv_as_product(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def conv_time(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply a (3, 1) convolution over (frame, position): ``[B, F, H, W, C]`` keeps its shape."""
+    """Apply a (3, 1) convolution over (frame, position): `[B, F, H, W, C]` keeps its shape."""
     height, width = x.shape[2:4]
     y = conv(x.flatten(2, 3).permute(0, 3, 1, 2))  # [B, C', F, H*W], channels last
     return torch.unflatten(y.permute(0, 2, 3, 1), 2, (height, width)).contiguous()
@@ -84,7 +84,7 @@ class TemporalConvolution(nn.Module):
         nn.init.zeros_(self.convs[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, F, H, W, C] -> [B, F, H, W, C]``"""
+        """`[B, F, H, W, C] -> [B, F, H, W, C]`"""
         h = x
         for index, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
             h = F.silu(norm_clip(norm, h))  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv_2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, embedding: Tensor, *, skip_temporal: bool) -> Tensor:
-        """``x [B, F, H, W, C]``, ``embedding [B, E]`` -> ``[B, F, H, W, C']``"""
+        """`x [B, F, H, W, C]`, `embedding [B, E]` -> `[B, F, H, W, C']`"""
         h = conv_frames(self.conv_1, F.silu(norm_frames(self.norm_1, x)))
         h = h + self.embedding(F.silu(embedding))[:, None, None, None, :]
         h = conv_frames(self.conv_2, self.dropout(F.silu(norm_frames(self.norm_2, h))))

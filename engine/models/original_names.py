@@ -1,9 +1,9 @@
 """Names and configuration of the released checkpoints, translated to ours and back.
 
 The released names number the blocks of the way down and up through; ours name what a block is.
-:func:`unet_original_names` is the single table between them, derived from a built UNet, so
+`unet_original_names` is the single table between them, derived from a built UNet, so
 nothing is guessed: a name outside it is left over, and said so. The networks themselves build
-on this module (``from_original``), so it knows of them only that they are modules with parts of
+on this module (`from_original`), so it knows of them only that they are modules with parts of
 these names.
 """
 
@@ -106,7 +106,7 @@ _ORIGINAL_DEFAULTS: dict[str, Any] = {
 
 
 def unet_config_from_original(unet_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate the ``unet_config.params`` of a released yaml file to ours.
+    """Translate the `unet_config.params` of a released yaml file to ours.
 
     Raises:
         ValueError: an unknown option, or one with a value that this UNet does not have.

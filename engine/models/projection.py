@@ -37,7 +37,7 @@ class _PerceiverAttention(nn.Module):
         self.to_out = nn.Linear(inner, dim, bias=False)
 
     def forward(self, image: Tensor, latents: Tensor) -> Tensor:
-        """``image [B, K, C]``, ``latents [B, N, C]`` -> ``[B, N, C]``"""
+        """`image [B, K, C]`, `latents [B, N, C]` -> `[B, N, C]`"""
         latents = self.norm_latents(latents)
         both = torch.cat([self.norm_image(image), latents], dim=1)  # [B, K+N, C]
         key, value = self.to_kv(both).chunk(2, dim=-1)
@@ -77,11 +77,11 @@ class ImageProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
         dim: inner width.
         depth: layers.
         dim_head: width of an attention head.
-        heads: attention heads; ``heads * dim_head`` may differ from ``dim``.
+        heads: attention heads; `heads * dim_head` may differ from `dim`.
         num_queries: image tokens out.
         embedding_dim: width of the image encoder's tokens.
         output_dim: width of the text tokens.
-        ff_mult: inner width of the feed-forward over ``dim``.
+        ff_mult: inner width of the feed-forward over `dim`.
     """
 
     @register_to_config
@@ -107,7 +107,7 @@ class ImageProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def from_original(
         cls, state_dict: Mapping[str, Tensor], params: Mapping[str, Any]
     ) -> ImageProjection:
-        """Build from the tensors of a released checkpoint (prefix ``image_proj_model.``).
+        """Build from the tensors of a released checkpoint (prefix `image_proj_model.`).
 
         Raises:
             ValueError: tensors that are missing, left over or of another shape, each by name.
@@ -118,7 +118,7 @@ class ImageProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return projection.eval()  # type: ignore[no-any-return]
 
     def forward(self, image_tokens: Tensor) -> Tensor:
-        """``[B, K, embedding_dim] -> [B, num_queries, output_dim]``"""
+        """`[B, K, embedding_dim] -> [B, num_queries, output_dim]`"""
         latents = self.latents.expand(len(image_tokens), -1, -1)
         image = self.proj_in(image_tokens)
         for layer in self.layers:

@@ -34,7 +34,7 @@ class FeedForward(nn.Module):
         self.proj_out = nn.Linear(inner, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[..., C] -> [..., C]``"""
+        """`[..., C] -> [..., C]`"""
         parts = x.flatten(0, -2).split(_tokens_at_once(x.device))
         return torch.cat([self._gated(part) for part in parts]).view(x.shape)
 
@@ -60,7 +60,7 @@ class SpatialBlock(nn.Module):
         self.feed_forward = FeedForward(dim)
 
     def forward(self, x: Tensor, text: KeysValues, image: KeysValues | None) -> Tensor:
-        """``x [B, F, L, C]``, L = H * W tokens of a frame."""
+        """`x [B, F, L, C]`, L = H * W tokens of a frame."""
         batch, frames = x.shape[:2]
         per_frame = self.norm_1(x).flatten(0, 1)  # [B*F, L, C]
         x = x + self.attn_1(per_frame).unflatten(0, (batch, frames))
@@ -83,7 +83,7 @@ class TemporalBlock(nn.Module):
         self.feed_forward = FeedForward(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x [N, F, C]``, N = positions of all clips."""
+        """`x [N, F, C]`, N = positions of all clips."""
         x = x + self.attn_1(self.norm_1(x))
         x = x + self.attn_2(self.norm_2(x))
         return x + self.feed_forward(self.norm_3(x))  # type: ignore[no-any-return]
@@ -117,11 +117,11 @@ class SpatialTransformer(nn.Module):
         nn.init.zeros_(self.proj_out.bias)
 
     def cross_attentions(self) -> list[Attention]:
-        """The layers that read the text, in the order in which ``forward`` takes their keys."""
+        """The layers that read the text, in the order in which `forward` takes their keys."""
         return [block.attn_2 for block in self.blocks]  # type: ignore[misc]
 
     def forward(self, x: Tensor, context: list[LayerContext]) -> Tensor:
-        """``x [B, F, H, W, C]``; one entry of ``context`` a block."""
+        """`x [B, F, H, W, C]`; one entry of `context` a block."""
         height, width = x.shape[2:4]
         h = self.proj_in(norm_frames(self.norm, x).flatten(2, 3))  # [B, F, L, C]
         for block, (text, image) in zip(self.blocks, context, strict=True):
@@ -132,7 +132,7 @@ class SpatialTransformer(nn.Module):
 class TemporalTransformer(nn.Module):
     """Transformer over time at each position, with a residual connection around it.
 
-    It never sees the text (VideoCrafter1, section 3.1; ``temporal_selfatt_only``).
+    It never sees the text (VideoCrafter1, section 3.1; `temporal_selfatt_only`).
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class TemporalTransformer(nn.Module):
         nn.init.zeros_(self.proj_out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x [B, F, H, W, C]``"""
+        """`x [B, F, H, W, C]`"""
         batch, frames, height, width, _ = x.shape
         h = norm_clip(self.norm, x).flatten(2, 3).transpose(1, 2)  # [B, L, F, C]
         # Positions do not meet here, so they too go through in parts.
@@ -160,7 +160,7 @@ class TemporalTransformer(nn.Module):
         return x + h.movedim(3, 1)  # type: ignore[no-any-return]
 
     def _over_time(self, positions: Tensor) -> Tensor:
-        """``[N, F, C] -> [N, F, C]``"""
+        """`[N, F, C] -> [N, F, C]`"""
         h = self.proj_in(positions)
         for block in self.blocks:
             h = block(h)

@@ -1,6 +1,6 @@
 """The video UNet of VideoCrafter1 (arXiv 2310.19512, section 3.1 and figure 3).
 
-One class for the published variants; the switches of :class:`VideoUNetConfig` tell them apart:
+One class for the published variants; the switches of `VideoUNetConfig` tell them apart:
 
 =====================  ==========  ==========  ==========  ===========
                        T2V-512 v1  T2V-1024    I2V-512     T2V-512 v2
@@ -57,7 +57,7 @@ TEXT_TOKENS = 77
 
 @dataclass
 class VideoUNetOutput(BaseOutput):
-    """``sample``: the prediction, ``[B, out_channels, F, H, W]``."""
+    """`sample`: the prediction, `[B, out_channels, F, H, W]`."""
 
     sample: Tensor
 
@@ -65,13 +65,13 @@ class VideoUNetOutput(BaseOutput):
 class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc]
     """Denoising UNet over video latents.
 
-    With the methods of diffusers for LoRA adapters: ``add_adapter``, ``set_adapters``, ….
+    With the methods of diffusers for LoRA adapters: `add_adapter`, `set_adapters`, ….
 
     Args:
         in_channels: latent channels in.
         out_channels: latent channels out.
         model_channels: base width; a multiple of 32.
-        channel_mult: width of each level over ``model_channels``; the first must be 1.
+        channel_mult: width of each level over `model_channels`; the first must be 1.
         num_res_blocks: residual blocks a level (the way up has one more).
         attention_resolutions: downsampling factors (1, 2, 4, ...) of the levels with transformers.
         num_head_channels: width of an attention head; divides the width of each such level.
@@ -206,8 +206,8 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
         """Build from tensors and configuration in the layout of the released checkpoints.
 
         Args:
-            state_dict: has the UNet's tensors under ``model.diffusion_model.``; others are ignored.
-            unet_config: the ``unet_config.params`` of the released yaml files.
+            state_dict: has the UNet's tensors under `model.diffusion_model.`; others are ignored.
+            unet_config: the `unet_config.params` of the released yaml files.
 
         Raises:
             ValueError: an option that this UNet does not have, or tensors that are missing, left
@@ -223,7 +223,7 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
         return int(2 ** (len(self.config["channel_mult"]) - 1))
 
     def use_attention(self, backend: AttentionBackend) -> None:
-        """Choose how all attention layers compute; see :func:`engine.models.attention.attention`.
+        """Choose how all attention layers compute; see `engine.models.attention.attention`.
 
         Raises:
             ValueError: for an unknown backend, naming the known ones.
@@ -241,8 +241,8 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
         """Compute the keys and values of text and image for all layers.
 
         Args:
-            encoder_hidden_states: text tokens ``[B, 77, context_dim]``.
-            image_hidden_states: image tokens ``[B, N, context_dim]``; without them an
+            encoder_hidden_states: text tokens `[B, 77, context_dim]`.
+            image_hidden_states: image tokens `[B, N, context_dim]`; without them an
                 image-to-video UNet attends to the text alone.
 
         Raises:
@@ -277,12 +277,12 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
         """Predict the noise (or velocity) of noisy latents.
 
         Args:
-            sample: noisy latents ``[B, C, F, H, W]``; H and W divisible by ``spatial_factor``.
-            timestep: ``[B]``, 0..999.
-            encoder_hidden_states: text tokens ``[B, 77, D]``; or give ``context``.
-            fps: frames per second ``[B]``; None means 16, as in the released models.
-            image_hidden_states: image tokens ``[B, N, D]``.
-            context: the result of :meth:`precompute_context`, instead of the tokens.
+            sample: noisy latents `[B, C, F, H, W]`; H and W divisible by `spatial_factor`.
+            timestep: `[B]`, 0..999.
+            encoder_hidden_states: text tokens `[B, 77, D]`; or give `context`.
+            fps: frames per second `[B]`; None means 16, as in the released models.
+            image_hidden_states: image tokens `[B, N, D]`.
+            context: the result of `precompute_context`, instead of the tokens.
             skip_temporal: leave out every temporal layer, as joint training does with pictures.
 
         Raises:

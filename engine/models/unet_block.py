@@ -46,7 +46,7 @@ class UNetBlock(nn.Module):
         context: list[LayerContext],
         skip_temporal: bool,
     ) -> Tensor:
-        """``x [B, F, H, W, C]``, ``embedding [B, E]``, one entry of ``context`` a spatial block."""
+        """`x [B, F, H, W, C]`, `embedding [B, E]`, one entry of `context` a spatial block."""
         x = self.residual(x, embedding, skip_temporal=skip_temporal)
         if self.spatial is not None:
             x = self.spatial(x, context)

@@ -1,5 +1,7 @@
 """Base of text-to-video and image-to-video: the whole call except the picture."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args
@@ -36,7 +38,7 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     """Base of the pipelines: a diffusers pipeline that many callers may use at the same time.
 
     Nothing of a call is kept on the pipeline, and each call has its own scheduler. LoRAs are loaded
-    and weighted by the methods of diffusers: ``load_lora_weights``, ``set_adapters``, ….
+    and weighted by the methods of diffusers: `load_lora_weights`, `set_adapters`, ….
     """
 
     _callback_tensor_inputs = ("latents", "pred_original_sample")
@@ -77,14 +79,14 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         """Make one clip for each prompt.
 
         Args:
-            prompt: what the clips show; one text or a list of ``B``.
+            prompt: what the clips show; one text or a list of `B`.
             image: for image-to-video the picture to animate, one or one for each prompt: a PIL
-                image, a tensor ``[3, H, W]`` or ``[B, 3, H, W]`` (uint8, or float in [0, 1]), or a
+                image, a tensor `[3, H, W]` or `[B, 3, H, W]` (uint8, or float in [0, 1]), or a
                 list of such.
             negative_prompt: what to steer away from; one or a list. None is the empty text.
             height: in pixels, a multiple of the autoencoder's and the UNet's downsampling; may be
-                left out if ``latents`` are given. Likewise ``width``.
-            width: see ``height``.
+                left out if `latents` are given. Likewise `width`.
+            width: see `height`.
             num_frames: frames of a clip; None for as many as the network was trained on.
             num_inference_steps: steps of the scheduler.
             guidance_scale: strength of classifier-free guidance; at 1 only the prompt itself is
@@ -95,19 +97,19 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             num_videos_per_prompt: clips for each prompt.
             generator: one for all clips, or one for each clip: then a seed gives the same clip
                 whatever the batch.
-            latents: starting noise ``[B * num_videos_per_prompt, C, F, h, w]``.
-            variance_noise: noise of the steps, ``[S, B * num_videos_per_prompt, C, F, h, w]``,
+            latents: starting noise `[B * num_videos_per_prompt, C, F, h, w]`.
+            variance_noise: noise of the steps, `[S, B * num_videos_per_prompt, C, F, h, w]`,
                 first entry for the noisiest step; not used where the steps need none.
-            prompt_embeds: text features ``[B, 77, D]`` instead of ``prompt``.
-            negative_prompt_embeds: text features ``[B or 1, 77, D]`` for ``negative_prompt``.
-            image_embeds: image tokens of the projection, ``[B or 1, N, D]``, ``N`` as it
-                gives them, instead of ``image``.
+            prompt_embeds: text features `[B, 77, D]` instead of `prompt`.
+            negative_prompt_embeds: text features `[B or 1, 77, D]` for `negative_prompt`.
+            image_embeds: image tokens of the projection, `[B or 1, N, D]`, `N` as it
+                gives them, instead of `image`.
             negative_image_embeds: image tokens to steer away from; None for those of mid grey.
             output_type: "pt", "latent", "np" or "pil", see `VideoPipelineOutput`.
             decode_chunk_size: frames decoded at once; smaller needs less memory. None for one large
                 frame, or several small ones.
-            callback_on_step_end: called as ``(pipeline, index, timestep, tensors)`` after each
-                step; ``latents`` in the mapping it returns replace the latents. What it raises ends
+            callback_on_step_end: called as `(pipeline, index, timestep, tensors)` after each
+                step; `latents` in the mapping it returns replace the latents. What it raises ends
                 the call.
             callback_on_step_end_tensor_inputs: what the callback gets, of "latents" and
                 "pred_original_sample" (the clean latents as far as they are known).
@@ -193,7 +195,7 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         guided: bool,
         clip: ClipShape,
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Image tokens ``[B, N, D]`` of the pictures and, if guided, of no picture."""
+        """Image tokens `[B, N, D]` of the pictures and, if guided, of no picture."""
 
     @property
     def size_divisor(self) -> int:
@@ -243,7 +245,7 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         batch: int,
         guided: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """Text features ``[B, 77, D]`` of the prompts and, if guided, of the negative ones."""
+        """Text features `[B, 77, D]` of the prompts and, if guided, of the negative ones."""
         if negative_prompt is not None and negative_embeds is not None:
             raise ValueError("negative_prompt: give it or negative_prompt_embeds, not both")
         width = self.unet.config["context_dim"]
@@ -297,7 +299,7 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
 
 def _changed_latents(returned: object, latents: Tensor) -> Tensor:
-    """The latents to go on with: those that a callback returned, else the ones it was shown."""
+    """Return the latents for the next step: those of the callback, else those it was given."""
     if returned is None:
         return latents
     if not isinstance(returned, Mapping):

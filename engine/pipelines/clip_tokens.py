@@ -6,7 +6,7 @@ no apostrophe to it), and it takes the names of special tokens in a prompt for t
 
 In two places the original is odd and is not followed:
 
-- ``<start_of_text>`` and ``<end_of_text>``, its own names of the special tokens, become these
+- `<start_of_text>` and `<end_of_text>`, its own names of the special tokens, become these
   tokens wherever somebody types them. Here all that is typed is text.
 - U+0085, the line break of some machines, is read as an ellipsis, which Windows-1252 has at this
   place. Here it is a blank like every line break, unless it is a piece of a wrongly decoded letter

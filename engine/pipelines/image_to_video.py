@@ -1,5 +1,7 @@
 """Clips from a prompt and a picture."""
 
+from __future__ import annotations
+
 from typing import cast
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -97,7 +99,7 @@ class ImageToVideoPipeline(VideoPipeline):
         return embeds, repeat_to("negative_image_embeds", negative_embeds, batch)
 
     def _image_tokens(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels ``[B, 3, S, S]`` to image tokens ``[B, N, D]``."""
+        """Normalised pixels `[B, 3, S, S]` to image tokens `[B, N, D]`."""
         pixels = pixels.to(device=self._execution_device, dtype=self.image_encoder.dtype)
         features = self.image_encoder(pixels).last_hidden_state  # [B, 1 + patches, C]
         tokens: Tensor = self.image_projection(features.to(self.image_projection.dtype))

@@ -1,7 +1,9 @@
 """From pictures to the pixels that CLIP's image encoder takes, as the reference prepares them.
 
-Pure functions on float tensors ``[B, 3, H, W]`` with values in [0, 1].
+Pure functions on float tensors `[B, 3, H, W]` with values in [0, 1].
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -24,11 +26,11 @@ def to_pixels(image: object) -> Tensor:
 
     Args:
         image: a PIL image (in its colour profile, turned upright, laid on white where it is
-            transparent), a tensor ``[3, H, W]`` or ``[B, 3, H, W]`` (uint8, or float in [0, 1]),
+            transparent), a tensor `[3, H, W]` or `[B, 3, H, W]` (uint8, or float in [0, 1]),
             or a list of such pictures of one size.
 
     Returns:
-        float32 ``[B, 3, H, W]`` in [0, 1].
+        float32 `[B, 3, H, W]` in [0, 1].
 
     Raises:
         ValueError: something else, values out of range, or pictures of different sizes.
@@ -73,14 +75,14 @@ def fit_to_clip_size(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def resize_like_reference(pixels: Tensor, size: int) -> Tensor:
-    """Resize to ``size`` x ``size``: Gaussian blur where an axis shrinks, then bicubic.
+    """Resize to `size` x `size`: Gaussian blur where an axis shrinks, then bicubic.
 
     Args:
-        pixels: ``[B, 3, H, W]``.
+        pixels: `[B, 3, H, W]`.
         size: side of the result.
 
     Returns:
-        ``[B, 3, size, size]``; bicubic weights may lead slightly out of the range of the input.
+        `[B, 3, size, size]`; bicubic weights may lead slightly out of the range of the input.
     """
     factors = [side / size for side in pixels.shape[-2:]]
     if max(factors) > 1:
@@ -92,17 +94,17 @@ def clip_pixels(pixels: Tensor, size: int) -> Tensor:
     """Prepare a picture for the image encoder.
 
     Args:
-        pixels: ``[B, 3, H, W]`` in [0, 1].
+        pixels: `[B, 3, H, W]` in [0, 1].
         size: the encoder's image size.
 
     Returns:
-        ``[B, 3, size, size]``, normalised with CLIP's mean and deviation.
+        `[B, 3, size, size]`, normalised with CLIP's mean and deviation.
     """
     return _normalise(resize_like_reference(pixels, size))
 
 
 def unconditional_pixels(size: int) -> Tensor:
-    """Return the image encoder's input for no picture: mid grey, ``[1, 3, size, size]``."""
+    """Return the image encoder's input for no picture: mid grey, `[1, 3, size, size]`."""
     return _normalise(torch.full((1, 3, size, size), _MID_GREY))
 
 

@@ -1,5 +1,7 @@
 """Checks of what a caller asks of a pipeline; every refusal names the argument and the range."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -34,7 +36,7 @@ class ClipShape:
     factor: int
 
     def latents(self, batch: int) -> tuple[int, int, int, int, int]:
-        """Shape of the latents, ``[B, C, F, h, w]``."""
+        """Shape of the latents, `[B, C, F, h, w]`."""
         latent_height, latent_width = self.height // self.factor, self.width // self.factor
         return (batch, self.channels, self.frames, latent_height, latent_width)
 
@@ -86,7 +88,7 @@ def clip_shape(
 
 
 def check_tensor(name: str, tensor: Tensor | None, shape: Sequence[int]) -> None:
-    """Refuse whatever is no float tensor of that shape; None passes."""
+    """Raise unless a value is a float tensor of that shape, or None."""
     if tensor is None:
         return
     _check_float_tensor(name, tensor, f"a tensor {list(shape)} of floating point numbers")
@@ -95,7 +97,7 @@ def check_tensor(name: str, tensor: Tensor | None, shape: Sequence[int]) -> None
 
 
 def check_embeds(name: str, embeds: Tensor | None, tokens: int, width: int) -> None:
-    """Refuse features that are no float tensor ``[B, tokens, width]``, B >= 1; None passes."""
+    """Raise unless features are a float tensor `[B, tokens, width]`, B >= 1, or None."""
     if embeds is None:
         return
     wanted = f"[B, {tokens}, {width}]"
@@ -106,7 +108,7 @@ def check_embeds(name: str, embeds: Tensor | None, tokens: int, width: int) -> N
 
 
 def check_prompt_embeds(name: str, embeds: Tensor | None, width: int) -> None:
-    """Refuse text features that are no float tensor ``[B, 77, width]``; None passes."""
+    """Raise unless text features are a float tensor `[B, 77, width]`, or None."""
     check_embeds(name, embeds, TEXT_TOKENS, width)
 
 
@@ -140,7 +142,7 @@ def repeat_to(name: str, values: Tensor, batch: int) -> Tensor:
 def fps_tensor(
     fps: int | Sequence[int] | Tensor | None, batch: int, per_prompt: int, device: torch.device
 ) -> Tensor | None:
-    """Frame rates of all clips, ``[B * per_prompt]``, or None for the network's default.
+    """Frame rates of all clips, `[B * per_prompt]`, or None for the network's default.
 
     Raises:
         ValueError: a rate out of range, or another number of rates than prompts.
@@ -184,7 +186,7 @@ def check_numbers(
 
 
 def check_generators(generator: object, batch: int) -> None:
-    """Refuse anything but None, a generator, or ``batch`` generators."""
+    """Raise for anything but None, a generator, or `batch` generators."""
     if generator is None or isinstance(generator, torch.Generator):
         return
     if (

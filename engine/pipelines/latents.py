@@ -1,8 +1,10 @@
 """Frames to latents and back, slice by slice, whatever normalisation the autoencoder states.
 
-The latents of the UNet are ``(z - mean) / std * scaling_factor`` for the autoencoder's ``z``, with
-``latents_mean``, ``latents_std``, ``shift_factor`` and ``scaling_factor`` of its configuration.
+The latents of the UNet are `(z - mean) / std * scaling_factor` for the autoencoder's `z`, with
+`latents_mean`, `latents_std`, `shift_factor` and `scaling_factor` of its configuration.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -18,14 +20,14 @@ _PIXELS_AT_ONCE: Final = 512 * 512
 
 
 def normalise_latents(vae: AutoencoderKL, z: Tensor) -> Tensor:
-    """From the autoencoder's latents ``[N, C, h, w]`` to those of the UNet."""
+    """From the autoencoder's latents `[N, C, h, w]` to those of the UNet."""
     mean, std = _statistics(vae, z)
     factor: float = vae.config["scaling_factor"]
     return (z - mean) / std * factor
 
 
 def denormalise_latents(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """From the UNet's latents ``[N, C, h, w]`` to those of the autoencoder."""
+    """From the UNet's latents `[N, C, h, w]` to those of the autoencoder."""
     mean, std = _statistics(vae, latents)
     factor: float = vae.config["scaling_factor"]
     return latents / factor * std + mean
@@ -44,13 +46,13 @@ def encode_frames(
 
     Args:
         vae: the autoencoder.
-        frames: ``[B, F, 3, H, W]`` in [0, 1].
+        frames: `[B, F, 3, H, W]` in [0, 1].
         generator: source of the noise; one, or one per clip.
         sample: draw from the posterior; False takes its mean.
         chunk_size: frames encoded at once.
 
     Returns:
-        float32 ``[B, C, F, h, w]``, normalised for the UNet.
+        float32 `[B, C, F, h, w]`, normalised for the UNet.
     """
     count = frames.shape[1]
     moments: list[tuple[Tensor, Tensor]] = []
@@ -78,13 +80,13 @@ def decode_latents(
 
     Args:
         vae: the autoencoder.
-        latents: ``[B, C, F, h, w]``, as the UNet makes them.
+        latents: `[B, C, F, h, w]`, as the UNet makes them.
         chunk_size: frames decoded at once; smaller needs less memory. None for as many as have the
             pixels of one frame of 512 x 512 together, and one at least.
         before_chunk: called before each chunk; what it raises ends the call.
 
     Returns:
-        float32 ``[B, F, 3, H, W]`` in [0, 1].
+        float32 `[B, F, 3, H, W]` in [0, 1].
     """
     count = latents.shape[2]
     if chunk_size is None:
@@ -102,7 +104,7 @@ def decode_latents(
 
 
 def _statistics(vae: AutoencoderKL, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation per channel, ``[C, 1, 1]`` or scalars."""
+    """Mean and deviation per channel, `[C, 1, 1]` or scalars."""
     config = vae.config
     shift = config.get("shift_factor") or 0.0
     mean = _per_channel(config.get("latents_mean"), shift, like)

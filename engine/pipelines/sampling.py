@@ -1,5 +1,7 @@
 """The denoising loop: guidance, the network, the scheduler."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,22 +10,19 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from engine.models import CrossAttentionCache, VideoUNet
-from engine.schedulers import Generators, SchedulerStep, VideoScheduler
-
-Predict = Callable[[Tensor, int], Tensor]
-"""``(latents [B, C, F, h, w], timestep) -> prediction``, float32 in the shape of the latents."""
+from engine.schedulers import Generators, Predict, SchedulerStep, VideoScheduler
 
 OnStep = Callable[[int, int, SchedulerStep], Tensor]
-"""``(index, timestep, step) -> latents`` to go on with."""
+"""`(index, timestep, step) -> latents` for the next step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Text and image tokens that the network attends to, for ``B`` clips.
+    """Text and image tokens that the network attends to, for `B` clips.
 
     Attributes:
-        text: ``[B, 77, D]``.
-        image: ``[B, N, D]``, or None for text-to-video.
+        text: `[B, 77, D]`.
+        image: `[B, N, D]`, or None for text-to-video.
     """
 
     text: Tensor
@@ -32,7 +31,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """Classifier-free guidance: ``negative + scale * (positive - negative)``.
+    """Classifier-free guidance: `negative + scale * (positive - negative)`.
 
     Attributes:
         scale: 1 for the positive condition alone.
@@ -54,7 +53,7 @@ def guided_prediction(unet: VideoUNet, guidance: Guidance, fps: Tensor | None) -
     Args:
         unet: the network.
         guidance: conditions in any floating type.
-        fps: ``[B]``, or None for the network's default.
+        fps: `[B]`, or None for the network's default.
     """
     positive, negative = guidance.positive, guidance.negative
     doubled = negative is not None and guidance.scale != 1
@@ -102,11 +101,11 @@ def denoise(
     Args:
         predict: the guided network.
         scheduler: one of this run alone, its timesteps set.
-        latents: float32 unit noise ``[B, C, F, h, w]``.
+        latents: float32 unit noise `[B, C, F, h, w]`.
         eta: see `VideoScheduler.step`.
         generator: source of the steps' noise.
-        variance_noise: the noise itself, ``[S, B, C, F, h, w]``, first entry for the first step.
-        on_step: called after every step; what it returns is gone on with.
+        variance_noise: the noise itself, `[S, B, C, F, h, w]`, first entry for the first step.
+        on_step: called after every step; returns the latents for the next one.
     """
     stochastic = scheduler.is_stochastic(eta)
     for index, timestep in enumerate(scheduler.timesteps.tolist()):
@@ -120,6 +119,7 @@ def denoise(
             eta=eta,
             generator=generator if replayed is None else None,
             variance_noise=replayed,
+            predict=predict,
         )
         latents = on_step(index, timestep, step)
     return latents

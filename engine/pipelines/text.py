@@ -1,5 +1,7 @@
 """From prompts to the text features that the UNet attends to."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -29,10 +31,10 @@ def tokenise(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
 
     Args:
         tokenizer: the tokenizer of the text encoder.
-        prompts: ``B`` texts, empty ones allowed.
+        prompts: `B` texts, empty ones allowed.
 
     Returns:
-        int64 ``[B, 77]``.
+        int64 `[B, 77]`.
     """
     rows = []
     for prompt in prompts:
@@ -81,11 +83,11 @@ def encode_text(text_encoder: CLIPTextModel, token_ids: Tensor, layer: TextLayer
 
     Args:
         text_encoder: CLIP text model.
-        token_ids: ``[B, 77]``.
+        token_ids: `[B, 77]`.
         layer: "penultimate" skips the last transformer block.
 
     Returns:
-        ``[B, 77, D]`` in the type of the encoder.
+        `[B, 77, D]` in the type of the encoder.
     """
     if layer == "last":
         last: Tensor = text_encoder(token_ids).last_hidden_state

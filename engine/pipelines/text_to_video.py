@@ -1,5 +1,7 @@
 """Clips from prompts."""
 
+from __future__ import annotations
+
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer

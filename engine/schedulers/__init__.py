@@ -9,14 +9,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from engine.schedulers.config import SCHEDULER_NAMES, NoiseScheduleConfig, PredictionType
+from engine.schedulers.config import SCHEDULER_NAMES, NoiseScheduleConfig
+from engine.schedulers.solver_table import PredictionType
 
 if TYPE_CHECKING:
     # diffusers loads a component of a model folder only if its base class is an attribute of the
     # module that the folder names, which is this one.
     from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
-    from engine.schedulers.base import SchedulerStep, VideoScheduler
+    from engine.schedulers.base import Predict, SchedulerStep, VideoScheduler
     from engine.schedulers.factory import make_scheduler, scheduler_from_config
     from engine.schedulers.noise import Generators, clip_noise, step_noise, unit_noise
     from engine.schedulers.noise_schedule import NoiseSchedule
@@ -29,6 +30,7 @@ __all__ = [
     "NoiseSchedule",
     "NoiseScheduleConfig",
     "OriginalDDIMScheduler",
+    "Predict",
     "PredictionType",
     "SchedulerMixin",
     "SchedulerStep",
@@ -45,6 +47,7 @@ _HEAVY = {
     "Generators": "engine.schedulers.noise",
     "NoiseSchedule": "engine.schedulers.noise_schedule",
     "OriginalDDIMScheduler": "engine.schedulers.original_ddim",
+    "Predict": "engine.schedulers.base",
     "SchedulerMixin": "diffusers.schedulers.scheduling_utils",
     "SchedulerStep": "engine.schedulers.base",
     "SolverScheduler": "engine.schedulers.solvers",

@@ -1,12 +1,14 @@
 """Base of the schedulers: the forward process, conversions, and the interface.
 
 All of them keep the latent in the space of the network: the tensor that goes from step to step is
-the ``x_t`` the network sees. So unit noise is the right start for every scheduler, latents can be
-handed from one to another, and ``scale_model_input`` changes nothing.
+the `x_t` the network sees. So unit noise is the right start for every scheduler, latents can be
+handed from one to another, and `scale_model_input` changes nothing.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from numbers import Integral, Real
@@ -21,6 +23,9 @@ from torch import Tensor
 from engine.schedulers.config import NoiseScheduleConfig
 from engine.schedulers.noise import Generators
 from engine.schedulers.noise_schedule import NoiseSchedule
+
+Predict = Callable[[Tensor, int], Tensor]
+"""`(latents x_t, timestep) -> prediction of the network`, both in the shape of the sample."""
 
 
 @dataclass
@@ -39,14 +44,14 @@ class SchedulerStep(BaseOutput):
 class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  # config_name
     """Base of the schedulers; see the module docstring for the space of the latents.
 
-    A scheduler is saved and loaded as in diffusers (``save_pretrained``, ``from_pretrained``).
-    After ``set_timesteps`` it carries the state of one run: take ``clone()`` for each run.
+    A scheduler is saved and loaded as in diffusers (`save_pretrained`, `from_pretrained`).
+    After `set_timesteps` it carries the state of one run: take `clone()` for each run.
 
     Attributes:
-        timesteps: int64, strictly descending; filled by ``set_timesteps``.
+        timesteps: int64, strictly descending; filled by `set_timesteps`.
         init_noise_sigma: standard deviation of the starting noise, always 1.
-        order: calls of the network per timestep, always 1.
-        default_eta: the ``eta`` that clips are made with where nobody asks for another.
+        order: calls of the network for a step, but for the last step, which makes one.
+        default_eta: the `eta` that clips are made with where nobody asks for another.
     """
 
     order = 1
@@ -82,8 +87,8 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         """Begin a run.
 
         Args:
-            num_inference_steps: wished number of steps, at least 1.
-            device: where ``timesteps`` shall lie; None for the CPU.
+            num_inference_steps: requested number of steps, at least 1.
+            device: of `timesteps`; None for the CPU.
 
         Raises:
             ValueError: the scheduler cannot run that number of steps.
@@ -91,10 +96,10 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
 
     @abstractmethod
     def is_stochastic(self, eta: float) -> bool:
-        """Return True if ``step`` uses noise at this ``eta``.
+        """Return True if `step` uses noise at this `eta`.
 
         Raises:
-            ValueError: ``eta`` is out of range, or above 0 where the solver has no such parameter.
+            ValueError: `eta` is out of range, or above 0 where the solver has no such parameter.
         """
 
     @abstractmethod
@@ -106,16 +111,18 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         eta: float = 0.0,
         generator: Generators | None = None,
         variance_noise: Tensor | None = None,
+        predict: Predict | None = None,
     ) -> SchedulerStep:
         """Go from one timestep to the next.
 
         Args:
-            model_output: prediction of the network, shape of ``sample``.
-            timestep: one of ``timesteps``; solvers other than DDIM need them in order, once.
-            sample: latent ``x_t`` of any shape.
+            model_output: prediction of the network, shape of `sample`.
+            timestep: one of `timesteps`; solvers other than DDIM need them in order, once.
+            sample: latent `x_t` of any shape.
             eta: 0 for a deterministic step, 1 for the full variance of the reverse process.
             generator: source of the step's noise, or one for each sample of the batch.
-            variance_noise: the step's unit noise itself; excludes ``generator``.
+            variance_noise: the step's unit noise itself; excludes `generator`.
+            predict: the network, for solvers that call it more than once for a step (`order`).
 
         Raises:
             ValueError: a timestep that is not part of the run or not its turn, or arguments that do
@@ -127,12 +134,12 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         return sample
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: int | Tensor) -> Tensor:
-        """Forward process ``sqrt(abar_t) s_t x_0 + sqrt(1 - abar_t) eps``.
+        """Forward process `sqrt(abar_t) s_t x_0 + sqrt(1 - abar_t) eps`.
 
         Args:
-            original_samples: clean latents ``[B, ...]``.
+            original_samples: clean latents `[B, ...]`.
             noise: unit noise of the same shape.
-            timesteps: one timestep, or ``[B]``; each in 0 .. num_train_timesteps - 1.
+            timesteps: one timestep, or `[B]`; each in 0 .. num_train_timesteps - 1.
         """
         schedule = self.schedule
         signal = self._gather(schedule.alphas_cumprod.sqrt().float(), timesteps, original_samples)
@@ -141,13 +148,17 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         return signal * rescale * original_samples + sigma * noise
 
     def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: int | Tensor) -> Tensor:
-        """Target of v-prediction, ``sqrt(abar') eps - sqrt(1 - abar') x_0``.
+        """Return the velocity that the network is to predict.
+
+        `sqrt(abar') eps - sqrt(1 - abar') x_0`, and with flow matching `eps - x_0`.
 
         Args:
-            sample: clean latents ``[B, ...]``.
+            sample: clean latents `[B, ...]`.
             noise: unit noise of the same shape.
-            timesteps: one timestep, or ``[B]``.
+            timesteps: one timestep, or `[B]`.
         """
+        if self.prediction_type == "flow_prediction":
+            return noise - sample
         alphas_cumprod = self.schedule.alphas_cumprod_vp
         signal = self._gather(alphas_cumprod.sqrt(), timesteps, sample)
         sigma = self._gather((1 - alphas_cumprod).sqrt(), timesteps, sample)
@@ -159,6 +170,8 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
             norm = float(self.schedule.norm[timestep])
             alpha_vp = float(self.schedule.alphas_cumprod_vp[timestep])
             return sqrt(alpha_vp) / norm * sample - sqrt(1 - alpha_vp) * model_output
+        if self.prediction_type == "flow_prediction":
+            return sample - self._sigma(timestep) * model_output
         alpha = float(self.schedule.alphas_cumprod[timestep])
         scale = float(self.schedule.scale[timestep])
         return (sample - sqrt(1 - alpha) * model_output) / (sqrt(alpha) * scale)
@@ -167,12 +180,18 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         """Unit noise that a prediction of the network at one timestep implies."""
         if self.prediction_type == "epsilon":
             return model_output
+        if self.prediction_type == "flow_prediction":
+            return sample + (1 - self._sigma(timestep)) * model_output
         norm = float(self.schedule.norm[timestep])
         alpha_vp = float(self.schedule.alphas_cumprod_vp[timestep])
         return sqrt(alpha_vp) * model_output + sqrt(1 - alpha_vp) / norm * sample
 
+    def _sigma(self, timestep: int) -> float:
+        """Standard deviation of the noise in `x_t`."""
+        return sqrt(1 - float(self.schedule.alphas_cumprod[timestep]))
+
     def _gather(self, values: Tensor, timesteps: int | Tensor, like: Tensor) -> Tensor:
-        """Pick per-sample values and shape them to be multiplied with ``like``."""
+        """Pick per-sample values and shape them to be multiplied with `like`."""
         index = torch.as_tensor(timesteps, device="cpu", dtype=torch.int64)
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < len(values):
             raise ValueError(f"timesteps: 0 to {len(values) - 1}, got {index.tolist()}")
@@ -210,7 +229,7 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
 
 
 def check_eta(eta: float) -> None:
-    """Refuse an ``eta`` outside 0 .. 1.
+    """Raise if `eta` is outside 0 .. 1.
 
     Raises:
         ValueError: naming the argument and the range.

@@ -3,14 +3,13 @@
 The catalogue of models uses it, which must list them quickly; the samplers themselves hold to it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-SolverName = Literal["ddim", "dpm++2m", "dpm++sde", "unipc", "euler", "lcm"]
-Spacing = Literal["leading", "trailing", "log-snr"]
-PredictionType = Literal["epsilon", "v_prediction"]
-
+from engine.schedulers.solver_table import SOLVERS, PredictionType, Solver, Spacing
 
 DEFAULT_TRAIN_TIMESTEPS = 1000
 
@@ -21,13 +20,17 @@ class NoiseScheduleConfig:
 
     Attributes:
         num_train_timesteps: number of timesteps, at least 2.
-        beta_start: first beta of a schedule that is linear in ``sqrt(beta)``; in (0, 1).
+        beta_start: first beta of a schedule that is linear in `sqrt(beta)`; in (0, 1).
         beta_end: last beta; in [beta_start, 1).
         trained_betas: explicit betas, each in (0, 1], instead of the two values above.
-        rescale_to: final value of ``s_t``, in (0, 1]; None for no rescale.
-        rescale_steps: number of timesteps over which ``s_t`` falls, at least 2.
-        prediction_type: what the network predicts. The velocity is that of the
-            variance-preserving process: ``sqrt(abar') * eps - sqrt(1 - abar') * x_0``.
+        rescale_to: final value of `s_t`, in (0, 1]; None for no rescale.
+        rescale_steps: number of timesteps over which `s_t` falls, at least 2.
+        prediction_type: what the network predicts. The velocity of "v_prediction" is that of the
+            variance-preserving process: `sqrt(abar') * eps - sqrt(1 - abar') * x_0`. With
+            "flow_prediction" it is `eps - x_0` of flow matching (arXiv 2210.02747), whose process
+            `(1 - sigma) x_0 + sigma eps` then takes the place of betas and rescale.
+        flow_shift: with "flow_prediction", above 0: `sigma = shift u / (1 + (shift - 1) u)` for
+            `u` from 1 / T to 1 (arXiv 2403.03206, equation 23).
         rescale_betas_zero_snr: shift the betas so that the last timestep is pure noise
             (arXiv 2305.08891, algorithm 1). Not with epsilon prediction, which tells nothing there.
 
@@ -43,6 +46,7 @@ class NoiseScheduleConfig:
     rescale_steps: int = 400
     prediction_type: PredictionType = "epsilon"
     rescale_betas_zero_snr: bool = False
+    flow_shift: float = 1.0
 
     def __post_init__(self) -> None:
         if self.num_train_timesteps < 2:
@@ -63,6 +67,13 @@ class NoiseScheduleConfig:
                 f"prediction_type: one of {', '.join(get_args(PredictionType))}, "
                 f"got {self.prediction_type!r}"
             )
+        if not self.flow_shift > 0:
+            raise ValueError(f"flow_shift: above 0, got {self.flow_shift}")
+        if self.is_flow and (self.trained_betas or self.rescale_to or self.rescale_betas_zero_snr):
+            raise ValueError(
+                "prediction_type: 'flow_prediction' has a process of its own, without "
+                "trained_betas, rescale_to and rescale_betas_zero_snr"
+            )
         if self.prediction_type == "epsilon" and self.ends_in_pure_noise:
             raise ValueError(
                 "prediction_type: 'v_prediction' is needed when the last timestep is pure noise "
@@ -73,7 +84,12 @@ class NoiseScheduleConfig:
     def ends_in_pure_noise(self) -> bool:
         """True if the signal-to-noise ratio of the last timestep is zero."""
         last = self.trained_betas[-1] if self.trained_betas else 0.0
-        return self.rescale_betas_zero_snr or last == 1
+        return self.is_flow or self.rescale_betas_zero_snr or last == 1
+
+    @property
+    def is_flow(self) -> bool:
+        """True if the network was trained by flow matching."""
+        return self.prediction_type == "flow_prediction"
 
     def _check_betas(self, betas: Sequence[float]) -> None:
         if len(betas) != self.num_train_timesteps:
@@ -85,19 +101,27 @@ class NoiseScheduleConfig:
             raise ValueError("trained_betas: every value above 0 and below 1 (the last may be 1)")
 
 
-SCHEDULER_NAMES: tuple[str, ...] = ("ddim-original", *get_args(SolverName))
+SCHEDULER_NAMES: tuple[str, ...] = ("ddim-original", *SOLVERS)
 
 SCHEDULER_CLASSES = ("OriginalDDIMScheduler", "SolverScheduler")
 """Names of the classes that model folders record."""
 
-LCM_ORIGIN_STEPS = 50
-"""Number of steps of the schedule a latent consistency model is distilled on (arXiv 2310.04378)."""
+ORIGINAL_PREDICTIONS: tuple[PredictionType, ...] = ("epsilon", "v_prediction")
+"""Kinds of networks that "ddim-original" samples."""
 
 MAX_TRAIN_TIMESTEPS = 100_000
 """A model folder that states more timesteps is damaged; published models have 1000."""
 
-_PLACES_ITS_TIMESTEPS_ITSELF = ("ddim-original", "lcm")
-_DIVIDES_ONE_MORE = ("dpm++2m", "dpm++sde", "unipc")  # diffusers: leading steps of T / (steps + 1)
+
+def check_name(name: str) -> None:
+    """Raise if there is no sampler of this name.
+
+    Raises:
+        ValueError: names those there are.
+    """
+    known = ("ddim-original", *SOLVERS)
+    if name not in known:
+        raise ValueError(f"name: one of {', '.join(known)}, got {name!r}")
 
 
 def schedule_arguments(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,10 +129,10 @@ def schedule_arguments(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         name: one of `SCHEDULER_NAMES`.
-        config: contents of a ``scheduler_config.json``.
+        config: contents of a `scheduler_config.json`.
     """
     known = {field.name for field in fields(NoiseScheduleConfig)}
-    if name not in _PLACES_ITS_TIMESTEPS_ITSELF:
+    if name in SOLVERS and SOLVERS[name].spacing is not None:
         known.add("timestep_spacing")
     return {key: config[key] for key in sorted(known & set(config))}
 
@@ -118,7 +142,7 @@ def check_sampler(name: str, config: Mapping[str, Any]) -> int:
 
     Args:
         name: of the sampler.
-        config: contents of the folder's ``scheduler_config.json``.
+        config: contents of the folder's `scheduler_config.json`.
 
     Returns:
         The most steps that it runs, see `most_steps`.
@@ -126,8 +150,7 @@ def check_sampler(name: str, config: Mapping[str, Any]) -> int:
     Raises:
         ValueError: names the setting and what is allowed.
     """
-    if name not in SCHEDULER_NAMES:
-        raise ValueError(f"name: one of {', '.join(SCHEDULER_NAMES)}, got {name!r}")
+    check_name(name)
     arguments = schedule_arguments(name, config)
     spacing = arguments.pop("timestep_spacing", None)
     if spacing is not None and spacing not in get_args(Spacing):
@@ -141,12 +164,13 @@ def check_sampler(name: str, config: Mapping[str, Any]) -> int:
         if not (isinstance(betas, list) and betas and all(map(_is_number, betas))):
             raise ValueError("trained_betas: a list of numbers")
         arguments["trained_betas"] = tuple(betas)
-    for key in ("beta_start", "beta_end", "rescale_to"):
+    for key in ("beta_start", "beta_end", "rescale_to", "flow_shift"):
         if not _is_number(arguments.get(key, 0)) and not (
             key == "rescale_to" and not arguments[key]
         ):
             raise ValueError(f"{key}: a number")
     schedule = NoiseScheduleConfig(**arguments)
+    check_prediction(name, schedule.prediction_type)
     most = most_steps(name, schedule, spacing)
     if most < 1:
         raise ValueError(f"num_train_timesteps: too few for {name}")
@@ -159,13 +183,42 @@ def most_steps(name: str, schedule: NoiseScheduleConfig, spacing: Spacing | None
     `ddim-original` knows some lower counts neither, see `original_can_run`.
     """
     total = schedule.num_train_timesteps
-    if name == "lcm":
-        return LCM_ORIGIN_STEPS if total >= LCM_ORIGIN_STEPS else 0
-    if spacing is None and name == "ddim" and not schedule.ends_in_pure_noise:
-        spacing = "leading"
-    if spacing == "leading":
-        return total - (2 if name in _DIVIDES_ONE_MORE else 1)
+    solver = SOLVERS.get(name)
+    if solver is None:
+        return total
+    if solver.max_steps is not None:
+        return solver.max_steps if total >= solver.max_steps else 0
+    if chosen_spacing(solver, schedule, spacing) == "leading":
+        return total - solver.leading_steps_lost
     return total
+
+
+def chosen_spacing(
+    solver: Solver, schedule: NoiseScheduleConfig, spacing: Spacing | None
+) -> Spacing | None:
+    """Return how a solver places its timesteps; None where it has its own way.
+
+    Args:
+        solver: its row.
+        schedule: the forward process. A run must not skip a last timestep that is pure noise.
+        spacing: what is asked for; None: what suits.
+    """
+    if solver.spacing is None:
+        return None
+    return spacing or ("trailing" if schedule.ends_in_pure_noise else solver.spacing)
+
+
+def check_prediction(name: str, prediction_type: PredictionType) -> None:
+    """Raise if a sampler cannot sample networks with this prediction.
+
+    Raises:
+        ValueError: names what the sampler takes.
+    """
+    takes = SOLVERS[name].predictions if name in SOLVERS else ORIGINAL_PREDICTIONS
+    if prediction_type not in takes:
+        raise ValueError(
+            f"prediction_type: {name} takes {' or '.join(takes)}, got {prediction_type!r}"
+        )
 
 
 def original_can_run(steps: int, total: int) -> bool:
@@ -177,7 +230,7 @@ def original_can_run(steps: int, total: int) -> bool:
 
 
 def nearest_steps(name: str, steps: int, total: int) -> int:
-    """Return the number of steps that a sampler runs and that is next to the one that is wished.
+    """Return the number of steps that a sampler can run nearest to the requested one.
 
     Args:
         name: of the sampler.

@@ -1,8 +1,10 @@
 """DDIM (arXiv 2010.02502) between any two noise levels of a variance-preserving process.
 
 That of diffusers goes down by one stride whatever the timesteps are. Where the steps do not divide
-the schedule, its latent is soon at another noise level than the network is told.
+the schedule, its latent is soon at another noise level than the timestep says.
 """
+
+from __future__ import annotations
 
 from math import sqrt
 
@@ -18,13 +20,13 @@ def ddim_step(
     eta: float,
     noise: Tensor | None,
 ) -> Tensor:
-    """Mix anew what is said to be clean and what is said to be noise.
+    """Mix the predicted clean latent and the predicted noise at the next noise level.
 
     Args:
         original: predicted clean latent.
         direction: predicted unit noise, of the same shape.
-        alpha: ``abar'`` that the step starts from.
-        alpha_next: ``abar'`` that it leads to, larger.
+        alpha: `abar'` that the step starts from.
+        alpha_next: `abar'` that it leads to, larger.
         eta: 0 for a deterministic step, 1 for the full variance of the reverse process.
         noise: unit noise; None is none.
     """

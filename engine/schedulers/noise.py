@@ -1,5 +1,7 @@
 """Unit noise: drawn reproducibly, or handed in for replay."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -19,9 +21,9 @@ def unit_noise(
     the CPU gives the same noise on every device.
 
     Args:
-        shape: ``[B, ...]``.
-        generator: None for the default one of torch, one for the batch, or ``B`` of them.
-        device: where the noise shall lie.
+        shape: `[B, ...]`.
+        generator: None for the default one of torch, one for the batch, or `B` of them.
+        device: of the noise.
 
     Raises:
         ValueError: the number of generators is not the batch size.
@@ -52,7 +54,7 @@ def clip_noise(
     which spares a small network most of the work of keeping an object steady.
 
     Args:
-        shape: ``[B, C, F, h, w]``.
+        shape: `[B, C, F, h, w]`.
         generator: see `unit_noise`.
         device: where the noise shall lie.
         shared: share of the variance that all frames of a clip have in common, 0 (the released
@@ -68,12 +70,12 @@ def clip_noise(
 
 
 def step_noise(like: Tensor, generator: Generators | None, variance_noise: Tensor | None) -> Tensor:
-    """Unit noise of one step in the shape, type and place of ``like``.
+    """Unit noise of one step in the shape, type and place of `like`.
 
     Args:
-        like: the latent of the step, ``[B, ...]``.
+        like: the latent of the step, `[B, ...]`.
         generator: see `unit_noise`.
-        variance_noise: the noise itself; excludes ``generator``.
+        variance_noise: the noise itself; excludes `generator`.
 
     Raises:
         ValueError: both sources are given, or the given noise has another shape.

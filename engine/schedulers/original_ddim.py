@@ -1,9 +1,11 @@
 """The sampler of the public VideoCrafter code, to the number.
 
-DDIM (arXiv 2010.02502) on the timesteps 1, 1 + c, 1 + 2c, … with ``c = T // steps``. The last step
-goes to ``abar_0`` and not to 1. With rescale the predicted clean latent is divided by ``s_t`` and
-multiplied by the ``s`` of the next timestep, while the variance is that of ``abar`` alone.
+DDIM (arXiv 2010.02502) on the timesteps 1, 1 + c, 1 + 2c, … with `c = T // steps`. The last step
+goes to `abar_0` and not to 1. With rescale the predicted clean latent is divided by `s_t` and
+multiplied by the `s` of the next timestep, while the variance is that of `abar` alone.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -11,15 +13,20 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
-from engine.schedulers.base import SchedulerStep, VideoScheduler, check_eta
-from engine.schedulers.config import NoiseScheduleConfig, PredictionType, original_can_run
+from engine.schedulers.base import Predict, SchedulerStep, VideoScheduler, check_eta
+from engine.schedulers.config import (
+    NoiseScheduleConfig,
+    check_prediction,
+    original_can_run,
+)
 from engine.schedulers.noise import Generators, step_noise
+from engine.schedulers.solver_table import PredictionType
 
 
 class OriginalDDIMScheduler(VideoScheduler):
     """Reference sampler; for the arguments see `NoiseScheduleConfig`.
 
-    When ``steps`` does not divide the number of timesteps the run has more steps than asked for
+    When `steps` does not divide the number of timesteps the run has more steps than asked for
     (7 gives 8), and for some counts (3, 9, 27, 101-111 of 1000) there is no such run at all.
     """
 
@@ -40,6 +47,7 @@ class OriginalDDIMScheduler(VideoScheduler):
         prediction_type: PredictionType = "epsilon",
         rescale_betas_zero_snr: bool = False,
     ) -> None:
+        check_prediction("ddim-original", prediction_type)
         self._prepare(
             NoiseScheduleConfig(
                 num_train_timesteps=num_train_timesteps,
@@ -73,7 +81,7 @@ class OriginalDDIMScheduler(VideoScheduler):
         self._begin([t + 1 for t in reversed(range(0, total, stride))], device)
 
     def is_stochastic(self, eta: float) -> bool:
-        """Return True if ``eta`` is above 0; it must be in 0 .. 1."""
+        """Return True if `eta` is above 0; it must be in 0 .. 1."""
         check_eta(eta)
         return eta > 0
 
@@ -85,6 +93,7 @@ class OriginalDDIMScheduler(VideoScheduler):
         eta: float = 0.0,
         generator: Generators | None = None,
         variance_noise: Tensor | None = None,
+        predict: Predict | None = None,
     ) -> SchedulerStep:
         """One DDIM step; see the base class for the arguments."""
         check_eta(eta)

@@ -1,11 +1,13 @@
 """Timesteps of a run on the schedule; noisiest first, as in all of this package."""
 
+from __future__ import annotations
+
 import numpy as np
 import torch
 from torch import Tensor
 
-_LEAST_ALPHA = 2**-24
-"""Replaces an ``abar`` of 0, whose signal-to-noise ratio has no logarithm; as diffusers."""
+LEAST_ALPHA = 2**-24
+"""Replaces an `abar` of 0, whose signal-to-noise ratio has no logarithm; as diffusers."""
 
 
 def even_timesteps(total: int, steps: int, *, trailing: bool) -> list[int]:
@@ -14,8 +16,8 @@ def even_timesteps(total: int, steps: int, *, trailing: bool) -> list[int]:
     Args:
         total: timesteps of the schedule.
         steps: how many are wanted.
-        trailing: begin at the very last timestep; else end at timestep 1, which with ``steps``
-            that divide ``total`` gives the timesteps of the public VideoCrafter code.
+        trailing: begin at the very last timestep; else end at timestep 1, which with `steps`
+            that divide `total` gives the timesteps of the public VideoCrafter code.
     """
     if trailing:
         return [round(total * left / steps) - 1 for left in range(steps, 0, -1)]
@@ -29,12 +31,12 @@ def log_snr_timesteps(alphas_cumprod: Tensor, steps: int) -> list[int]:
     neighbours fall on one timestep, they are moved apart.
 
     Args:
-        alphas_cumprod: ``abar'`` of the variance-preserving process, ``[T]``.
+        alphas_cumprod: `abar'` of the variance-preserving process, `[T]`.
         steps: 1 to T.
     """
     total = len(alphas_cumprod)
-    told_apart = int((alphas_cumprod > _LEAST_ALPHA).sum())  # all timesteps, or all but the last
-    alphas = alphas_cumprod.clamp(min=_LEAST_ALPHA)
+    told_apart = int((alphas_cumprod > LEAST_ALPHA).sum())  # all timesteps, or all but the last
+    alphas = alphas_cumprod.clamp(min=LEAST_ALPHA)
     log_snr = (0.5 * torch.log(alphas / (1 - alphas))).numpy()
     wanted = np.linspace(log_snr[-1], log_snr[0], steps)
     nearest = np.interp(wanted, log_snr[::-1], np.arange(total)[::-1]).round().astype(int)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +10,11 @@ from safetensors import SafetensorError
 
 from engine.checkpoints.disk import check_space
 from engine.checkpoints.errors import DiskSpaceError, ModelLoadError, OutputExistsError
+from engine.common.atomic_write import atomic_folder
 
 
 def refuse_used(target: Path) -> None:
-    """Refuse to write where something is.
+    """Raise if there is something at the target.
 
     Raises:
         OutputExistsError: the target exists and is not an empty folder.
@@ -31,29 +30,26 @@ def refuse_used(target: Path) -> None:
 def atomic_dir(
     target: Path, needed: int, *, fault: type[ModelLoadError] = ModelLoadError
 ) -> Iterator[Path]:
-    """A hidden folder beside the target, which takes its place unless the block fails.
+    """Yield a hidden folder beside the target, which takes its place unless the block fails.
 
     Args:
         target: does not exist, or is an empty folder.
         needed: bytes that will be written; they must be free.
-        fault: what is raised.
+        fault: the error to raise.
 
     Raises:
         ModelLoadError: there is too little space, or something cannot be written.
     """
-    hidden = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         check_space({target.parent: needed})
-        hidden.mkdir()
-        yield hidden
-        if target.is_dir():
-            target.rmdir()  # an empty one; not everywhere can a folder be renamed onto another
-        hidden.rename(target)
+        with atomic_folder(target) as hidden:
+            hidden.mkdir()
+            yield hidden
+            if target.is_dir():
+                target.rmdir()  # raises if somebody has filled it meanwhile
     except DiskSpaceError as error:
         raise fault(f"{target} cannot be written: {error}") from error
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise fault(f"{target} cannot be written: {reason}.") from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)

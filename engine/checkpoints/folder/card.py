@@ -21,14 +21,14 @@ _NAME = re.compile(NAME_PATTERN)
 class ModelCard:
     """Description of a model for those who use it.
 
-    Sizes are pixels (width, height), rates frames per second. A model that is not ``ready`` has
-    ``problem``, one sentence for the person who installed it, and only ``name``, ``path`` and
-    ``task`` (as far as it can be told) mean anything. One that is not even ``installed`` is a
-    published model that could be; everything but its ``revision`` is known already. One with
-    ``loras`` is a variant of the model ``base``, whose folder is its ``path``.
+    Sizes are pixels (width, height), rates frames per second. A model that is not `ready` has
+    `problem`, one sentence for the person who installed it, and only `name`, `path` and
+    `task` (as far as it can be guessed) mean anything. One that is not even `installed` is a
+    published model that could be; everything but its `revision` is known already. One with
+    `loras` is a variant of the model `base`, whose folder is its `path`.
 
-    ``revision`` changes with everything that clips depend on: weights, configurations, tokenizer,
-    noise schedule and sampling; ``weights_revision`` with the model's own weights alone. Texts are
+    `revision` changes with everything that clips depend on: weights, configurations, tokenizer,
+    noise schedule and sampling; `weights_revision` with the model's own weights alone. Texts are
     printable, whatever the folder states.
     """
 

@@ -45,8 +45,8 @@ def check_network(
 
     Args:
         files: of the network.
-        config: contents of its ``config.json``.
-        tensors: of each of its weight files, by name; values with ``shape``.
+        config: contents of its `config.json`.
+        tensors: of each of its weight files, by name; values with `shape`.
 
     Raises:
         ModelLoadError: names the file and what is wrong with it.
@@ -97,7 +97,7 @@ def check_config(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def check_pipeline(path: Path, index: Mapping[str, Any]) -> None:
-    """Raise if ``model_index.json`` sets something that no pipeline here has.
+    """Raise if `model_index.json` sets something that no pipeline here has.
 
     Raises:
         ModelLoadError: names the file and the key.
@@ -159,7 +159,7 @@ def check_scheduler(folder: Path, config: Mapping[str, Any], *, sampler: str, st
 
     Args:
         folder: of the scheduler.
-        config: contents of its ``scheduler_config.json``.
+        config: contents of its `scheduler_config.json`.
         sampler: its name.
         steps: what the model's metadata call usual.
 

@@ -34,7 +34,7 @@ class BadJsonError(ValueError):
 def parse_object(text: str) -> dict[str, Any]:
     """Parse the text of a JSON object.
 
-    Keys that are stated twice, ``NaN`` and infinite numbers, whole numbers of more than 64 digits
+    Keys that are stated twice, `NaN` and infinite numbers, whole numbers of more than 64 digits
     and nesting of more than 64 levels are refused.
 
     Raises:

@@ -58,7 +58,7 @@ class NetworkFiles:
     Attributes:
         folder: of the network.
         library: that loads it.
-        config: its ``config.json``.
+        config: its `config.json`.
         weights: one file, or the parts that the index names, sorted.
         index: which tensor lies in which part; None for one file.
     """
@@ -96,7 +96,7 @@ class ModelFiles:
 
 
 def components(folder: Path) -> dict[str, str]:
-    """Component name to class name, as the folder's ``model_index.json`` lists them.
+    """Component name to class name, as the folder's `model_index.json` lists them.
 
     Raises:
         ModelLoadError: there is no such file, it is not the JSON object it should be, or a name
@@ -213,7 +213,7 @@ def list_folder(folder: Path, top: Path) -> set[str]:
 
     Raises:
         ModelLoadError: the folder is missing or outside of the model folder, or holds something
-            that is neither a file nor a folder, which would block whoever opens it.
+            that is neither a file nor a folder, which would block the code that opens it.
     """
     try:
         entries = list(os.scandir(folder))

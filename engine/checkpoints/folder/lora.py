@@ -1,8 +1,8 @@
 """LoRA files: what they state, whether they are whole, and whether they fit a model.
 
 A LoRA is a safetensors file in the layout of diffusers and peft, for each layer
-``[unet.]<layer>.lora_A.weight [rank, in]`` and ``….lora_B.weight [out, rank]``, with rank and alpha
-in the file's metadata. Beside it, ``lora.json`` says which model it was trained on. Only headers
+`[unet.]<layer>.lora_A.weight [rank, in]` and `….lora_B.weight [out, rank]`, with rank and alpha
+in the file's metadata. Beside it, `lora.json` says which model it was trained on. Only headers
 are read here; no model framework is needed.
 """
 
@@ -18,12 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import read_object
-from engine.checkpoints.folder.layout import find_network
-from engine.checkpoints.folder.lora_settings import ADAPTER_CONFIG, read_settings
-from engine.checkpoints.folder.reading import check_inside, check_regular, stamp_of
+from engine.checkpoints.folder.lora_settings import read_settings
+from engine.checkpoints.folder.reading import check_inside, check_regular
 from engine.checkpoints.folder.tensor_values import largest_values
 from engine.checkpoints.folder.tensors import read_header
-from engine.checkpoints.folder.weights import WeightInspector
 from engine.common.text import printable
 from engine.common.validation import first_fault
 
@@ -66,10 +64,10 @@ class LoraVariant:
 
 
 class LoraMetadata(BaseModel):
-    """The contents of ``lora.json``, validated.
+    """The contents of `lora.json`, validated.
 
-    ``base`` is the name of the model that it was trained on, and ``base_revision`` that model's
-    weights. ``weight`` is how much it counts unless something else is said.
+    `base` is the name of the model that it was trained on, and `base_revision` that model's
+    weights. `weight` is how much it counts unless something else is said.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,10 +86,10 @@ class Lora:
 
     Attributes:
         file: the safetensors file.
-        metadata: of the ``lora.json`` beside it, if there is one.
+        metadata: of the `lora.json` beside it, if there is one.
         rank: of every layer.
-        alpha: the update of a layer is ``alpha / rank * B A``, or ``alpha / sqrt(rank) * B A``
-            with ``rslora`` (arXiv 2312.03732).
+        alpha: the update of a layer is `alpha / rank * B A`, or `alpha / sqrt(rank) * B A`
+            with `rslora` (arXiv 2312.03732).
         layers: name of a UNet layer to its (out, in) features.
     """
 
@@ -120,14 +118,14 @@ class Lora:
         return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
 
     def check_base(self, name: str, *revisions: str) -> None:
-        """Refuse a model, by its name and revisions, that this LoRA was not made for.
+        """Raise if this LoRA was not made for a model of this name and these revisions.
 
         Args:
             name: of the model.
             revisions: its own and that of its weights alone, which older LoRAs state.
 
         Raises:
-            ModelLoadError: neither is what ``lora.json`` states.
+            ModelLoadError: neither is what `lora.json` states.
         """
         metadata = self.metadata
         if (
@@ -140,7 +138,7 @@ class Lora:
             )
 
     def check_shapes(self, name: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Refuse a model of that name whose UNet has tensors of other shapes.
+        """Raise if the UNet of the model of that name has tensors of other shapes.
 
         Raises:
             ModelLoadError: names the first layer that does not fit.
@@ -159,7 +157,7 @@ class Lora:
 
 
 def read_lora(path: Path) -> Lora:
-    """Read and check the header of a LoRA, and its ``lora.json``.
+    """Read and check the header of a LoRA, and its `lora.json`.
 
     Args:
         path: a safetensors file, or a folder that holds one.
@@ -252,55 +250,8 @@ def lora_file(path: Path) -> Path:
     return found[0]
 
 
-class LoraInspector:
-    """Reads LoRAs and checks that they fit; remembers the answer until a file changes.
-
-    Args:
-        weights: fingerprints the files.
-    """
-
-    def __init__(self, weights: WeightInspector) -> None:
-        self._weights = weights
-        self._known: dict[tuple[object, ...], Lora] = {}
-
-    def check(self, source: LoraSource, base: str, folder: Path, *revisions: str) -> Lora:
-        """Read a LoRA and check it against the model of that name, folder and revisions.
-
-        Raises:
-            ModelLoadError: as `read_lora` and `check_values`, or it was made for another model.
-        """
-        file = lora_file(source.path)
-        beside = tuple(
-            stamp_of(path) if path.exists() else None
-            for path in (file.parent / LORA_METADATA, file.parent / ADAPTER_CONFIG)
-        )
-        key = (source.path, self._weights.digest(file), beside, base, revisions)
-        lora = self._known.get(key)
-        if lora is None:
-            lora = read_lora(source.path)
-            lora.check_base(base, *revisions)
-            lora.check_shapes(base, unet_shapes(folder))
-            check_values(lora)
-            self._known[key] = lora
-        return lora
-
-
-def unet_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors of a model folder's UNet.
-
-    Raises:
-        ModelLoadError: a file is damaged.
-    """
-    files = find_network(folder / "unet", "diffusers", top=folder)
-    return {
-        name: tensor.shape
-        for file in files.weights
-        for name, tensor in read_header(file).tensors.items()
-    }
-
-
 def read_lora_metadata(folder: Path) -> LoraMetadata:
-    """Read and check the ``lora.json`` of a LoRA folder.
+    """Read and check the `lora.json` of a LoRA folder.
 
     Raises:
         ModelLoadError: it is missing, no JSON, or states something impossible.

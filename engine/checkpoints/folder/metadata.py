@@ -1,6 +1,6 @@
-"""``floor33.json``: the metadata of a model folder.
+"""`floor33.json`: the metadata of a model folder.
 
-It lies beside ``model_index.json`` and holds what neither the weights nor the component configs
+It lies beside `model_index.json` and holds what neither the weights nor the component configs
 say: the sizes, rates and samplers the model was made for, and its licence.
 """
 
@@ -30,7 +30,7 @@ _NOT_TECHNICAL = {"name", "title", "licence", "origin", "made_from"}
 class Origin(BaseModel):
     """Origin of the weights: one file in one commit of a hub repository.
 
-    ``sha256`` is that of the file, in lower-case hex digits; ``revision`` is the commit.
+    `sha256` is that of the file, in lower-case hex digits; `revision` is the commit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +42,7 @@ class Origin(BaseModel):
 
 
 class AddedLora(BaseModel):
-    """A LoRA that was merged into a model; ``sha256`` is that of its file, in hex digits."""
+    """A LoRA that was merged into a model; `sha256` is that of its file, in hex digits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,15 +62,15 @@ class MadeFrom(BaseModel):
 
 
 class ModelMetadata(BaseModel):
-    """The contents of ``floor33.json``, validated.
+    """The contents of `floor33.json`, validated.
 
-    Sizes are pixels, ``fps`` frames per second, ``guidance`` the classifier-free guidance scale
-    (1 is no guidance). ``fps`` are the labels that the network knows, and clips play at the label
-    they were asked for unless ``playback_fps`` states another rate: a released model takes 28 for
-    calm movement, and its 16 frames would be over in half a second. ``sizes`` lists further
-    (width, height) pairs beside the native one; ``scheduler`` is a name that
-    ``engine.schedulers.make_scheduler`` knows. ``origin`` is stated by models that were installed
-    from the hub, ``made_from`` by those with merged LoRAs.
+    Sizes are pixels, `fps` frames per second, `guidance` the classifier-free guidance scale
+    (1 is no guidance). `fps` are the labels that the network knows, and clips play at the label
+    they were asked for unless `playback_fps` states another rate: a released model takes 28 for
+    calm movement, and its 16 frames would be over in half a second. `sizes` lists further
+    (width, height) pairs beside the native one; `scheduler` is a name that
+    `engine.schedulers.make_scheduler` knows. `origin` is stated by models that were installed
+    from the hub, `made_from` by those with merged LoRAs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
@@ -115,7 +115,7 @@ class ModelMetadata(BaseModel):
 
 
 def read_metadata(folder: Path) -> ModelMetadata:
-    """Read and check a folder's ``floor33.json``.
+    """Read and check a folder's `floor33.json`.
 
     Raises:
         ModelLoadError: the file is missing, no JSON, or states something impossible; the text

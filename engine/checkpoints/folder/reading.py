@@ -94,7 +94,7 @@ def foreign_kind(beginning: bytes) -> str | None:
 def check_inside(path: Path, folder: Path) -> None:
     """Raise if a link leads out of a model folder.
 
-    The links of huggingface_hub's cache lead to the ``blobs`` beside their snapshot and are
+    The links of huggingface_hub's cache lead to the `blobs` beside their snapshot and are
     followed; so is a link that the folder itself is.
 
     Raises:

@@ -46,7 +46,7 @@ _MOST_DIMENSIONS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Number format (``F32``, ``I8``, ...), shape and place in bytes after the header."""
+    """Number format (`F32`, `I8`, ...), shape and place in bytes after the header."""
 
     dtype: str
     shape: tuple[int, ...]

@@ -88,7 +88,7 @@ class WeightInspector:
     """Checks and fingerprints model folders, and remembers the answer until a file changes.
 
     The first look at a model reads all of it once (for the fingerprint); later ones cost a few
-    ``stat`` calls. The fingerprint of a large file is also noted beside it, or every start of the
+    `stat` calls. The fingerprint of a large file is also noted beside it, or every start of the
     program would read gigabytes. Safe to use from several threads.
 
     Args:

@@ -1,7 +1,7 @@
-"""One file from the model hub: looked up, fetched so that it can go on later, and verified.
+"""Resolve, download and verify one file of the model hub; downloads can be resumed.
 
-Names, revisions, tokens, the endpoint (``HF_ENDPOINT``), offline mode (``HF_HUB_OFFLINE``) and the
-cache are those of ``huggingface_hub``. Only the transfer is our own: the client throws away what it
+Names, revisions, tokens, the endpoint (`HF_ENDPOINT`), offline mode (`HF_HUB_OFFLINE`) and the
+cache are those of `huggingface_hub`. Only the transfer is our own: the client throws away what it
 has when its process ends, and so would never finish many gigabytes on a line that breaks. A partial
 file lies beside the cache's blobs and counts for nothing there until it is whole and verified.
 """
@@ -71,9 +71,9 @@ class Hub:
     """A hub and the local cache of it.
 
     Args:
-        endpoint: address of the hub; None: ``HF_ENDPOINT``, else the public one.
-        cache_dir: None: where ``HF_HUB_CACHE`` or ``HF_HOME`` say.
-        offline: use the cache only; None: as ``HF_HUB_OFFLINE`` says.
+        endpoint: address of the hub; None: `HF_ENDPOINT`, else the public one.
+        cache_dir: None: where `HF_HUB_CACHE` or `HF_HOME` say.
+        offline: use the cache only; None: as `HF_HUB_OFFLINE` says.
         pause_s: seconds before a broken connection is tried again.
     """
 
@@ -131,9 +131,9 @@ class Hub:
     ) -> Iterator[Path]:
         """The whole, verified file: from the cache, or downloaded.
 
-        A download that is interrupted goes on with the next call, also of another process; of
+        An interrupted download is resumed by the next call, also of another process; of
         several at once one downloads and the others wait. A download is deleted when the block
-        has succeeded, or with ``keep`` becomes part of the cache, where every program finds it.
+        has succeeded, or with `keep` becomes part of the cache, where every program finds it.
         When the block fails it is left for the next try.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Bytes from the hub to a file, going on where an earlier attempt stopped."""
+"""Download a file from the hub, resuming earlier attempts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRIES: Final = 5
 def resume_download(
     url: str, partial: Path, size: int, *, on_progress: OnProgress, pause_s: float
 ) -> None:
-    """Add to a file what it lacks.
+    """Download the missing rest of a file.
 
     A broken connection is tried again after a pause, as often as it brings anything, and five
     times when it does not. What has arrived stays in the file, whatever happens.
@@ -34,7 +34,7 @@ def resume_download(
         url: of the whole file.
         partial: what is there of it, or nothing yet.
         size: bytes of the whole file.
-        on_progress: is told after each block.
+        on_progress: called after each block.
         pause_s: seconds between two attempts.
 
     Raises:
@@ -57,7 +57,7 @@ def resume_download(
 
 
 def sha256_of(path: Path, on_progress: OnProgress) -> str:
-    """The SHA-256 of a file's contents in hex digits; on_progress is told "verify"."""
+    """Return the SHA-256 of a file in hex digits; reports the progress of "verify"."""
     digest = hashlib.sha256()
     size, done = size_of(path), 0
     with path.open("rb") as stream:
@@ -69,7 +69,7 @@ def sha256_of(path: Path, on_progress: OnProgress) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file; 0 where there is none."""
+    """Return the bytes of a file; 0 where there is none."""
     return path.stat().st_size if path.exists() else 0
 
 

@@ -1,4 +1,4 @@
-"""Explain the hub's refusals to whoever wants to install a model."""
+"""Translate the hub's HTTP errors to errors with advice."""
 
 from __future__ import annotations
 

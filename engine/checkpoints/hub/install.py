@@ -35,7 +35,7 @@ def is_installed(name: str, models_dir: Path) -> bool:
 
 
 def _check_endpoint() -> None:
-    """Refuse an ``HF_ENDPOINT`` that nobody can read: the client's own error quotes a part of it.
+    """Raise if `HF_ENDPOINT` is no address: the client's own error would quote a part of it.
 
     Raises InstallError.
     """
@@ -59,20 +59,20 @@ def install_model(
     on_progress: OnProgress | None = None,
     on_wait: Callable[[], None] | None = None,
 ) -> Path:
-    """Make the folder ``<models_dir>/<name>``, complete or not at all.
+    """Make the folder `<models_dir>/<name>`, complete or not at all.
 
     A model that is installed is left as it is. Of several processes at once one works and the
-    others wait for it. An interrupted installation goes on where the download stopped.
+    others wait for it. An interrupted installation resumes the download.
 
     Args:
-        model: an entry of ``published.PUBLISHED``.
+        model: an entry of `published.PUBLISHED`.
         models_dir: the folder of installed models; made when missing.
         revision: a branch, tag or commit of the hub in place of the model's.
         sha256: what the file must have, in hex digits, in place of the model's.
         keep_download: leave the downloaded file in the hub's cache.
         hub: None: as the environment says.
-        on_progress: is told what happens.
-        on_wait: is told that another process is at it.
+        on_progress: called with the stage and its progress.
+        on_wait: called when another process installs the model.
 
     Returns:
         The folder.
@@ -140,7 +140,7 @@ def _install(
         report(f"convert {component}", done, total)
 
     with hub.fetched(file, keep=keep_download, on_progress=report) as checkpoint:
-        # Imports torch and diffusers, for which nobody shall wait who is refused anyway.
+        # Imports torch and diffusers, which takes long; errors before this come at once.
         from engine.checkpoints.original.convert import convert_original
 
         origin = Origin(
@@ -164,7 +164,7 @@ def _pinned(file: HubFile, sha256: str | None) -> HubFile:
 
 
 def _check_installed(folder: Path, revision: str | None, sha256: str | None) -> None:
-    """Refuse to pass off an installed model as another revision of it, or a damaged one as whole.
+    """Raise if the installed model is another revision than is asked for, or damaged.
 
     Which commit a branch or tag means now only the hub knows; such a name is satisfied by what is
     there.
@@ -193,4 +193,4 @@ def _sweep(folder: Path) -> None:
 
 
 def _ignore(stage: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """Ignore progress."""

@@ -14,7 +14,7 @@ _SHARE: Final = 0.01
 class ProgressBars:
     """One bar after another: download, verify, convert. A context manager that closes the last.
 
-    Call it as an ``OnProgress``.
+    Call it as an `OnProgress`.
     """
 
     def __init__(self) -> None:

@@ -220,7 +220,7 @@ def load_scheduler(card: ModelCard) -> VideoScheduler:
 
 
 def _pipeline_settings(folder: Path) -> dict[str, Any]:
-    """The plain values (no components, no private keys) of ``model_index.json``."""
+    """The plain values (no components, no private keys) of `model_index.json`."""
     index = read_json_object(folder / MODEL_INDEX)
     return {
         key: value

@@ -70,10 +70,10 @@ def load_lora(
     weight: float = 1.0,
     model: str | None = None,
 ) -> None:
-    """Put a LoRA beside the weights of a UNet, where it can be weighted anew and taken out.
+    """Add a LoRA to a UNet as an adapter, whose weight can be changed and which can be removed.
 
-    For programs; afterwards ``unet.set_adapters``, ``unet.disable_lora``, ``unet.delete_adapters``
-    and ``unet.fuse_lora`` of diffusers work. Each call costs some time then, unlike `fuse_loras`.
+    For programs; afterwards `unet.set_adapters`, `unet.disable_lora`, `unet.delete_adapters`
+    and `unet.fuse_lora` of diffusers work. Each call costs some time then, unlike `fuse_loras`.
 
     Args:
         unet: gets the adapter; those it has stay, at their weights.

@@ -1,4 +1,4 @@
-"""The autoencoder: names of the CompVis ``AutoencoderKL`` to those of diffusers'."""
+"""The autoencoder: names of the CompVis `AutoencoderKL` to those of diffusers'."""
 
 from __future__ import annotations
 

@@ -21,14 +21,14 @@ class _Part(BaseModel):
 
 
 class Rescale(_Part):
-    """The rescale of the clean latent: from 1 to ``scale_b`` over ``mid_step`` timesteps."""
+    """The rescale of the clean latent: from 1 to `scale_b` over `mid_step` timesteps."""
 
     use_scale: bool = False
     scale_a: Annotated[float, Field(ge=1, le=1)] = 1.0
     scale_b: Annotated[float, Field(gt=0, le=1)] = 0.3
     mid_step: Annotated[int, Field(ge=2)] = 400
     fix_scale_bug: bool = False
-    """True if the stored buffer ends with the schedule; otherwise it is ``mid_step`` longer."""
+    """True if the stored buffer ends with the schedule; otherwise it is `mid_step` longer."""
 
     @property
     def target(self) -> float | None:
@@ -37,7 +37,7 @@ class Rescale(_Part):
 
 
 class Encoder(_Part):
-    """``ddconfig`` of the autoencoder: 4 latent channels a pixel of 8 x 8, or alike."""
+    """`ddconfig` of the autoencoder: 4 latent channels a pixel of 8 x 8, or alike."""
 
     double_z: Literal[True] = True
     z_channels: Count
@@ -52,7 +52,7 @@ class Encoder(_Part):
 
 
 class FirstStage(_Part):
-    """The autoencoder. ``monitor`` and ``lossconfig`` concern its training and are not used."""
+    """The autoencoder. `monitor` and `lossconfig` concern its training and are not used."""
 
     embed_dim: Count
     ddconfig: Encoder
@@ -123,8 +123,8 @@ class Projection(_Part):
 class OriginalConfig(_Part):
     """A whole model.
 
-    ``image_size`` is the native (height, width) of the latents; None where it is not known.
-    ``image_encoder_text_leftover`` describes the unused text tower that the released
+    `image_size` is the native (height, width) of the latents; None where it is not known.
+    `image_encoder_text_leftover` describes the unused text tower that the released
     image-to-video file keeps beside the vision tower; of its transformer nothing is stored.
     """
 

@@ -54,7 +54,7 @@ def convert_original(
         source: as the path of `load_original`.
         config: as there, or a preset itself.
         output: a folder that does not exist or is empty.
-        on_progress: is told after each shard.
+        on_progress: called after each shard.
         shard_bytes: a network of more than this many bytes is written in several files.
         origin: where the checkpoint was fetched from; the folder states it.
 

@@ -45,7 +45,7 @@ _DAMAGE: Final = (
 
 
 def checkpoint_file(path: Path) -> Path:
-    """The file that a path means: itself, or in a folder ``model.safetensors``, ``model.ckpt``.
+    """The file that a path means: itself, or in a folder `model.safetensors`, `model.ckpt`.
 
     Raises:
         OriginalCheckpointError: there is none.
@@ -73,8 +73,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     torch has saved since 1.6).
 
     Args:
-        path: a safetensors file or one of ``torch.save``, whatever its name ends in: tensors by
-            name, alone or under ``state_dict``, or under DeepSpeed's ``module``, whose names are
+        path: a safetensors file or one of `torch.save`, whatever its name ends in: tensors by
+            name, alone or under `state_dict`, or under DeepSpeed's `module`, whose names are
             cut as the released code cuts them.
 
     Raises:
@@ -107,10 +107,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def checkpoint_opener(path: Path) -> Callable[[], dict[str, Tensor]]:
-    """A function that maps the file anew at every call, as `read_checkpoint` does.
+    """Return a function that maps the file at every call, as `read_checkpoint` does.
 
     Pages of a mapping that have been read stay resident until the last of its tensors is gone, so
-    whoever goes through a large file in parts, each with a mapping of its own, holds one part at a
+    code that reads a large file in parts, each with a mapping of its own, holds one part at a
     time. A file that cannot be mapped is read here, once, and every call gives the same tensors.
 
     Raises:
@@ -161,7 +161,7 @@ def _read(path: Path) -> Any:
 
 
 def _check_beginning(path: Path) -> None:
-    """Refuse what is neither an archive nor of an old torch, before anything interprets it."""
+    """Raise for what is neither an archive nor of an old torch, before anything interprets it."""
     beginning = read_beginning(path, len(_BEFORE_TORCH_1_6))
     if not beginning:
         raise _damaged(path, ": it is empty")

@@ -34,7 +34,7 @@ def load_original(
     itself, and the file may be changed or deleted afterwards.
 
     Args:
-        path: ``model.ckpt``, a safetensors file of the same tensors, or a folder with one of them.
+        path: `model.ckpt`, a safetensors file of the same tensors, or a folder with one of them.
         config: a preset ("t2v-1024", "t2v-512", "i2v-512", "t2v-512-v2"), or the architecture in
             the words of the released yaml files (see `OriginalConfig`).
         device: where the weights go.
@@ -43,8 +43,8 @@ def load_original(
     Raises:
         OriginalConfigError: no such preset, or a configuration that cannot be; names the key.
         OriginalCheckpointError: the file is missing, damaged, unsafe, or does not hold exactly the
-            tensors of the configuration; names the tensors. Both are also ``ValueError`` and
-            ``ModelLoadError``.
+            tensors of the configuration; names the tensors. Both are also `ValueError` and
+            `ModelLoadError`.
         torch.OutOfMemoryError, MemoryError: the weights do not fit.
     """
     plan = make_plan(parse_config(config))

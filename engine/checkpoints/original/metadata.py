@@ -24,7 +24,7 @@ def folder_metadata(
     size_divisor: int,
     origin: Origin | None = None,
 ) -> ModelMetadata:
-    """The contents of ``floor33.json``. Guidance and rates are those of the public scripts.
+    """The contents of `floor33.json`. Guidance and rates are those of the public scripts.
 
     Args:
         config: the architecture.

@@ -21,7 +21,7 @@ from engine.models.original_names import (
 
 
 def video_unet(params: Mapping[str, Any]) -> Component:
-    """The UNet of the ``unet_config.params`` of a released yaml file.
+    """The UNet of the `unet_config.params` of a released yaml file.
 
     Raises:
         ValueError: an option that this UNet does not have.

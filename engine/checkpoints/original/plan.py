@@ -38,7 +38,7 @@ class ConversionPlan:
         return shapes
 
     def check(self, file: str, tensors: Mapping[str, Tensor]) -> None:
-        """Refuse tensors that are not exactly those of this plan.
+        """Raise if tensors are not exactly those of this plan.
 
         Raises:
             OriginalCheckpointError: names what does not fit.
@@ -85,7 +85,7 @@ def expected_tensors(config: str | Mapping[str, Any]) -> dict[str, Shape]:
 
 
 def _check_widths(unet: Any, config: OriginalConfig) -> None:
-    """Refuse a UNet that its neighbours do not fit; the released defaults are filled in by now."""
+    """Raise if a UNet does not fit its neighbours; the released defaults are filled in by now."""
     width = config.cond_stage_config.text_cfg.width
     channels = config.first_stage_config.embed_dim
     for option, name, value in (

@@ -32,7 +32,7 @@ class Preset:
         name: what it is asked for by.
         title: for people.
         config: the architecture.
-        default_fps: the rate that the network is told where the user asks for none.
+        default_fps: frame rate given to the network where the user asks for none.
     """
 
     name: str

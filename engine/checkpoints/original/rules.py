@@ -54,7 +54,7 @@ class Component:
 
 
 def check_tensors(file: str, tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
-    """Refuse a file that does not hold exactly the tensors of these names and shapes.
+    """Raise if a file does not hold exactly the tensors of these names and shapes.
 
     Raises:
         OriginalCheckpointError: names what is missing, left over, or of another shape or kind.

@@ -28,7 +28,7 @@ def buffer_shapes(config: OriginalConfig) -> dict[str, Shape]:
 
 
 def check_schedule(file: str, tensors: Mapping[str, Tensor], config: OriginalConfig) -> None:
-    """Refuse a file whose schedule is not that of the configuration.
+    """Raise if a file's schedule is not that of the configuration.
 
     Raises:
         OriginalCheckpointError: names the buffers that differ.
@@ -48,7 +48,7 @@ def check_schedule(file: str, tensors: Mapping[str, Tensor], config: OriginalCon
 
 
 def schedule_buffers(config: OriginalConfig) -> dict[str, Tensor]:
-    """The buffers that the configuration implies, float64 ``[T]``; ``scale_arr`` may be longer."""
+    """The buffers that the configuration implies, float64 `[T]`; `scale_arr` may be longer."""
     schedule = NoiseSchedule.from_config(
         NoiseScheduleConfig(
             num_train_timesteps=config.timesteps,

@@ -1,4 +1,4 @@
-"""Running ffmpeg: found, watched, killed when nobody waits for it, and its refusals told apart."""
+"""Find and run ffmpeg, kill it when nobody waits for it, and classify its errors."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _MAX_GIF_FPS: Final = 50
 
 
 def converted_path(source: Path, to: ClipFormat) -> Path:
-    """Return the path of a converted clip: ``<job>.gif`` or ``<job>.webp`` beside it."""
+    """Return the path of a converted clip: `<job>.gif` or `<job>.webp` beside it."""
     return source.with_suffix(f".{to}")
 
 
@@ -113,7 +113,7 @@ def _gif(scale: str, colours: int, facts: ClipFacts) -> list[str]:
 
 
 def _webp(scale: str, quality: int) -> list[str]:
-    # A WebP has no tag for its colours: whoever shows it takes them for BT.601.
+    # A WebP has no tag for its colours: players take them for BT.601.
     colours = "full_chroma_int+full_chroma_inp:out_color_matrix=bt601:out_range=tv"
     encoder = ["-c:v", "libwebp_anim", "-lossless", "0", "-compression_level", "4"]
     chain = f"{scale}+{colours},format=yuv420p"

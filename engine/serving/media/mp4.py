@@ -33,7 +33,7 @@ __all__ = ["EncodeError", "EncoderMissingError", "encode_mp4", "enlargement", "f
 def enlargement(width: int, height: int, min_short_side: int) -> int:
     """The whole factor by which a clip is enlarged.
 
-    It is the smallest that brings the short side to ``min_short_side`` pixels and, for clips that
+    It is the smallest that brings the short side to `min_short_side` pixels and, for clips that
     are enlarged at all, makes both sides even, as yuv420p needs.
     """
     factor = max(1, math.ceil(min_short_side / min(width, height)))
@@ -62,8 +62,8 @@ def encode_mp4(
         path: the file to write; its folder exists. An older file is replaced.
         fps: frames per second of playback.
         crf: H.264 quality, 0 to 51, less is better.
-        min_short_side: pixels that the short side shall have at least.
-        comment: kept in the file's ``comment`` tag, without NUL characters. It is handed to
+        min_short_side: least pixels of the short side.
+        comment: kept in the file's `comment` tag, without NUL characters. It is handed to
             ffmpeg in a file that others cannot read: everybody can read a command line.
         check: called while ffmpeg runs; when it raises, ffmpeg is killed and nothing is left.
 

@@ -40,7 +40,7 @@ CRFS: Final = tuple(range(BEST_CRF, WORST_CRF + 1))
 
 
 def fitted_path(source: Path) -> Path:
-    """Return the path of a clip's smaller version: ``<job>.fit.mp4`` beside it."""
+    """Return the path of a clip's smaller version: `<job>.fit.mp4` beside it."""
     return source.with_name(f"{source.stem}.fit.mp4")
 
 
@@ -58,7 +58,7 @@ def fit_to_limit(source: Path, limit_bytes: int, *, check: Check = carry_on) -> 
         check: called while ffmpeg runs; what it raises ends the work and leaves nothing.
 
     Returns:
-        The clip itself, or ``<job>.fit.mp4`` beside it, which appears complete or not at all.
+        The clip itself, or `<job>.fit.mp4` beside it, which appears complete or not at all.
 
     Raises:
         ValueError: the limit is below 1.

@@ -25,7 +25,7 @@ class Fitted:
     """A file that is not larger than it may be.
 
     Attributes:
-        path: the file; for ``how`` "as_is" the one that was given.
+        path: the file; for `how` "as_is" the one that was given.
         bytes: its size.
         how: what was given up: nothing, quality alone, quality down to a bitrate, or the size.
         width: pixels.
@@ -59,7 +59,7 @@ class CannotFitError(ValueError):
 
 
 def check_limit(limit_bytes: float) -> None:
-    """Refuse a limit that is no size.
+    """Raise if a limit is no size.
 
     Raises:
         ValueError: less than one byte.
