@@ -51,7 +51,9 @@ class SettingsModel(Section):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                fault = error.errors(include_url=False)[0]
+                faults = error.errors(include_url=False)
+                # Unknown keys first: they explain the rest.
+                fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
                 raised = fault.get("ctx", {}).get("error")
                 if isinstance(raised, self.error_type()):
                     raise raised from None

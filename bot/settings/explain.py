@@ -13,7 +13,6 @@ from pydantic.fields import FieldInfo
 
 from bot.settings.allowed import allowed_words, section_of, table_of
 from bot.settings.secrets import Redactor, secrets_of_address
-from engine.settings import EngineSettingsError, ModelOptions
 
 _MAX_SHOWN: Final = 80
 _ADDRESS: Final = re.compile(r"[a-z+]+://[^'\"\s]*", re.IGNORECASE)
@@ -41,8 +40,9 @@ def explain(
     path = tuple(str(part) for part in fault["loc"])
     unknown = fault["type"] == "extra_forbidden"
     raised = fault.get("ctx", {}).get("error")
-    if isinstance(raised, EngineSettingsError):  # by a model of the engine's within a table
-        path, unknown = (*path, raised.key), raised.key not in ModelOptions.model_fields
+    if isinstance(key := getattr(raised, "key", None), str):  # by a model with its own error
+        path = (*path, key)
+        unknown = len(_setting(model, path)[0]) < len(path)
     if unknown:
         key = ".".join(path)
         return key, f'unknown setting "{key}"; {_advice(model, path)}'
