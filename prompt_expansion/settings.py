@@ -56,17 +56,17 @@ ServerModel = Annotated[
 
 
 class ServerSettings(Section):
-    """Who expands prompts, and how a server is asked for it."""
+    """The expansion backend, and the server that it asks."""
 
     backend: Backend = "offline"
-    """``offline`` (rules), ``openai`` (a server) or ``none`` (prompts stay as they are)."""
+    """`offline` (rules), `openai` (a server) or `none` (prompts stay as they are)."""
 
     base_url: BaseUrl | None = None
-    """Address of an OpenAI-compatible server, ``/v1`` included; it may have a query string such as
-    ``?api-version=…``. None: OpenAI's own."""
+    """Address of an OpenAI-compatible server, `/v1` included; it may have a query string such as
+    `?api-version=…`. None: OpenAI's own."""
 
     model: ServerModel | None = None
-    """The server's name for the model; needed by ``openai``."""
+    """The server's name for the model; needed by `openai`."""
 
     api_key: Annotated[SecretStr | None, Allowed("a text")] = Field(
         default=None, repr=False, exclude=True

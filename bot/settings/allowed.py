@@ -1,4 +1,4 @@
-"""The values allowed for a setting, in words, the same in error messages and in `bot.toml`."""
+"""Describe the values allowed for a setting, the same in error messages and in `bot.toml`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pydantic's verdict on settings as one line for whoever wrote them."""
+"""Turn pydantic's validation errors into one line about one setting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ADDRESS: Final = re.compile(r"[a-z+]+://[^'\"\s]*", re.IGNORECASE)
 
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every plain setting below `model` with its dotted key."""
+    """Yield every plain setting below `model` with its dotted key."""
     for name, field in model.model_fields.items():
         section = section_of(field)
         if section is None:
@@ -34,7 +34,7 @@ def explain(
     values: Mapping[str, Any],
     secrets: frozenset[tuple[str, ...]],
 ) -> tuple[str, str]:
-    """The dotted key at fault and one line about it. Unknown keys first: they explain the rest."""
+    """Return the dotted key at fault and one line. Unknown keys first: they explain the rest."""
     faults = error.errors(include_url=False, include_input=False)
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
     path = tuple(str(part) for part in fault["loc"])
@@ -73,7 +73,7 @@ def _setting(
 
 
 def _advice(model: type[BaseModel], path: tuple[str, ...]) -> str:
-    """The nearest known setting: of the same section, else of the same name anywhere."""
+    """Name the nearest known setting: of the same section, else of the same name anywhere."""
     known = [key for key, field in settings_of(model) if not field.exclude]
     known += _table_keys(model, path)
     sections = [name for name, field in model.model_fields.items() if section_of(field)]
@@ -93,7 +93,7 @@ def _advice(model: type[BaseModel], path: tuple[str, ...]) -> str:
 
 
 def _table_keys(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
-    """The keys of the table that a path leads into, if there is one."""
+    """Return the keys of the table that a path leads into, if there is one."""
     for key, field in settings_of(model):
         depth = key.count(".") + 1
         table = table_of(field)

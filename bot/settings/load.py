@@ -1,4 +1,4 @@
-"""Loading of settings from the file, the environment and overrides, later ones winning."""
+"""Load settings from the file, the environment and overrides, later ones winning."""
 
 from __future__ import annotations
 

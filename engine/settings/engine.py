@@ -1,7 +1,7 @@
 """The engine's settings.
 
-Every setting, its range and its default stand here once. `EngineSettings` has all of them; what an
-operator may set is in sections of their own, which the bot's settings embed.
+Every setting, its range and its default stand here once. `EngineSettings` has all of them; the
+operator's are in sections of their own, which the bot's settings embed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class WorkerSettings(Section):
     """The workers that render clips: where they run, and what each may take."""
 
     backend: Backend = "local"
-    """Where the workers are: "local", threads on this machine, or "ray", actors on the machines of
+    """Place of the workers: "local", threads on this machine, or "ray", actors on the machines of
     a Ray cluster, for which Ray has to be installed."""
 
     ray_address: Annotated[
@@ -125,14 +125,14 @@ class ClipSettings(Section):
 
 
 class EngineSettings(WorkerSettings, IntakeLimits, ClipSettings, EngineModel):
-    """Everything that can be set about the engine.
+    """All settings of the engine.
 
     Raises:
         EngineSettingsError: a value is outside its range.
     """
 
     output_dir: Path
-    """Clips go to ``<output_dir>/<YYYY-MM>/<job_id>.mp4``; made when missing."""
+    """Clips go to `<output_dir>/<YYYY-MM>/<job_id>.mp4`; made when missing."""
 
     models_dir: Path | None = None
     """The folder of installed models; None: there is none."""

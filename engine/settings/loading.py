@@ -1,4 +1,4 @@
-"""How one model is loaded and where its weights lie: options for machines with little memory."""
+"""Load options of a single model, above all for machines with little memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AttentionChoice = Literal["sdpa", "sliced"]
 
 
 class ModelOptions(EngineModel):
-    """How a model is loaded. The defaults are the fastest; what each saves is in docs/memory.md.
+    """Load options of a model. The defaults are the fastest; what each saves is in docs/memory.md.
 
     Raises:
         EngineSettingsError: a value that is not allowed, or compile together with offload.
@@ -25,9 +25,9 @@ class ModelOptions(EngineModel):
     """Number format of the weights; "auto" leaves it to the engine's own setting."""
 
     offload: Offload = "none"
-    """Where the weights wait. "none": all of them on the device. "model": in main memory, and one
-    network at a time on the device. "group": in main memory, and one layer at a time on the device.
-    Needs a GPU."""
+    """Place of the weights while they wait. "none": all of them on the device. "model": in main
+    memory, and one network at a time on the device. "group": in main memory, and one layer at a
+    time on the device. Needs a GPU."""
 
     vae_tiling: StrictBool = False
     """Decode frames of more than 512 x 512 pixels in overlapping tiles that are blended, which
