@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from common import settings
-from common.settings import Allowed, kinds_of, metadata_of
+from common.settings import Allowed, kinds_of
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
@@ -35,7 +35,7 @@ def table_of(field: FieldInfo) -> type[BaseModel] | None:
 def allowed_words(field: FieldInfo) -> str:
     """Say what a field may be in TOML, which has no null, e.g. "…, or 0 for automatic"."""
     words = settings.allowed_words(field)
-    for item in metadata_of(field):
+    for item in field.metadata:
         if isinstance(item, Allowed) and item.none is not None:
             return f"{words}, or {_null_of(field)} for {item.none}"
     return words

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, Strict, StringConstraints
 
-from bot.settings.fields import DiscordId, Folder, Secret, Table, check_path
+from bot.settings.fields import MAX_ID, DiscordId, Folder, Secret, Table, check_path
 from bot.settings.load import load_layers, validated
 from bot.settings.service import (
     DatabaseSettings,
@@ -27,23 +27,23 @@ ModelName = Annotated[
     Allowed("a model's name: up to 64 of a-z, 0-9, '.', '_', '-'"),
 ]
 GuildId = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,18}$")]
-IdList = Annotated[tuple[DiscordId, ...], Field(max_length=1000)]
+IdList = Annotated[tuple[DiscordId, ...] | None, Field(max_length=1000)]
 
 
 class DiscordSettings(Table):
     """`[discord]`."""
 
-    servers: Annotated[
-        IdList | None, Allowed("a list of servers' ids, whole numbers", none="any")
-    ] = None
+    servers: Annotated[IdList, Allowed("a list of servers' ids, whole numbers", none="any")] = None
     operators: Annotated[
-        IdList | None,
+        IdList,
         Allowed("a list of users' ids, whole numbers", none="the application's owner or team"),
     ] = None
     direct_messages: Literal["members", "nobody", "anyone"] = "members"
     dev_guild_id: Annotated[
-        DiscordId | None,
-        Allowed(f"a server's id, a whole number from 1 to {2**63 - 1}", none="none"),
+        int | None,
+        Strict(),
+        Field(ge=1, le=MAX_ID),
+        Allowed(f"a server's id, a whole number from 1 to {MAX_ID}", none="none"),
     ] = None
     token: Secret = Field(default=None, repr=False, exclude=True)
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, Strict, ValidationError, model_validator
 
 from common.settings import (
     Allowed,
     Section,
     SettingsModel,
     StrictBool,
-    StrictFloat,
     StrictInt,
     allowed_words,
     bounds_of,
     choices_of,
-    may_be_none,
+    kinds_of,
 )
 
 
@@ -30,17 +30,13 @@ class OvenError(ValueError):
 
 class Oven(SettingsModel):
     degrees: StrictInt = Field(default=180, ge=50, le=1_000_000)
-    hours: Annotated[StrictFloat, Field(ge=0.5, le=10)] | None = None
+    hours: Annotated[float | None, Strict(), Field(ge=0.5, le=10)] = None
     """Baking time."""
 
     fan: StrictBool = False
     shelf: Literal["top", "bottom"] = "top"
     colour: Annotated[str, Allowed("a colour")] = "black"
     pin: SecretStr | None = None
-
-    @classmethod
-    def error_type(cls) -> type[OvenError]:
-        return OvenError
 
     @classmethod
     def refusal(cls, key: str, fault: Any) -> OvenError:
@@ -76,7 +72,7 @@ def test_limits_as_values() -> None:
     assert bounds_of(fields["hours"]) == ("0.5", "10")
     assert bounds_of(fields["fan"]) is None
     assert choices_of(fields["shelf"]) == ("top", "bottom")
-    assert [name for name in fields if may_be_none(fields[name])] == ["hours", "pin"]
+    assert [name for name in fields if NoneType in kinds_of(fields[name])] == ["hours", "pin"]
     assert fields["hours"].description == "Baking time."
 
 
