@@ -4,7 +4,6 @@ from engine.checkpoints.catalog import ModelCard
 from engine.serving.engine import Engine
 from engine.serving.errors import (
     EngineClosed,
-    EngineSettingsError,
     JobCancelled,
     JobFailed,
     QueueFullError,
@@ -23,7 +22,6 @@ from engine.serving.events import (
     Terminal,
 )
 from engine.serving.job_handle import Job
-from engine.serving.load_options import ModelOptions
 from engine.serving.media.gif_webp import convert_clip
 from engine.serving.media.input_images import PictureError, decode_picture
 from engine.serving.media.mp4 import EncodeError, EncoderMissingError
@@ -32,9 +30,9 @@ from engine.serving.media.size_search import CannotFitError
 from engine.serving.request import GenerationRequest, ResolvedSettings
 from engine.serving.scheduling.cost_model import Estimate, Workload
 from engine.serving.scheduling.queue_view import QueueView, RunningJob, WaitingJob
-from engine.serving.settings import EngineSettings
 from engine.serving.status import LoadedModel, WorkerStatus
 from engine.serving.workers.devices import device_kind
+from engine.settings import EngineSettings, EngineSettingsError, ModelOptions
 
 __all__ = [
     "Cancelled",

@@ -19,9 +19,9 @@ from engine.serving.scheduling.cost_model import Estimate, Workload
 from engine.serving.scheduling.costs import Costs
 from engine.serving.scheduling.queue_view import QueueView
 from engine.serving.scheduling.scheduler import JobQueue
-from engine.serving.settings import EngineSettings
 from engine.serving.status import WorkerStatus
 from engine.serving.workers.pool import Crew, LocalCrew
+from engine.settings import EngineSettings
 
 _AT_EXIT_S: Final = 30.0
 """A program's end is not held up for longer than this."""

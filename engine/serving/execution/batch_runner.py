@@ -32,7 +32,7 @@ from engine.serving.execution.watchdog import Watch
 from engine.serving.job_handle import Job
 from engine.serving.media.mp4 import find_ffmpeg
 from engine.serving.scheduling.scheduler import batch_key
-from engine.serving.settings import EngineSettings
+from engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 

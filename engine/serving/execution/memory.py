@@ -11,7 +11,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
 from engine.pipelines import VideoPipeline
-from engine.serving.load_options import ModelOptions, Offload
+from engine.settings import ModelOptions, Offload
 
 TILE_PIXELS: Final = 512
 

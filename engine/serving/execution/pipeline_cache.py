@@ -27,8 +27,8 @@ from engine.serving.execution.memory import (
     usable_options,
 )
 from engine.serving.execution.model_memory import model_budget, pipeline_bytes, weight_bytes
-from engine.serving.load_options import ModelOptions, Precision
 from engine.serving.status import LoadedModel
+from engine.settings import ModelOptions, Precision
 
 logger = logging.getLogger(__name__)
 

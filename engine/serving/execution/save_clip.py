@@ -21,7 +21,7 @@ from engine.serving.execution.output_files import (
 )
 from engine.serving.job_handle import Job
 from engine.serving.media.mp4 import encode_mp4
-from engine.serving.settings import EngineSettings
+from engine.settings import EngineSettings
 
 
 def save_clip(

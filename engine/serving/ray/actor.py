@@ -22,9 +22,9 @@ from engine.serving.ray.inbox import Inbox
 from engine.serving.ray.logs import Forward
 from engine.serving.ray.protocol import ClipFiles, Hello, LogLine, News, Order, Told
 from engine.serving.request import GenerationRequest
-from engine.serving.settings import EngineSettings
 from engine.serving.workers.devices import device_kind
 from engine.serving.workers.supervisor import Worker
+from engine.settings import EngineSettings
 
 CALLS_AT_ONCE: Final = 4
 """Threads that answer calls: one waits for news, and the others must not wait for it."""

@@ -11,7 +11,7 @@ from engine.checkpoints.catalog import ModelCard
 from engine.serving.ray.actor import CALLS_AT_ONCE, RenderActor
 from engine.serving.ray.cluster import ClusterError, RaySession
 from engine.serving.ray.protocol import Hello, News, Order
-from engine.serving.settings import EngineSettings
+from engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from engine.serving.errors import EngineSettingsError
+from engine.settings import EngineSettingsError
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from engine.serving.ray.protocol import Hello
 from engine.serving.ray.worker import RayWorker
 from engine.serving.scheduling.costs import Costs
 from engine.serving.scheduling.scheduler import JobQueue
-from engine.serving.settings import EngineSettings
 from engine.serving.status import WorkerStatus
+from engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from engine.serving.execution.failures import failure_of
 from engine.serving.execution.output_files import output_paths, publish_files, staged
 from engine.serving.job_handle import Job
 from engine.serving.ray.protocol import ClipFiles
-from engine.serving.settings import EngineSettings
+from engine.settings import EngineSettings
 
 
 def receive(

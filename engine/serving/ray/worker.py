@@ -31,9 +31,9 @@ from engine.serving.ray.logs import repeat
 from engine.serving.ray.protocol import ClipFiles, Hello, News, Order, Told
 from engine.serving.ray.receive_clip import receive
 from engine.serving.scheduling.scheduler import JobQueue, batch_key
-from engine.serving.settings import EngineSettings
 from engine.serving.status import Tally, WorkerState, WorkerStatus
 from engine.serving.workers.job_source import tell_end
+from engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 

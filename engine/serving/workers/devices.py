@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from engine.serving.errors import EngineSettingsError
+from engine.settings import EngineSettingsError
 
 
 def device_kind(device: str) -> str:

@@ -10,10 +10,10 @@ from engine.checkpoints.catalog import ModelCard
 from engine.serving.execution.memory import ignored_options, is_slow
 from engine.serving.scheduling.costs import Costs
 from engine.serving.scheduling.scheduler import JobQueue
-from engine.serving.settings import EngineSettings
 from engine.serving.status import WorkerStatus
 from engine.serving.workers.devices import device_kind, local_devices
 from engine.serving.workers.supervisor import Worker
+from engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from typing import Final
 from engine.checkpoints.catalog import ModelCard
 from engine.serving.execution.model_memory import device_memory
 from engine.serving.execution.watchdog import Durations, Watch
-from engine.serving.settings import EngineSettings
 from engine.serving.status import Tally, WorkerStatus
 from engine.serving.workers.job_source import Source
 from engine.serving.workers.worker_thread import Hand
+from engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from engine.serving.execution.memory_planner import Capacity
 from engine.serving.execution.pipeline_cache import PipelineCache
 from engine.serving.execution.watchdog import Overdue, Watch
 from engine.serving.job_handle import Job
-from engine.serving.settings import EngineSettings
 from engine.serving.status import Tally
 from engine.serving.workers.job_source import Source, tell_end
+from engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 

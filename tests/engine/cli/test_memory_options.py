@@ -7,7 +7,7 @@ import pytest
 
 from engine.__main__ import main
 from engine.cli import memory
-from engine.serving.load_options import AttentionChoice, Offload, Precision
+from engine.settings import AttentionChoice, Offload, Precision
 
 
 def generate(folder: Path, output: Path, *options: str) -> int:

@@ -17,7 +17,7 @@ from engine.checkpoints import Catalog
 from engine.checkpoints.errors import ModelChangedError
 from engine.serving import Engine, FailureReason, GenerationRequest, JobFailed
 from engine.serving.execution.pipeline_cache import PipelineCache
-from engine.serving.load_options import ModelOptions
+from engine.settings import ModelOptions
 from tests.engine.serving.clips import watch_video
 
 MakeEngine = Callable[..., Engine]

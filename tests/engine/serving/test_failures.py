@@ -12,8 +12,8 @@ from engine.serving import FailureReason
 from engine.serving.execution.failures import DiskFullError, NonFiniteError, failure_of
 from engine.serving.execution.pipeline_cache import PipelineCache
 from engine.serving.execution.previews import COST_SHARE, PreviewMaker
-from engine.serving.load_options import ModelOptions
 from engine.serving.media.mp4 import EncodeError, EncoderMissingError
+from engine.settings import ModelOptions
 
 CPU_ALLOCATOR = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
 

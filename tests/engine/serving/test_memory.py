@@ -21,7 +21,7 @@ from engine.checkpoints import Catalog, load_pipeline
 from engine.models import layers
 from engine.pipelines import VideoPipeline, decode_latents
 from engine.serving.execution.memory import apply_options, ignored_options, usable_options
-from engine.serving.load_options import ModelOptions
+from engine.settings import ModelOptions
 
 CPU = torch.device("cpu")
 HERE = torch.device("cpu:0")  # what accelerate calls the device; "cpu" is where weights wait

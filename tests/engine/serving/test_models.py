@@ -17,7 +17,7 @@ from engine.serving.execution.model_memory import (
     weight_bytes,
 )
 from engine.serving.execution.pipeline_cache import TRY_AGAIN_AFTER_S, PipelineCache
-from engine.serving.load_options import ModelOptions
+from engine.settings import ModelOptions
 
 
 def plainly(name: str) -> ModelOptions:

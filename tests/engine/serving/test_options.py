@@ -13,7 +13,7 @@ from engine.models.attention import ATTENTION_BACKENDS
 from engine.serving import EngineSettings, EngineSettingsError, ModelOptions
 from engine.serving.execution import pipeline_cache
 from engine.serving.execution.pipeline_cache import PipelineCache
-from engine.serving.load_options import AttentionChoice
+from engine.settings import AttentionChoice
 from tests.engine.serving.conftest import MakeEngine, MakeRequest
 
 

@@ -23,12 +23,12 @@ from engine.serving import (
     Terminal,
 )
 from engine.serving.engine import Engine
-from engine.serving.errors import EngineSettingsError
 from engine.serving.execution.failures import hung
 from engine.serving.ray import backoff
 from engine.serving.ray.backoff import Backoff
 from engine.serving.ray.crash_counter import MOST_LOST
 from engine.serving.ray.protocol import Order
+from engine.settings import EngineSettingsError
 from tests.engine.serving.near import NearActor, NearBench
 from tests.engine.serving.workbench import Blocked, Seen, before
 
