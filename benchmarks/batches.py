@@ -41,7 +41,7 @@ def make_jobs(options: argparse.Namespace, catalog: Catalog, count: int) -> list
             seed=seed,
             steps=options.steps,
         )
-        jobs.append(Job(request, resolve(request, catalog), on_cancel=lambda job: None))
+        jobs.append(Job(request.job_id, resolve(request, catalog), lambda job: None))
     return jobs
 
 
@@ -95,7 +95,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         )
     return {
         "model": options.model,
-        "clip": f"{asked.num_frames} frames of {asked.width}x{asked.height}, {asked.steps} steps",
+        "clip": "{num_frames} frames of {width}x{height}, {steps} steps".format(
+            **asked.params.stored()
+        ),
         "device": device_name(pipeline.device),
         "dtype": str(dtype).removeprefix("torch."),
         "rounds": options.rounds,

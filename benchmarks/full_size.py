@@ -34,7 +34,7 @@ from benchmarks.unet import LATENT_FACTOR, inputs, random_unet
 from benchmarks.watch import Watched, watch
 from engine.checkpoints import Catalog, load_pipeline
 from engine.checkpoints.original.files import read_checkpoint
-from engine.checkpoints.original.plan import Plan, make_plan
+from engine.checkpoints.original.plan import ConversionPlan, make_plan
 from engine.checkpoints.original.presets import PRESETS
 from engine.checkpoints.original.schedule import schedule_buffers
 from engine.models import VideoUNet
@@ -150,7 +150,7 @@ def _memory(converted: Watched, idle: Watched) -> dict[str, float]:
     }
 
 
-def write_random_checkpoint(plan: Plan, path: Path, dtype: torch.dtype) -> None:
+def write_random_checkpoint(plan: ConversionPlan, path: Path, dtype: torch.dtype) -> None:
     """A file as torch saves it, with random weights and the schedule of the plan.
 
     The file is laid out first and then filled through a shared mapping, so that it may be larger
@@ -171,7 +171,7 @@ def write_random_checkpoint(plan: Plan, path: Path, dtype: torch.dtype) -> None:
             tensor.normal_(std=_STD, generator=generator)
 
 
-def _compare(plan: Plan, source: Path, output: Path, dtype: torch.dtype) -> int:
+def _compare(plan: ConversionPlan, source: Path, output: Path, dtype: torch.dtype) -> int:
     """Load the folder and compare every tensor with the checkpoint; returns how many."""
     pipeline: Any = load_pipeline(Catalog({"new": output}).get("new"), dtype=dtype)
     released = read_checkpoint(source)

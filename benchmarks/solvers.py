@@ -27,8 +27,7 @@ from torch import Tensor
 
 from benchmarks.hardware import device_name
 from engine.checkpoints import Catalog, load_original, load_pipeline
-from engine.checkpoints.loading.load import Pipeline
-from engine.pipelines import decode_latents
+from engine.pipelines import Pipeline, decode_latents
 from engine.schedulers import clip_noise, scheduler_from_config
 from engine.schedulers.config import Spacing
 from training.evaluation.prompts import draw_prompts

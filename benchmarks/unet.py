@@ -22,7 +22,7 @@ import torch
 from benchmarks.hardware import device_name, peak_memory_bytes
 from engine.checkpoints.original.presets import PRESETS
 from engine.models import VideoUNet
-from engine.models.original import unet_config_from_original
+from engine.models.original_names import unet_config_from_original
 from training.planning.flop_counter import forward_operations
 from training.planning.hardware import matmul_peak, wait_for
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bot.files import open_private
+from bot.files import PRIVATE_FILE
 from bot.store.errors import DatabaseGoneError
 from bot.store.identity import FileIdentity
+from engine.common.atomic_write import atomic_write
 
 _FILE: Final = "bot.id"
 
@@ -29,10 +30,7 @@ class Ownership:
 
     def take(self) -> None:
         """Make this bot the one that works on the folder. Raises OSError."""
-        part = self._file.with_name(f".{_FILE}.{self._id}")
-        with open_private(part, "w", encoding="ascii") as file:
-            file.write(self._id)
-        part.replace(self._file)
+        atomic_write(self._file, self._id, mode=PRIVATE_FILE)
         self._folder = FileIdentity(self._file.parent)
 
     def depend_on(self, held: Callable[[], bool]) -> None:

@@ -20,7 +20,7 @@ _LONGEST_ANSWER: Final = 4_000
 """Characters of an answer that are looked at; a prompt of 77 tokens needs a tenth of it."""
 
 _MOST_LAYERS: Final = 8
-"""How many wrappings, one inside the other, are taken off."""
+"""Number of wrappings, one inside the other, that are taken off."""
 
 _LONGEST_HEADING: Final = 60
 

@@ -1,10 +1,10 @@
 """From settings to a backend."""
 
 from prompt_expansion.interface import PromptExpander
+from prompt_expansion.no_op import NoOpExpander
 from prompt_expansion.offline import OfflineExpander
 from prompt_expansion.settings import ExpansionSettings
 from prompt_expansion.tokens import TokenCounter, estimate_tokens
-from prompt_expansion.verbatim import VerbatimExpander
 
 
 def make_expander(
@@ -23,4 +23,4 @@ def make_expander(
         return ServerExpander(settings, count_tokens)
     if settings.backend == "offline":
         return OfflineExpander(count_tokens)
-    return VerbatimExpander(count_tokens)
+    return NoOpExpander(count_tokens)

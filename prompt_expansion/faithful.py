@@ -1,4 +1,4 @@
-"""Does an expansion still say what the user said?
+"""Check that an expansion still says what the user said.
 
 Looks at words only. That is enough to catch what small language models do most: forget a word, turn
 a direction round, paint a thing in another colour, or drop a "no". A doubtful case counts as a
@@ -26,10 +26,10 @@ _CHANGES: Final = (
     ({"opening", "opens"}, {"closing", "closes"}),
 )
 _REACH: Final = 3
-"""How many words away from a colour or a negation the word may be that it belongs to."""
+"""Number of words between a colour or a negation and the word that it may belong to."""
 
 
-def keeps_words(original: str, expanded: str) -> bool:
+def preserves_keywords(original: str, expanded: str) -> bool:
     """Return whether ``expanded`` has every significant word of the user; endings may differ.
 
     In scripts without spaces a run of letters counts as one word, and a prompt without any word
@@ -45,8 +45,8 @@ def keeps_words(original: str, expanded: str) -> bool:
     )
 
 
-def contradiction(original: str, expanded: str) -> str | None:
-    """The first word of ``expanded`` that goes against ``original``; None if there is none."""
+def find_contradiction(original: str, expanded: str) -> str | None:
+    """Return the first word of ``expanded`` that goes against ``original``, or None."""
     asked, given = split_words(original), split_words(expanded)
     return (
         _turned_direction(asked, given)
@@ -59,9 +59,9 @@ def contradiction(original: str, expanded: str) -> str | None:
 
 
 def _turned_direction(asked: Sequence[str], given: Sequence[str]) -> str | None:
-    for wanted, unwanted in _one_sided(_DIRECTIONS, asked):
+    for wanted, opposite in _one_sided(_DIRECTIONS, asked):
         for index, word in enumerate(given):
-            if word not in unwanted:
+            if word not in opposite:
                 continue
             # "from the right", "right to left": the other side is only where it starts.
             starts_there = "from" in given[max(0, index - 2) : index] or (
@@ -75,9 +75,9 @@ def _turned_direction(asked: Sequence[str], given: Sequence[str]) -> str | None:
 
 def _reversed_change(asked: Sequence[str], given: Sequence[str]) -> str | None:
     """Another thing may well do the opposite, so only a change that replaced the user's counts."""
-    for wanted, unwanted in _one_sided(_CHANGES, asked):
+    for wanted, opposite in _one_sided(_CHANGES, asked):
         if not wanted.intersection(given):
-            turned = next((word for word in given if word in unwanted), None)
+            turned = next((word for word in given if word in opposite), None)
             if turned:
                 return turned
     return None
@@ -88,9 +88,9 @@ def _one_sided(
 ) -> Iterator[tuple[set[str], set[str]]]:
     """Yield the pairs of which the user named one side only, that side first."""
     for one, other in pairs:
-        for wanted, unwanted in ((one, other), (other, one)):
-            if wanted.intersection(asked) and not unwanted.intersection(asked):
-                yield wanted, unwanted
+        for wanted, opposite in ((one, other), (other, one)):
+            if wanted.intersection(asked) and not opposite.intersection(asked):
+                yield wanted, opposite
 
 
 def _other_colour(asked: Sequence[str], given: Sequence[str]) -> str | None:

@@ -11,7 +11,7 @@ _MANY: Final = frozenset(
     "many several few multiple numerous dozen dozens hundreds thousands countless various".split()
 )
 _REACH: Final = 3
-"""How many words after a number the thing may stand that is counted."""
+"""Number of words after a number within which the thing may stand that is counted."""
 
 
 def other_number(asked: Sequence[str], given: Sequence[str]) -> str | None:

@@ -7,13 +7,13 @@ from typing import Final
 from prompt_expansion.chat import ChatServer, UnusableError
 from prompt_expansion.cleaning import clean_reply
 from prompt_expansion.completion import Reply
-from prompt_expansion.faithful import keeps_words
-from prompt_expansion.fitting import drop_last_clause, fit, without_repeats
+from prompt_expansion.faithful import preserves_keywords
 from prompt_expansion.interface import Expansion
 from prompt_expansion.language import detect_language
 from prompt_expansion.line import Line
 from prompt_expansion.settings import ExpansionSettings
 from prompt_expansion.tokens import TOKEN_BUDGET, TokenCounter
+from prompt_expansion.truncation import drop_last_clause, truncate_to_budget, without_repeats
 from prompt_expansion.validation import find_problem
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _AT_ONCE: Final = 2
 answered within the time limit; hosted ones are faster than the clips are made."""
 
 _LONGEST_WAIT: Final = 15
-"""How many times the time limit somebody stands in line at most, while it moves."""
+"""Multiple of the time limit for which somebody stands in line at most, while it moves."""
 
 
 class ServerExpander:
@@ -131,7 +131,7 @@ class ServerExpander:
         return reply
 
     def _with_users_words(self, prompt: str, answer: str) -> str:
-        text = fit("", answer, self._count_tokens)
-        if keeps_words(prompt, text):
+        text = truncate_to_budget("", answer, self._count_tokens)
+        if preserves_keywords(prompt, text):
             return text
-        return fit(f"{prompt.strip()}, ", answer, self._count_tokens) or prompt
+        return truncate_to_budget(f"{prompt.strip()}, ", answer, self._count_tokens) or prompt

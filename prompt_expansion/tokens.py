@@ -8,7 +8,7 @@ TokenCounter = Callable[[str], int]
 """Text to number of tokens, start and end marks included."""
 
 TOKEN_BUDGET: Final = 77
-"""What CLIP's text encoder reads (Radford et al. 2021, section 2.4), both marks included."""
+"""Tokens that CLIP's text encoder reads (Radford et al. 2021, section 2.4), marks included."""
 
 _MARKS: Final = 2
 _PIECE = re.compile(r"[^\W\d_]+|\d|(?:[^\w\s]|_)+")

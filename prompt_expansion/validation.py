@@ -9,7 +9,7 @@ import re
 import unicodedata
 from typing import Final
 
-from prompt_expansion.faithful import contradiction, keeps_words
+from prompt_expansion.faithful import find_contradiction, preserves_keywords
 from prompt_expansion.instructions import repeats_example, repeats_instructions
 from prompt_expansion.language import detect_language
 from prompt_expansion.translation import mistranslation
@@ -59,7 +59,7 @@ def find_problem(prompt: str, answer: str) -> str | None:
         or not _is_english(answer)
     ):
         return UNCLEAR
-    if word := contradiction(prompt, answer):
+    if word := find_contradiction(prompt, answer):
         return f'contradicted the prompt ("{word}")'
     return _unrelated(prompt, answer)
 
@@ -126,7 +126,7 @@ def _unrelated(prompt: str, answer: str) -> str | None:
         # The instructions let it add nothing of this kind, and video models do not understand it.
         if not any(map(negates, asked)) and any(map(negates, given)):
             return UNCLEAR
-        if not shared or not (keeps_words(prompt, answer) or _is_visual(given)):
+        if not shared or not (preserves_keywords(prompt, answer) or _is_visual(given)):
             return "described something else"
         return None
     # Nothing can be compared with most other languages. What looks like a description all over

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import torch
 from transformers import CLIPTextModel
 
-from engine.checkpoints.folder.metadata import FACTS_FILE, ModelFacts
+from engine.checkpoints.folder.metadata import METADATA_FILE, ModelMetadata
+from engine.common.atomic_write import atomic_folder
 from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
 from training.data.buckets import Buckets
@@ -91,19 +92,16 @@ def export_model(recipe: Recipe, run_folder: Path, output: Path) -> None:
         )
     else:
         pipeline = TextToVideoPipeline(**parts)
-    partial = output.with_name(f".{output.name}.partial")  # hidden: no model to list
-    shutil.rmtree(partial, ignore_errors=True)
-    pipeline.to(torch.float16).save_pretrained(partial)
-    text_of_facts = facts.model_dump_json(indent=2, exclude_unset=True)
-    (partial / FACTS_FILE).write_text(text_of_facts + "\n", encoding="utf-8")
-    card = output / "README.md"
-    if card.exists():
-        shutil.copy2(card, partial / card.name)
-    shutil.rmtree(output, ignore_errors=True)
-    partial.rename(output)
+    with atomic_folder(output, unique=False) as partial:  # hidden: no model to list
+        pipeline.to(torch.float16).save_pretrained(partial)
+        text_of_facts = facts.model_dump_json(indent=2, exclude_unset=True)
+        (partial / METADATA_FILE).write_text(text_of_facts + "\n", encoding="utf-8")
+        card = output / "README.md"
+        if card.exists():
+            shutil.copy2(card, partial / card.name)
 
 
-def _facts(recipe: Recipe, stage: TextToVideoStage | ImageToVideoStage, name: str) -> ModelFacts:
+def _facts(recipe: Recipe, stage: TextToVideoStage | ImageToVideoStage, name: str) -> ModelMetadata:
     """The contents of ``floor33.json``."""
     told = recipe.publication
     if told is None and stage.data is not None:
@@ -121,7 +119,7 @@ def _facts(recipe: Recipe, stage: TextToVideoStage | ImageToVideoStage, name: st
         trained = [(size.width, size.height) for size in Buckets(resolution).sizes]
         sizes["sizes"] = tuple(size for size in trained if size != native)
     try:
-        return ModelFacts(
+        return ModelMetadata(
             name=name,
             title=told.title,
             task=stage.kind,

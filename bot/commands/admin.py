@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from bot.errors import UserError, answering, send_private, tell
 from bot.messages.acknowledge import acknowledge
 from bot.messages.text import escape, in_about
 from bot.store import JobState
+from engine.common.disk import disk_space
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot
@@ -123,7 +123,7 @@ class Admin(commands.Cog):
     async def _machine(self) -> list[Field]:
         bot = self._bot
         endings = await bot.store.endings(datetime.now(UTC) - _DAY)
-        disk = await asyncio.to_thread(shutil.disk_usage, bot.settings.data_dir)
+        disk = await asyncio.to_thread(disk_space, bot.settings.data_dir)
         free = f"{disk.free / _GB:.1f} of {disk.total / _GB:.1f} GB free"
         if await asyncio.to_thread(bot.engine.free_space_problem):
             free += "; new clips are refused"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from bot.doctor.report import DiagnosticResult, Status
 from bot.lifecycle.requirements import StartupError, check_folder
 from bot.settings import Settings
 from bot.store.maintenance.lost import is_blank, lost_database
+from engine.common.disk import free_bytes
 from engine.serving import Engine
 from engine.serving.media.mp4 import EncoderMissingError, find_ffmpeg
 
@@ -41,7 +41,7 @@ def _data_folder(folder: Path, needed_mb: int) -> DiagnosticResult:
         return DiagnosticResult(
             "data folder", Status.FAIL, str(error), "Set data_dir to a writable folder."
         )
-    free = shutil.disk_usage(folder).free // 2**20
+    free = free_bytes(folder) // 2**20
     detail = f"{folder}, {free:,} MiB free"
     if free < needed_mb:
         advice = f"Free at least {needed_mb} MiB; limits.min_free_mb asks for them."

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import logging
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +16,12 @@ import discord
 from PIL import Image
 
 from bot.errors import UserError
-from bot.files import make_private_folder
+from bot.files import PRIVATE_FILE, make_private_folder
 from bot.jobs.downloads import DownloadTooLargeError
 from bot.messages.text import megabytes
 from bot.store import NewAsset
 from bot.store.clip_files import UPLOADS
+from engine.common.atomic_write import atomic_write
 from engine.serving.media.image_metadata import clean_file
 from engine.serving.media.input_images import START_SIDE, PictureError, read_picture
 
@@ -114,14 +114,7 @@ def _write(picture: Picture, data_dir: Path) -> NewAsset:
     make_private_folder(folder)
     target = folder / digest
     if not _refreshed(target):
-        descriptor, name = tempfile.mkstemp(prefix=".part-", dir=folder)
-        part = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(picture.content)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        atomic_write(target, picture.content, mode=PRIVATE_FILE)
     return NewAsset(
         path=f"{FOLDER}/{digest}",
         sha256=digest,

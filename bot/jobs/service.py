@@ -37,7 +37,7 @@ from bot.store import (
 )
 from bot.store.clip_files import remove_picture, remove_stored_clip
 from bot.store.paths import OutsideError, resolve
-from engine.serving import GenerationRequest, ResolvedSettings
+from engine.serving import ClipParams, ResolvedSettings
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +86,8 @@ class Studio:
         """
         seed = random_seed() if order.seed is None else order.seed
         resolved = await asyncio.to_thread(
-            self._services.engine.validate,
-            GenerationRequest(
-                job_id=f"check-{interaction.id}",
+            self._services.engine.resolve,
+            ClipParams(
                 model=order.model,
                 prompt=order.expanded_prompt or order.prompt,
                 negative_prompt=order.negative_prompt,
@@ -333,14 +332,14 @@ class Studio:
             channel_id=interaction.channel_id or 0,
             kind=order.kind,
             prompt=order.prompt,
-            negative_prompt=resolved.negative_prompt,
+            negative_prompt=resolved.params.negative_prompt,
             model=order.model,
-            seed=resolved.seed,
-            fps=resolved.fps,
-            steps=resolved.steps,
-            guidance=resolved.guidance,
-            width=resolved.width,
-            height=resolved.height,
+            seed=resolved.params.seed,
+            fps=resolved.params.fps,
+            steps=resolved.params.steps,
+            guidance=resolved.params.guidance,
+            width=resolved.params.width,
+            height=resolved.params.height,
             expand=expand,
             expanded_prompt=order.expanded_prompt,
             image_asset=asset,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from discord.ext import commands
 
 from bot.operations.metrics import Metrics
 from bot.store import Store, StoreError
+from engine.common.disk import free_bytes
 
 if TYPE_CHECKING:
     from engine.serving import Engine
@@ -95,11 +95,6 @@ def disk_check(folder: Path, min_free_mb: int) -> ReadyCheck:
         return Finding(free >= min_free_mb * MIB, f"{free // MIB} MiB free")
 
     return check
-
-
-def free_bytes(folder: Path) -> int:
-    """Free space where the folder is. Raises OSError."""
-    return shutil.disk_usage(folder).free
 
 
 class Gateway:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any, Final
 
+from bot.files import PRIVATE_FILE
 from bot.settings import Settings
 from bot.store import Forgotten, Store, StoredFiles
 from bot.store.clip_files import remove_clip, remove_picture
 from bot.store.paths import resolve
+from engine.common.atomic_write import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -61,15 +62,7 @@ def write_private(file: Path, text: str) -> None:
 
     Raises OSError.
     """
-    part = file.with_name(f".{file.name}.part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as opened:
-            opened.write(text)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
+    atomic_write(file, text, mode=PRIVATE_FILE, unique=False)
 
 
 def _is_new(settings: Settings) -> bool:

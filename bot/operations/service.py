@@ -12,7 +12,6 @@ from bot.operations.health import (
     LoopLag,
     RateLimitWatch,
     disk_check,
-    free_bytes,
     in_charge_check,
     model_check,
     store_check,
@@ -21,6 +20,7 @@ from bot.operations.health import (
 from bot.operations.http import OperationsServer
 from bot.operations.metrics import Metrics
 from bot.operations.retention import Retention
+from engine.common.disk import free_bytes
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot

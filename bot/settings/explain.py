@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from bot.settings.allowed import allowed_words, section_of, table_of
 from bot.settings.secrets import Redactor, secrets_of_address
+from engine.common.validation import first_fault
 
 _MAX_SHOWN: Final = 80
 _ADDRESS: Final = re.compile(r"[a-z+]+://[^'\"\s]*", re.IGNORECASE)
@@ -35,22 +36,18 @@ def explain(
     secrets: frozenset[tuple[str, ...]],
 ) -> tuple[str, str]:
     """Return the dotted key at fault and one line. Unknown keys first: they explain the rest."""
-    faults = error.errors(include_url=False, include_input=False)
-    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
-    path = tuple(str(part) for part in fault["loc"])
-    unknown = fault["type"] == "extra_forbidden"
-    raised = fault.get("ctx", {}).get("error")
-    if isinstance(key := getattr(raised, "key", None), str):  # by a model with its own error
+    fault = first_fault(error, prefer="extra_forbidden")
+    path, unknown = fault.path, fault.kind == "extra_forbidden"
+    if isinstance(key := getattr(fault.raised, "key", None), str):  # by a model with its own error
         path = (*path, key)
         unknown = len(_setting(model, path)[0]) < len(path)
     if unknown:
-        key = ".".join(path)
-        return key, f'unknown setting "{key}"; {_advice(model, path)}'
+        return ".".join(path), f'unknown setting "{".".join(path)}"; {_advice(model, path)}'
     path, field = _setting(model, path)
     key = ".".join(path)
     if field is None:
         return key, f'"{key}" is a section and needs settings, not {_shown(values, path)}'
-    if fault["type"] == "missing":
+    if fault.kind == "missing":
         return key, f"{key} is missing; allowed: {allowed_words(field)}"
     given = "" if path in secrets else f" = {_shown(values, path)}"
     return key, f"{key}{given} is not allowed; allowed: {allowed_words(field)}"

@@ -17,17 +17,22 @@ from engine.checkpoints.errors import (
     DiskSpaceError,
     InstallError,
     ModelLoadError,
+    OriginalCheckpointError,
+    OriginalConfigError,
+    OutputExistsError,
+    OutputFolderError,
     UnknownModelError,
 )
 from engine.checkpoints.folder.lora import LoraSource, LoraVariant, read_lora
-from engine.checkpoints.folder.metadata import FACTS_FILE, ModelFacts, Origin
+from engine.checkpoints.folder.metadata import (
+    FACTS_FILE,
+    METADATA_FILE,
+    ModelFacts,
+    ModelMetadata,
+    Origin,
+)
 from engine.checkpoints.hub.install import install_model, is_installed
 from engine.checkpoints.hub.published import PUBLISHED, PublishedModel
-from engine.checkpoints.original.errors import (
-    OriginalCheckpointError,
-    OriginalConfigError,
-    OutputFolderError,
-)
 
 if TYPE_CHECKING:
     from engine.checkpoints.loading.load import load_pipeline
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FACTS_FILE",
+    "METADATA_FILE",
     "PUBLISHED",
     "Catalog",
     "DiskSpaceError",
@@ -48,9 +54,11 @@ __all__ = [
     "ModelCard",
     "ModelFacts",
     "ModelLoadError",
+    "ModelMetadata",
     "Origin",
     "OriginalCheckpointError",
     "OriginalConfigError",
+    "OutputExistsError",
     "OutputFolderError",
     "PublishedModel",
     "UnknownModelError",

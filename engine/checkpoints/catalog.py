@@ -17,34 +17,33 @@ from engine.checkpoints.folder.card import (
     broken_card,
     check_name,
     guess_task,
-    offered_card,
     ready_card,
 )
 from engine.checkpoints.folder.lora import (
-    LORA_FACTS,
+    LORA_METADATA,
     LoraInspector,
     LoraSource,
     LoraVariant,
     lora_file,
-    read_lora_facts,
+    read_lora_metadata,
 )
 from engine.checkpoints.folder.lora_settings import ADAPTER_CONFIG
-from engine.checkpoints.folder.metadata import FACTS_FILE, ModelFacts, read_facts
-from engine.checkpoints.folder.text import printable
+from engine.checkpoints.folder.metadata import METADATA_FILE, ModelMetadata, read_metadata
 from engine.checkpoints.folder.weights import (
     MODEL_INDEX,
     REVISION_LENGTH,
-    ModelIdentity,
+    ModelFingerprint,
     WeightInspector,
 )
-from engine.checkpoints.hub.published import PUBLISHED, PublishedModel
+from engine.checkpoints.hub.published import PUBLISHED, PublishedModel, offered_card
+from engine.common.text import printable
 
 __all__ = ["MIN_GUIDANCE", "SHIPPED_MODELS", "Catalog", "ModelCard", "current_revision"]
 
 logger = logging.getLogger(__name__)
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "weights"
-"""Where the models that come with the package lie, one folder each."""
+"""Folder of the models that come with the package, one folder each."""
 
 MIN_GUIDANCE = 1.0
 """Classifier-free guidance 1 is the plain conditional prediction; less has no use."""
@@ -160,19 +159,19 @@ class Catalog:
                 check_name(folder)
             if not folder.is_dir():
                 raise ModelLoadError(f"The folder {folder} does not exist.")
-            facts, found = self._identify(folder)
+            metadata, found = self._identify(folder)
         except (ModelLoadError, OSError) as error:
             return broken_card(name, folder, error, guess_task(folder))
         return replace(
-            ready_card(name, folder, facts, found.revision),
+            ready_card(name, folder, metadata, found.revision),
             weights_revision=found.weights,
             default_steps=found.default_steps,
-            max_steps=max(facts.max_steps, found.default_steps),
+            max_steps=max(metadata.max_steps, found.default_steps),
         )
 
-    def _identify(self, folder: Path) -> tuple[ModelFacts, ModelIdentity]:
-        facts = read_facts(folder)
-        return facts, self._inspector.identify(folder, facts)
+    def _identify(self, folder: Path) -> tuple[ModelMetadata, ModelFingerprint]:
+        metadata = read_metadata(folder)
+        return metadata, self._inspector.identify(folder, metadata)
 
     def _lora_folder_card(
         self, name: str, folder: Path, models: Mapping[str, ModelCard]
@@ -180,10 +179,10 @@ class Catalog:
         try:
             if folder not in self._extra.values():
                 check_name(folder)
-            facts = read_lora_facts(folder)
+            metadata = read_lora_metadata(folder)
         except (ModelLoadError, OSError) as error:
             return broken_card(name, folder, error, guess_task(folder))
-        variant = LoraVariant(facts.base, (LoraSource(folder, facts.weight),))
+        variant = LoraVariant(metadata.base, (LoraSource(folder, metadata.weight),))
         return self._variant_card(name, variant, models)
 
     def _variant_card(
@@ -205,12 +204,12 @@ class Catalog:
     def _with_loras(self, name: str, base: ModelCard, loras: tuple[LoraSource, ...]) -> ModelCard:
         title, licences = base.title, [base.licence]
         for source in loras:
-            lora = self._loras.fitting(
+            lora = self._loras.check(
                 source, base.name, base.path, base.revision, base.weights_revision
             )
             title += f" + {lora.title} ({source.weight:g})"
-            if lora.facts is not None:
-                licences.append(lora.facts.licence)
+            if lora.metadata is not None:
+                licences.append(lora.metadata.licence)
         return replace(
             base,
             name=name,
@@ -228,7 +227,7 @@ def current_revision(card: ModelCard, inspector: WeightInspector) -> str:
     Raises:
         ModelLoadError: it cannot be loaded any more.
     """
-    found = inspector.identify(card.path, read_facts(card.path))
+    found = inspector.identify(card.path, read_metadata(card.path))
     return _with_loras(found.revision, card.loras, inspector)
 
 
@@ -258,15 +257,15 @@ def _subfolders(folder: Path) -> dict[str, Path]:
 
 
 def _is_model(folder: Path) -> bool:
-    return any(_exists(folder / file) for file in (FACTS_FILE, MODEL_INDEX, LORA_FACTS))
+    return any(_exists(folder / file) for file in (METADATA_FILE, MODEL_INDEX, LORA_METADATA))
 
 
 def _is_lora(folder: Path) -> bool:
-    return _exists(folder / LORA_FACTS) and not _exists(folder / MODEL_INDEX)
+    return _exists(folder / LORA_METADATA) and not _exists(folder / MODEL_INDEX)
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:  # may not be looked into: listed, with that as its problem
-        return path.name == FACTS_FILE
+        return path.name == METADATA_FILE

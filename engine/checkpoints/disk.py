@@ -1,13 +1,13 @@
-"""Whether there is room for what is going to be written."""
+"""Check that there is room for what is going to be written."""
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 from engine.checkpoints.errors import DiskSpaceError
+from engine.common.disk import free_bytes, nearest_existing
 
 
 def check_space(needed: Mapping[Path, int]) -> None:
@@ -22,10 +22,10 @@ def check_space(needed: Mapping[Path, int]) -> None:
     """
     disks: defaultdict[int, list[Path]] = defaultdict(list)
     for folder in needed:
-        disks[_existing(folder).stat().st_dev].append(folder)
+        disks[nearest_existing(folder).stat().st_dev].append(folder)
     for folders in disks.values():
         wanted = sum(needed[folder] for folder in folders)
-        free = shutil.disk_usage(_existing(folders[0])).free
+        free = free_bytes(nearest_existing(folders[0]))
         if wanted > free:
             raise DiskSpaceError(
                 f"{gigabytes(wanted)} are needed in {' and '.join(map(str, folders))}, but only "
@@ -38,11 +38,3 @@ def gigabytes(count: int) -> str:
     if count >= 10**8:
         return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.1f} MB" if count >= 10**5 else f"{count} bytes"
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    path = folder.absolute()
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return path

@@ -1,4 +1,4 @@
-"""What can be wrong with a model, each as one sentence for the person who installed it."""
+"""Errors of models, each one sentence for the person who installed the model."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Sequence
 from typing import Final
 
-from engine.checkpoints.folder.text import printable
+from engine.common.text import printable
 
-_LISTED: Final = 20
+_LISTED_MODELS: Final = 20
 _LONGEST: Final = 2000
 
 
@@ -50,6 +50,22 @@ class DiskSpaceError(InstallError):
     """There is not enough disk space."""
 
 
+class OriginalCheckpointError(ModelLoadError, ValueError):
+    """A checkpoint is refused; the text names the file and what is wrong with it."""
+
+
+class OriginalConfigError(OriginalCheckpointError):
+    """A configuration is refused; the text names the key."""
+
+
+class OutputExistsError(OriginalCheckpointError):
+    """The folder to write is in use."""
+
+
+OutputFolderError = OutputExistsError
+"""The earlier name of `OutputExistsError`, kept for one release."""
+
+
 class UnknownModelError(ModelLoadError):
     """No model of that name is installed.
 
@@ -63,7 +79,11 @@ class UnknownModelError(ModelLoadError):
         self.known = tuple(known)
         close = difflib.get_close_matches(name, self.known, n=2, cutoff=0.5)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        listed = ", ".join(self.known[:_LISTED]) or "none is installed"
-        if len(self.known) > _LISTED:
-            listed += f" and {len(self.known) - _LISTED} more"
-        super().__init__(f"There is no model {name!r}.{hint} Known models: {listed}.")
+        models = listed(self.known, most=_LISTED_MODELS) or "none is installed"
+        super().__init__(f"There is no model {name!r}.{hint} Known models: {models}.")
+
+
+def listed(names: Sequence[str], *, most: int = 6) -> str:
+    """Join names for a message; of a long list the first, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

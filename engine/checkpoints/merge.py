@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
-from engine.checkpoints.folder.atomic_dir import new_folder, refuse_used
+from engine.checkpoints.folder.atomic_dir import atomic_dir, refuse_used
+from engine.checkpoints.folder.card import ModelCard
 from engine.checkpoints.folder.layout import ModelFiles, NetworkFiles, find_files
 from engine.checkpoints.folder.lora import LoraSource, lora_file, read_lora
-from engine.checkpoints.folder.metadata import FACTS_FILE, AddedLora, MadeFrom, read_facts
+from engine.checkpoints.folder.metadata import METADATA_FILE, AddedLora, MadeFrom, read_metadata
 from engine.checkpoints.folder.tensors import read_header
 from engine.checkpoints.folder.weights import WeightInspector
 from engine.checkpoints.loading.load import load_unet
@@ -40,7 +40,7 @@ def merge_loras(card: ModelCard, loras: Sequence[LoraSource], output: Path) -> P
         The folder.
 
     Raises:
-        OutputFolderError: the output exists and is not an empty folder.
+        OutputExistsError: the output exists and is not an empty folder.
         ModelLoadError: the model is not ready, a LoRA does not fit, or the folder cannot be
             written.
     """
@@ -50,7 +50,7 @@ def merge_loras(card: ModelCard, loras: Sequence[LoraSource], output: Path) -> P
         raise ModelLoadError(f"The model {card.name} is not ready: {card.problem}")
     if card.loras or not loras:
         raise ModelLoadError("Merging takes a model without LoRAs, and at least one LoRA.")
-    facts, inspector = read_facts(card.path), WeightInspector()
+    metadata, inspector = read_metadata(card.path), WeightInspector()
     made_from = MadeFrom(
         model=card.name,
         revision=card.revision,
@@ -61,8 +61,8 @@ def merge_loras(card: ModelCard, loras: Sequence[LoraSource], output: Path) -> P
         lora = read_lora(source.path)
         lora.check_base(card.name, card.revision, card.weights_revision)
         layers |= lora.layers.keys()
-        if lora.facts is not None:
-            licences.append(lora.facts.licence)
+        if lora.metadata is not None:
+            licences.append(lora.metadata.licence)
     files = find_files(card.path, card.task)
     unet = load_unet(card.path / "unet", torch.float32)
     fuse_loras(unet, loras, model=card.name)
@@ -72,15 +72,15 @@ def merge_loras(card: ModelCard, loras: Sequence[LoraSource], output: Path) -> P
     titles = ", ".join(f"{lora.title} ({lora.weight:g})" for lora in made_from.loras)
     changed = {
         "name": target.name,
-        "title": f"{facts.title} + {titles}"[:80],
+        "title": f"{metadata.title} + {titles}"[:80],
         "licence": " and ".join(dict.fromkeys(licences)),
         "origin": None,  # these are no longer the weights that were fetched
         "made_from": made_from,
     }
-    merged = facts.model_validate(facts.model_dump() | changed)
+    merged = metadata.model_validate(metadata.model_dump() | changed)
     copied = _copied(files)
     size = sum(file.stat().st_size for file in (*copied, *files.networks["unet"].weights))
-    with new_folder(target, size) as folder:
+    with atomic_dir(target, size) as folder:
         for file in copied:
             place = folder / file.relative_to(card.path)
             place.parent.mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ def merge_loras(card: ModelCard, loras: Sequence[LoraSource], output: Path) -> P
         # The saved one would say where the base model lies on this machine.
         shutil.copy2(card.path / "unet" / "config.json", folder / "unet" / "config.json")
         text = merged.model_dump_json(indent=2, exclude_none=True)
-        (folder / FACTS_FILE).write_text(text + "\n", encoding="utf-8")
+        (folder / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
     return target
 
 
@@ -102,7 +102,7 @@ def _added(source: LoraSource, inspector: WeightInspector) -> AddedLora:
 
 
 def _number_format(unet: NetworkFiles) -> torch.dtype:
-    """That of most of the weights that are loaded."""
+    """Return the number format of most of the weights that are loaded."""
     counts: Counter[str] = Counter()
     for file in unet.weights:
         for tensor in read_header(file).tensors.values():
@@ -111,7 +111,7 @@ def _number_format(unet: NetworkFiles) -> torch.dtype:
 
 
 def _copied(files: ModelFiles) -> list[Path]:
-    """What is loaded beside the UNet, and the licences; a README tells of the base model."""
+    """List what is loaded beside the UNet, and the licences; a README tells of the base model."""
     unet = files.networks["unet"].folder
     loaded = (*files.settings, *files.tokenizer, *files.weights)
     notices = [files.folder / name for name in _NOTICES]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from command_line.progress import ProgressLine
-from engine.checkpoints.original.errors import (
+from engine.checkpoints.errors import (
     OriginalCheckpointError,
     OriginalConfigError,
-    OutputFolderError,
+    OutputExistsError,
 )
 from engine.checkpoints.original.presets import PRESETS
 from engine.cli.errors import CommandError, usage_error
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = arguments.preset or _read_config(arguments.config.expanduser())
     try:
         _convert(source, config, output)
-    except (OriginalConfigError, OutputFolderError) as error:
+    except (OriginalConfigError, OutputExistsError) as error:
         raise usage_error(str(error)) from error
     except OriginalCheckpointError as error:
         raise CommandError(str(error)) from error

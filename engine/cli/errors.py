@@ -1,4 +1,4 @@
-"""How a command ends when it cannot go on, in the words of who typed it."""
+"""End a command that cannot go on, in the words of who typed it."""
 
 from __future__ import annotations
 

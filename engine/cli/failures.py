@@ -1,4 +1,4 @@
-"""Why a clip failed, for the operator: on a command line there is nobody else."""
+"""Explain a failed clip to the operator: on a command line there is nobody else."""
 
 from __future__ import annotations
 

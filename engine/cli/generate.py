@@ -199,7 +199,7 @@ async def _show_progress(job: Job, request: GenerationRequest) -> None:
     from engine.serving import Progress, Started
 
     sys.stderr.write(f"{request.model}, seed {request.seed}\n")
-    with ProgressLine(job.settings.steps, "steps", "waiting") as line:
+    with ProgressLine(job.settings.params.steps, "steps", "waiting") as line:
         async for event in job.events():
             if isinstance(event, Started):
                 line.label(f"on {event.device}")

@@ -11,12 +11,12 @@ from typing import Any
 from engine.checkpoints.catalog import Catalog, ModelCard
 from engine.checkpoints.disk import gigabytes
 from engine.checkpoints.errors import ModelLoadError, UnknownModelError
-from engine.checkpoints.folder.text import printable
 from engine.checkpoints.folder.weights import count_parameters
 from engine.checkpoints.hub.published import PUBLISHED
 from engine.cli.errors import usage_error
 from engine.cli.models import card_as_json
 from engine.cli.options import add_model_dir, add_models_dir, catalog_of
+from engine.common.text import printable
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

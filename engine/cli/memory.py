@@ -31,7 +31,7 @@ def add_memory_options(parser: argparse.ArgumentParser) -> None:
 
 
 def memory_options(arguments: argparse.Namespace) -> ModelOptions:
-    """What was given on the command line.
+    """Return the options that were given on the command line.
 
     Raises:
         EngineSettingsError: options that exclude each other.

@@ -6,8 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from engine.checkpoints.errors import ModelLoadError, UnknownModelError
-from engine.checkpoints.original.errors import OutputFolderError
+from engine.checkpoints.errors import ModelLoadError, OutputExistsError, UnknownModelError
 from engine.cli.errors import CommandError, usage_error
 from engine.cli.options import add_lora, add_model_dir, add_models_dir, catalog_of
 
@@ -45,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     try:
         merge_loras(card, arguments.lora, output)
-    except OutputFolderError as error:
+    except OutputExistsError as error:
         raise usage_error(str(error)) from error
     except ModelLoadError as error:
         raise CommandError(str(error)) from error

@@ -45,7 +45,7 @@ _Convert = Callable[[Image.Image], Image.Image]
 
 
 def orientation(picture: Image.Image) -> Image.Transpose | None:
-    """How to set a picture upright, by its EXIF or XMP notes; None if nothing has to be done.
+    """Return the turn that sets a picture upright, by its EXIF or XMP notes, or None.
 
     Only this one note is read: `ImageOps.exif_transpose` would write all of them anew, and fail
     over one of them that is odd.
@@ -61,7 +61,7 @@ def orientation(picture: Image.Image) -> Image.Transpose | None:
 
 
 def exchanges_sides(turn: Image.Transpose | None) -> bool:
-    """Whether a turn makes the width the height."""
+    """Return True if a turn makes the width the height."""
     return turn is not None and turn not in _STANDING
 
 
@@ -108,7 +108,7 @@ def _on_white(picture: Image.Image, convert: _Convert | None) -> Image.Image:
 
 
 def _profile_conversion(picture: Image.Image) -> _Convert | None:
-    """How to bring a picture without transparency into sRGB; None where Pillow's way does."""
+    """Return a conversion to sRGB for pictures without transparency; None: Pillow's will do."""
     try:
         if picture.mode == "LAB":
             return _conversion(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), "LAB")

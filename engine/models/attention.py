@@ -23,6 +23,10 @@ class KeysValues(NamedTuple):
     value: Tensor
 
 
+LayerContext = tuple[KeysValues, KeysValues | None]
+"""Keys and values of the text and of the image, if there is one, for one cross-attention layer."""
+
+
 class RelativePositions(NamedTuple):
     """Relative position vectors for every pair of frames, ``[Q, K, head_dim]`` each."""
 

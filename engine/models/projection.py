@@ -16,6 +16,11 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from engine.models.attention import attention
+from engine.models.original_names import (
+    PROJECTION_PREFIX,
+    load_original_tensors,
+    projection_original_names,
+)
 
 
 class _PerceiverAttention(nn.Module):
@@ -107,9 +112,10 @@ class ImageProjection(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             ValueError: tensors that are missing, left over or of another shape, each by name.
         """
-        from engine.models.original import projection_from_original
-
-        return projection_from_original(state_dict, params)
+        projection = cls(**params)
+        names = projection_original_names(projection)
+        load_original_tensors(projection, names, state_dict, PROJECTION_PREFIX)
+        return projection.eval()  # type: ignore[no-any-return]
 
     def forward(self, image_tokens: Tensor) -> Tensor:
         """``[B, K, embedding_dim] -> [B, num_queries, output_dim]``"""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.models.attention import Attention, KeysValues
+from engine.models.attention import Attention, KeysValues, LayerContext
 from engine.models.layers import NORM_GROUPS, norm_clip, norm_frames
 
 ENTRY_NORM_EPS = 1e-6
@@ -120,7 +120,7 @@ class SpatialTransformer(nn.Module):
         """The layers that read the text, in the order in which ``forward`` takes their keys."""
         return [block.attn_2 for block in self.blocks]  # type: ignore[misc]
 
-    def forward(self, x: Tensor, context: list[tuple[KeysValues, KeysValues | None]]) -> Tensor:
+    def forward(self, x: Tensor, context: list[LayerContext]) -> Tensor:
         """``x [B, F, H, W, C]``; one entry of ``context`` a block."""
         height, width = x.shape[2:4]
         h = self.proj_in(norm_frames(self.norm, x).flatten(2, 3))  # [B, F, L, C]

@@ -14,8 +14,9 @@ image_cross_attention  no          no          yes         no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.outputs import BaseOutput
 from torch import Tensor, nn
 
-from engine.models.attention import ATTENTION_BACKENDS, Attention, AttentionBackend, KeysValues
+from engine.models.attention import ATTENTION_BACKENDS, Attention, AttentionBackend, LayerContext
 from engine.models.embeddings import ScalarEmbedding
 from engine.models.layers import (
     NORM_GROUPS,
@@ -37,11 +38,17 @@ from engine.models.layers import (
     conv_frames,
     norm_frames,
 )
-from engine.models.stage import ContextReader, Stage, VideoContext
+from engine.models.original_names import (
+    UNET_PREFIX,
+    load_original_tensors,
+    unet_config_from_original,
+    unet_original_names,
+)
 from engine.models.transformers import SpatialTransformer, TemporalTransformer
+from engine.models.unet_block import CrossAttentionCache, UNetBlock
 
 DEFAULT_FPS = 16
-"""What the released models assume when no fps is given."""
+"""Frame rate that the released models assume when no fps is given."""
 
 INITIAL_ATTENTION_HEADS = 8
 
@@ -120,10 +127,10 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
                 dropout=dropout,
             )
 
-        def stage(channels_in: int, channels_out: int, *, transformers: bool) -> Stage:
-            block = residual(channels_in, channels_out)
+        def unet_block(channels_in: int, channels_out: int, *, transformers: bool) -> UNetBlock:
+            first = residual(channels_in, channels_out)
             if not transformers:
-                return Stage(block, None, None)
+                return UNetBlock(first, None, None)
             heads = channels_out // num_head_channels
             spatial = SpatialTransformer(
                 channels_out,
@@ -140,7 +147,7 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
                 depth=transformer_depth,
                 max_distance=max_distance,
             )
-            return Stage(block, spatial, temporal)
+            return UNetBlock(first, spatial, temporal)
 
         self.time_embedding = ScalarEmbedding(model_channels, embedding_dim)
         self.fps_embedding = (
@@ -165,14 +172,14 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
         for level, level_width in enumerate(widths):
             transformers = 2**level in attention_resolutions
             for _ in range(num_res_blocks):
-                self.down.append(stage(width, level_width, transformers=transformers))
+                self.down.append(unet_block(width, level_width, transformers=transformers))
                 width = level_width
                 skip_widths.append(width)
             if level < len(widths) - 1:
                 self.down.append(Downsample(width))
                 skip_widths.append(width)
 
-        self.mid_in = stage(width, width, transformers=True)
+        self.mid_in = unet_block(width, width, transformers=True)
         self.mid_out = residual(width, width)
 
         self.up = nn.ModuleList()
@@ -180,7 +187,7 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
             transformers = 2**level in attention_resolutions
             for _ in range(num_res_blocks + 1):
                 channels_in = width + skip_widths.pop()
-                self.up.append(stage(channels_in, level_width, transformers=transformers))
+                self.up.append(unet_block(channels_in, level_width, transformers=transformers))
                 width = level_width
             if level > 0:
                 self.up.append(Upsample(width))
@@ -206,9 +213,9 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
             ValueError: an option that this UNet does not have, or tensors that are missing, left
                 over or of another shape, each by name.
         """
-        from engine.models.original import unet_from_original
-
-        return unet_from_original(state_dict, unet_config)
+        unet = cls(**unet_config_from_original(unet_config))
+        load_original_tensors(unet, unet_original_names(unet), state_dict, UNET_PREFIX)
+        return unet.eval()  # type: ignore[no-any-return]
 
     @property
     def spatial_factor(self) -> int:
@@ -230,7 +237,7 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
 
     def precompute_context(
         self, encoder_hidden_states: Tensor, image_hidden_states: Tensor | None = None
-    ) -> VideoContext:
+    ) -> CrossAttentionCache:
         """Compute the keys and values of text and image for all layers.
 
         Args:
@@ -245,7 +252,7 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
             raise ValueError(
                 "image_hidden_states: this UNet has no image cross-attention (text-to-video)"
             )
-        layers: list[tuple[KeysValues, KeysValues | None]] = []
+        layers: list[LayerContext] = []
         for attention in self._cross_attentions():
             text = attention.text_keys_values(encoder_hidden_states)
             image = (
@@ -254,7 +261,7 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
                 else None
             )
             layers.append((text, image))
-        return VideoContext(tuple(layers))
+        return CrossAttentionCache(tuple(layers))
 
     def forward(
         self,
@@ -264,7 +271,7 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
         fps: Tensor | None = None,
         image_hidden_states: Tensor | None = None,
         *,
-        context: VideoContext | None = None,
+        context: CrossAttentionCache | None = None,
         skip_temporal: bool = False,
     ) -> VideoUNetOutput:
         """Predict the noise (or velocity) of noisy latents.
@@ -286,7 +293,7 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
             if encoder_hidden_states is None:
                 raise ValueError("give either encoder_hidden_states or context")
             context = self.precompute_context(encoder_hidden_states, image_hidden_states)
-        reader = ContextReader(context)
+        layers = iter(context.layers)
 
         embedding = self.time_embedding(timestep)  # [B, E]
         if self.fps_embedding is not None:
@@ -304,10 +311,10 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
             if isinstance(block, Downsample):
                 x = block(x)
             else:
-                x = self._run(block, x, embedding, reader, skip_temporal)
+                x = self._run(block, x, embedding, layers, skip_temporal)
             skips.append(x)
 
-        x = self._run(self.mid_in, x, embedding, reader, skip_temporal)
+        x = self._run(self.mid_in, x, embedding, layers, skip_temporal)
         x = self.mid_out(x, embedding, skip_temporal=skip_temporal)
 
         for block in self.up:
@@ -315,33 +322,33 @@ class VideoUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc
                 x = block(x)
             else:
                 x = torch.cat([x, skips.pop()], dim=-1)
-                x = self._run(block, x, embedding, reader, skip_temporal)
+                x = self._run(block, x, embedding, layers, skip_temporal)
 
         x = conv_frames(self.conv_out, F.silu(norm_frames(self.norm_out, x)))
         return VideoUNetOutput(sample=x.movedim(-1, 1).contiguous())  # [B, C, F, H, W]
 
     def _run(
         self,
-        stage: nn.Module,
+        block: nn.Module,
         x: Tensor,
         embedding: Tensor,
-        reader: ContextReader,
+        layers: Iterator[LayerContext],
         skip_temporal: bool,
     ) -> Tensor:
-        assert isinstance(stage, Stage)
-        context = reader.take(stage.cross_attentions)
+        assert isinstance(block, UNetBlock)
+        context = list(islice(layers, block.cross_attentions))
         if not (self.gradient_checkpointing and torch.is_grad_enabled()):
-            return stage(x, embedding, context, skip_temporal)  # type: ignore[no-any-return]
+            return block(x, embedding, context, skip_temporal)  # type: ignore[no-any-return]
         again: Any = self._gradient_checkpointing_func
-        return again(stage, x, embedding, context, skip_temporal)  # type: ignore[no-any-return]
+        return again(block, x, embedding, context, skip_temporal)  # type: ignore[no-any-return]
 
     def _cross_attentions(self) -> list[Attention]:
-        stages = [*self.down, self.mid_in, *self.up]
+        blocks = [*self.down, self.mid_in, *self.up]
         return [
             attention
-            for stage in stages
-            if isinstance(stage, Stage) and stage.spatial is not None
-            for attention in stage.spatial.cross_attentions()
+            for block in blocks
+            if isinstance(block, UNetBlock) and block.spatial is not None
+            for attention in block.spatial.cross_attentions()
         ]
 
     def _check_sample(self, sample: Tensor) -> None:

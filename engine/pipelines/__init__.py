@@ -13,9 +13,13 @@ from engine.pipelines.output import OutputType, VideoPipelineOutput
 from engine.pipelines.text import TextLayer, encode_text, tokenise
 from engine.pipelines.text_to_video import TextToVideoPipeline
 
+Pipeline = TextToVideoPipeline | ImageToVideoPipeline
+"""Any pipeline that a model folder becomes."""
+
 __all__ = [
     "ImageToVideoPipeline",
     "OutputType",
+    "Pipeline",
     "TextLayer",
     "TextToVideoPipeline",
     "VideoPipeline",

@@ -1,4 +1,4 @@
-"""What text-to-video and image-to-video share: the whole call except the picture."""
+"""Base of text-to-video and image-to-video: the whole call except the picture."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -230,7 +230,7 @@ class VideoPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
                 "scheduler: one of engine.schedulers.make_scheduler, "
                 f"got {type(self.scheduler).__name__}"
             )
-        scheduler = self.scheduler.fresh()
+        scheduler = self.scheduler.clone()
         scheduler.set_timesteps(num_inference_steps)
         return scheduler
 

@@ -89,7 +89,7 @@ def resize_like_reference(pixels: Tensor, size: int) -> Tensor:
 
 
 def clip_pixels(pixels: Tensor, size: int) -> Tensor:
-    """What the image encoder takes of a picture.
+    """Prepare a picture for the image encoder.
 
     Args:
         pixels: ``[B, 3, H, W]`` in [0, 1].
@@ -102,7 +102,7 @@ def clip_pixels(pixels: Tensor, size: int) -> Tensor:
 
 
 def unconditional_pixels(size: int) -> Tensor:
-    """What the image encoder takes when there is no picture: mid grey, ``[1, 3, size, size]``."""
+    """Return the image encoder's input for no picture: mid grey, ``[1, 3, size, size]``."""
     return _normalise(torch.full((1, 3, size, size), _MID_GREY))
 
 

@@ -1,4 +1,4 @@
-"""What a pipeline returns, and in which form."""
+"""Result of a pipeline, and its forms."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -7,7 +7,7 @@ import torch
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
-from engine.models import VideoContext, VideoUNet
+from engine.models import CrossAttentionCache, VideoUNet
 from engine.schedulers import Generators, SchedulerStep, VideoScheduler
 
 Predict = Callable[[Tensor, int], Tensor]
@@ -19,7 +19,7 @@ OnStep = Callable[[int, int, SchedulerStep], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What the network attends to, for ``B`` clips.
+    """Text and image tokens that the network attends to, for ``B`` clips.
 
     Attributes:
         text: ``[B, 77, D]``.
@@ -78,10 +78,10 @@ def guided_prediction(unet: VideoUNet, guidance: Guidance, fps: Tensor | None) -
     return predict
 
 
-def _precompute_context(unet: VideoUNet, text: Tensor, image: Tensor | None) -> VideoContext:
+def _precompute_context(unet: VideoUNet, text: Tensor, image: Tensor | None) -> CrossAttentionCache:
     # With offloading only calls that announce themselves bring the weights to the device.
     precompute = apply_forward_hook(VideoUNet.precompute_context)
-    context: VideoContext = precompute(
+    context: CrossAttentionCache = precompute(
         unet, text.to(unet.dtype), None if image is None else image.to(unet.dtype)
     )
     return context

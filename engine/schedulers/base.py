@@ -1,4 +1,4 @@
-"""What every scheduler of this package shares: the forward process, conversions, and the interface.
+"""Base of the schedulers: the forward process, conversions, and the interface.
 
 All of them keep the latent in the space of the network: the tensor that goes from step to step is
 the ``x_t`` the network sees. So unit noise is the right start for every scheduler, latents can be
@@ -40,18 +40,18 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
     """Base of the schedulers; see the module docstring for the space of the latents.
 
     A scheduler is saved and loaded as in diffusers (``save_pretrained``, ``from_pretrained``).
-    After ``set_timesteps`` it carries the state of one run: take ``fresh()`` for each run.
+    After ``set_timesteps`` it carries the state of one run: take ``clone()`` for each run.
 
     Attributes:
         timesteps: int64, strictly descending; filled by ``set_timesteps``.
         init_noise_sigma: standard deviation of the starting noise, always 1.
         order: calls of the network per timestep, always 1.
-        usual_eta: the ``eta`` that clips are made with where nobody asks for another.
+        default_eta: the ``eta`` that clips are made with where nobody asks for another.
     """
 
     order = 1
     init_noise_sigma = 1.0
-    usual_eta = 0.0
+    default_eta = 0.0
     timesteps: Tensor
 
     def _prepare(self, config: NoiseScheduleConfig) -> None:
@@ -62,9 +62,18 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         self.timesteps = torch.arange(config.num_train_timesteps - 1, -1, -1)
         self._positions: dict[int, int] = {}
 
-    def fresh(self) -> Self:
-        """A scheduler of the same configuration without the state of a run."""
+    def clone(self) -> Self:
+        """Return a scheduler of the same configuration without the state of a run."""
         return cast(Self, type(self).from_config(self.config))
+
+    def fresh(self) -> Self:
+        """Return a `clone`: its earlier name, kept for one release."""
+        return self.clone()
+
+    @property
+    def usual_eta(self) -> float:
+        """The earlier name of `default_eta`, kept for one release."""
+        return self.default_eta
 
     @abstractmethod
     def set_timesteps(
@@ -82,7 +91,7 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
 
     @abstractmethod
     def is_stochastic(self, eta: float) -> bool:
-        """Whether ``step`` uses noise at this ``eta``.
+        """Return True if ``step`` uses noise at this ``eta``.
 
         Raises:
             ValueError: ``eta`` is out of range, or above 0 where the solver has no such parameter.
@@ -180,7 +189,7 @@ class VideoScheduler(ABC, SchedulerMixin, ConfigMixin):  # type: ignore[misc]  #
         self._positions = {timestep: position for position, timestep in enumerate(timesteps)}
 
     def _position(self, timestep: int | Tensor) -> int:
-        """Where a timestep stands in the run, 0 being the noisiest."""
+        """Return the place of a timestep in the run, 0 being the noisiest."""
         if not self._positions:
             raise ValueError("timestep: call set_timesteps before step")
         position = self._positions.get(int(timestep))

@@ -1,4 +1,4 @@
-"""What samplers can be asked for, known without a model framework.
+"""Names, options and limits of the samplers, known without a model framework.
 
 The catalogue of models uses it, which must list them quickly; the samplers themselves hold to it.
 """
@@ -71,7 +71,7 @@ class NoiseScheduleConfig:
 
     @property
     def ends_in_pure_noise(self) -> bool:
-        """Whether the signal-to-noise ratio of the last timestep is zero."""
+        """True if the signal-to-noise ratio of the last timestep is zero."""
         last = self.trained_betas[-1] if self.trained_betas else 0.0
         return self.rescale_betas_zero_snr or last == 1
 
@@ -169,7 +169,7 @@ def most_steps(name: str, schedule: NoiseScheduleConfig, spacing: Spacing | None
 
 
 def original_can_run(steps: int, total: int) -> bool:
-    """Whether the timesteps 1, 1 + c, … stay below the number of training timesteps."""
+    """Return True if the timesteps 1, 1 + c, … stay below the number of training timesteps."""
     if steps > total:
         return False
     stride = total // steps

@@ -26,7 +26,7 @@ class OriginalDDIMScheduler(VideoScheduler):
     # What model folders record: independent of how the files of this package are cut.
     __module__ = "engine.schedulers"
 
-    usual_eta = 1.0  # of all published scripts
+    default_eta = 1.0  # of all published scripts
 
     @register_to_config
     def __init__(
@@ -73,7 +73,7 @@ class OriginalDDIMScheduler(VideoScheduler):
         self._begin([t + 1 for t in reversed(range(0, total, stride))], device)
 
     def is_stochastic(self, eta: float) -> bool:
-        """Whether ``eta`` is above 0; it must be in 0 .. 1."""
+        """Return True if ``eta`` is above 0; it must be in 0 .. 1."""
         check_eta(eta)
         return eta > 0
 

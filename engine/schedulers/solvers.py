@@ -153,18 +153,18 @@ class SolverScheduler(VideoScheduler):
         """The timesteps of a run; tells them to the solver of diffusers."""
         if self._inner is not None:
             self._inner.set_timesteps(steps)
-            _drop_rounding_step(self._inner, steps)
+            _fix_trailing_rounding(self._inner, steps)
         if self._spacing == "log-snr":
             timesteps = log_snr_timesteps(self.schedule.alphas_cumprod_vp, steps)
             if self._inner is not None:
-                _move(self._inner, timesteps)
+                _set_custom_timesteps(self._inner, timesteps)
             return timesteps
         if self._inner is None:
             return even_timesteps(len(self), steps, trailing=self._spacing == "trailing")
         return [int(t) for t in self._inner.timesteps]
 
     def is_stochastic(self, eta: float) -> bool:
-        """Whether the solver draws noise; only ddim takes an ``eta`` above 0."""
+        """Return True if the solver draws noise; only ddim takes an ``eta`` above 0."""
         check_eta(eta)
         if self._solver.noise != "eta" and eta > 0:
             raise ValueError(
@@ -288,7 +288,7 @@ class SolverScheduler(VideoScheduler):
         )
 
 
-def _drop_rounding_step(inner: Any, num_inference_steps: int) -> None:
+def _fix_trailing_rounding(inner: Any, num_inference_steps: int) -> None:
     """Remove the extra timestep -1 that diffusers' "trailing" adds for some counts (61 of 1000)."""
     if len(inner.timesteps) == num_inference_steps + 1 and int(inner.timesteps[-1]) < 0:
         inner.timesteps = inner.timesteps[:-1]
@@ -297,7 +297,7 @@ def _drop_rounding_step(inner: Any, num_inference_steps: int) -> None:
             inner.sigmas = torch.cat([inner.sigmas[:-2], inner.sigmas[-1:]])
 
 
-def _move(inner: Any, timesteps: Sequence[int]) -> None:
+def _set_custom_timesteps(inner: Any, timesteps: Sequence[int]) -> None:
     """Give a solver of diffusers, which has begun a run, other timesteps of the same number."""
     alphas = inner.alphas_cumprod[list(timesteps)].double()
     sigmas = ((1 - alphas) / alphas).sqrt()

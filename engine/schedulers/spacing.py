@@ -1,11 +1,11 @@
-"""Where on the schedule the steps of a run lie; noisiest first, as in all of this package."""
+"""Timesteps of a run on the schedule; noisiest first, as in all of this package."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 _LEAST_ALPHA = 2**-24
-"""What stands for an ``abar`` of 0, whose signal-to-noise ratio has no logarithm; as diffusers."""
+"""Replaces an ``abar`` of 0, whose signal-to-noise ratio has no logarithm; as diffusers."""
 
 
 def even_timesteps(total: int, steps: int, *, trailing: bool) -> list[int]:

@@ -27,6 +27,7 @@ from engine.serving.media.input_images import PictureError, decode_picture
 from engine.serving.media.mp4 import EncodeError, EncoderMissingError
 from engine.serving.media.size_limit import fit_to_limit
 from engine.serving.media.size_search import CannotFitError
+from engine.serving.params import ClipParams, ResolvedParams
 from engine.serving.request import GenerationRequest, ResolvedSettings
 from engine.serving.scheduling.cost_model import Estimate, Workload
 from engine.serving.scheduling.queue_view import QueueView, RunningJob, WaitingJob
@@ -37,6 +38,7 @@ from engine.settings import EngineSettings, EngineSettingsError, ModelOptions
 __all__ = [
     "Cancelled",
     "CannotFitError",
+    "ClipParams",
     "EncodeError",
     "EncoderMissingError",
     "Engine",
@@ -62,6 +64,7 @@ __all__ = [
     "QueueView",
     "Queued",
     "RequestError",
+    "ResolvedParams",
     "ResolvedSettings",
     "RunningJob",
     "Started",

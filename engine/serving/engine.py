@@ -12,9 +12,16 @@ from typing import Final, Self
 from engine.checkpoints.catalog import Catalog, ModelCard
 from engine.serving.execution.output_files import free_space_problem
 from engine.serving.job_handle import Job
+from engine.serving.params import ClipParams
 from engine.serving.prompt_meter import PromptMeter
 from engine.serving.ray.pool import RayCrew
-from engine.serving.request import GenerationRequest, ResolvedSettings, resolve
+from engine.serving.request import (
+    GenerationRequest,
+    ResolvedSettings,
+    check_job,
+    resolve,
+    reword,
+)
 from engine.serving.scheduling.cost_model import Estimate, Workload
 from engine.serving.scheduling.costs import Costs
 from engine.serving.scheduling.queue_view import QueueView
@@ -70,23 +77,62 @@ class Engine:
         """
         return self._catalog.cards()
 
-    def validate(self, request: GenerationRequest) -> ResolvedSettings:
-        """The complete settings of a request, with the model's defaults and what it will not read.
+    def resolve(self, params: ClipParams) -> ResolvedSettings:
+        """Return complete parameters, with the model's defaults and what it will not read.
 
         Raises:
             RequestError: names the field and what is allowed.
         """
         limit = self._settings.max_image_pixels
-        return self._meter.measure(resolve(request, self._catalog, max_image_pixels=limit))
+        return self._meter.measure(resolve(params, self._catalog, max_image_pixels=limit))
+
+    def reword(self, settings: ResolvedSettings, prompt: str) -> ResolvedSettings:
+        """Return resolved parameters with another prompt, such as an expanded one.
+
+        Raises:
+            RequestError: the prompt is empty or too long.
+        """
+        return self._meter.measure(reword(settings, prompt))
 
     def submit(self, request: GenerationRequest) -> Job:
-        """Queue a request. May be called from any thread; does not wait for the clip.
+        """Resolve a request and queue it; see `enqueue`.
 
         Raises:
             RequestError: the request is refused (a QueueFullError when too many jobs wait).
             EngineClosed: after close().
         """
-        job = Job(request, self.validate(request), on_cancel=self._queue.discard)
+        return self.enqueue(
+            request.job_id,
+            self.resolve(request),
+            owner=request.owner,
+            weight=request.weight,
+            begun=request.begun,
+        )
+
+    def enqueue(
+        self,
+        job_id: str,
+        settings: ResolvedSettings,
+        *,
+        owner: str = "",
+        weight: float = 1.0,
+        begun: bool = False,
+    ) -> Job:
+        """Queue a job. May be called from any thread; does not wait for the clip.
+
+        Args:
+            job_id: 1 to 64 letters, digits, hyphens and underscores; of no other job in the queue.
+            settings: what `resolve` returned.
+            owner: on whose share of the devices it counts ("": on one that all such jobs share).
+            weight: an owner of twice the weight, > 0, has twice the share.
+            begun: a process that ended had begun it already, so it goes first.
+
+        Raises:
+            RequestError: id or weight are not allowed (a QueueFullError when too many jobs wait).
+            EngineClosed: after close().
+        """
+        check_job(job_id, weight)
+        job = Job(job_id, settings, self._queue.discard, owner=owner, weight=weight, begun=begun)
         self._queue.put(job)
         self._start_workers()
         return job

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from engine.serving.params import ResolvedParams
+
 
 class FailureReason(StrEnum):
     """Why a job failed: what to tell people apart by."""
@@ -26,28 +28,19 @@ class FailureReason(StrEnum):
 class GenerationResult:
     """A finished clip and everything needed to make it again.
 
-    ``width`` and ``height`` are what the model drew, in pixels; the file may be enlarged by an
-    integer factor. ``duration_s`` is the length of the clip and ``elapsed_s`` the time the
-    rendering took, without waiting and without loading the model; of a batch, the clip's part.
-    ``unread`` and ``unread_negative`` are as in the settings.
+    ``params`` are complete, without the picture; their ``width`` and ``height`` are what the model
+    drew, in pixels: the file may be enlarged by an integer factor. ``duration_s`` is the length of
+    the clip and ``elapsed_s`` the time the rendering took, without waiting and without loading the
+    model; of a batch, the clip's part. ``unread`` and ``unread_negative`` are as in the settings.
     """
 
     job_id: str
+    params: ResolvedParams
+    model_revision: str
     path: Path
     sidecar: Path
-    model: str
-    model_revision: str
-    seed: int
-    steps: int
-    fps: int
-    guidance: float
-    width: int
-    height: int
-    num_frames: int
     duration_s: float
     elapsed_s: float
-    prompt: str
-    negative_prompt: str | None
     unread: str | None = None
     unread_negative: str | None = None
 

@@ -18,7 +18,7 @@ from engine.serving.events import (
     Started,
     Terminal,
 )
-from engine.serving.request import GenerationRequest, ResolvedSettings
+from engine.serving.request import ResolvedSettings
 
 logger = logging.getLogger(__name__)
 
@@ -44,20 +44,28 @@ class Job:
     event is published, and nothing after it.
 
     Attributes:
-        id: the request's ``job_id``.
-        request: what was asked for.
-        settings: the request with the defaults filled in.
+        id: its name, also of its files.
+        settings: its parameters, complete, and its model.
+        owner: on whose share of the devices it counts.
+        weight: of the owner's share.
+        begun: a process that ended had begun it already, so it goes first.
     """
 
     def __init__(
         self,
-        request: GenerationRequest,
+        job_id: str,
         settings: ResolvedSettings,
         on_cancel: Callable[[Job], None],
+        *,
+        owner: str = "",
+        weight: float = 1.0,
+        begun: bool = False,
     ) -> None:
-        self.id = request.job_id
-        self.request = request
+        self.id = job_id
         self.settings = settings
+        self.owner = owner
+        self.weight = weight
+        self.begun = begun
         self._on_cancel = on_cancel
         self._cancel_requested = threading.Event()
         # Re-entrant: a listener may call cancel(), which may publish.
@@ -89,6 +97,9 @@ class Job:
                     self._subscriptions.remove(subscription)
 
         return unsubscribe
+
+    def __aiter__(self) -> AsyncGenerator[Event]:
+        return self.events()
 
     async def events(self) -> AsyncGenerator[Event]:
         """All events from the first on; ends after the terminal one."""

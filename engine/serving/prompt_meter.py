@@ -30,8 +30,8 @@ class PromptMeter:
         """Return the settings with what the model will not read of both prompts."""
         if not settings.model.ready:
             return settings
-        unread = self._unread(settings.model, settings.prompt)
-        negative = self._unread(settings.model, settings.negative_prompt or "")
+        unread = self._unread(settings.model, settings.params.prompt)
+        negative = self._unread(settings.model, settings.params.negative_prompt or "")
         return replace(settings, unread=unread, unread_negative=negative)
 
     def _unread(self, card: ModelCard, prompt: str) -> str | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -21,6 +22,7 @@ from engine.serving.media.input_images import (
     decode_picture,
     fit_picture,
 )
+from engine.serving.params import ClipParams, ResolvedParams
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARS = 4000
@@ -35,103 +37,109 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRequest:
-    """One clip that somebody wants.
+class GenerationRequest(ClipParams):
+    """The parameters of a clip together with whose it is: one call's worth for `Engine.submit`.
 
-    What is None takes the model's default. ``seed`` is 0 to 2^32-1, sizes are pixels, ``fps`` is
-    the rate that the model is told, at which the clip plays unless the model states another,
-    ``guidance`` the classifier-free guidance scale, ``image`` an encoded picture, or one that
-    `read_picture` has decoded: required by image-to-video models, refused by others. ``owner`` is
-    on whose share of the devices it counts ("": on one that all such requests have in common), and
-    an owner of twice the ``weight``, > 0, has twice the share. ``begun``: a process that ended had
-    begun it already, so it goes first.
+    Attributes:
+        job_id: 1 to 64 letters, digits, hyphens and underscores.
+        owner: on whose share of the devices it counts ("": on one that all such requests share).
+        weight: an owner of twice the weight, > 0, has twice the share.
+        begun: a process that ended had begun it already, so it goes first.
+
+    Raises:
+        RequestError: id or weight are not allowed.
     """
 
     job_id: str
-    model: str
-    prompt: str
-    seed: int
-    negative_prompt: str | None = None
-    image: bytes | Image.Image | None = None
-    fps: int | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    width: int | None = None
-    height: int | None = None
-    num_frames: int | None = None
     owner: str = ""
     weight: float = 1.0
     begun: bool = False
 
+    def __post_init__(self) -> None:
+        check_job(self.job_id, self.weight)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedSettings:
-    """A request with every default filled in and every value known to be allowed.
+    """Complete parameters beside the model that they were checked against.
 
-    ``picture`` has already been cropped and resized to width x height. ``unread`` and
-    ``unread_negative`` are the ends of the prompts that the model does not read, None if it reads
-    all of them or nobody has measured them.
+    `unread` and `unread_negative` are the ends of the prompts that the model does not read, None
+    if it reads all of them or nobody has measured them.
     """
 
     model: ModelCard
-    prompt: str
-    negative_prompt: str | None
-    seed: int
-    fps: int
-    steps: int
-    guidance: float
-    width: int
-    height: int
-    num_frames: int
-    picture: Image.Image | None
+    params: ResolvedParams
     unread: str | None = None
     unread_negative: str | None = None
 
     @property
     def playback_fps(self) -> int:
         """Frames per second of the finished file."""
-        return self.model.playback_fps or self.fps
+        return self.model.playback_fps or self.params.fps
+
+
+def check_job(job_id: str, weight: float) -> None:
+    """Raise RequestError if a job's id cannot be a file's name, or its weight is not above 0."""
+    if not _JOB_ID.fullmatch(job_id):
+        raise RequestError(
+            "job_id", "A job's name is 1 to 64 letters, digits, hyphens and underscores."
+        )
+    if not (math.isfinite(weight) and weight > 0):
+        raise RequestError("weight", f"weight must be a number above 0, not {weight}.")
 
 
 def resolve(
-    request: GenerationRequest, catalog: Catalog, *, max_image_pixels: int = MAX_PIXELS
+    params: ClipParams, catalog: Catalog, *, max_image_pixels: int = MAX_PIXELS
 ) -> ResolvedSettings:
-    """Check a request against its model and fill in the defaults.
+    """Check parameters against their model and fill in the defaults; a seed is drawn if need be.
 
-    A model that is installed but broken has no ranges to check against; the request then fails
-    when it runs, which tells the user about the model rather than about a range.
+    A model that is installed but broken has no ranges to check against; the job then fails when it
+    runs, which tells the user about the model rather than about a range.
 
     Raises:
         RequestError: names the field and what is allowed.
     """
-    if not _JOB_ID.fullmatch(request.job_id):
-        raise RequestError(
-            "job_id", "A job's name is 1 to 64 letters, digits, hyphens and underscores."
-        )
     try:
-        card = catalog.get(request.model)
+        card = catalog.get(params.model)
     except UnknownModelError as error:
         raise RequestError("model", str(error)) from None
-    prompt = _checked_prompt(request.prompt)
-    _check_whole("seed", request.seed, 0, MAX_SEED)
-    if not (math.isfinite(request.weight) and request.weight > 0):
-        raise RequestError("weight", f"weight must be a number above 0, not {request.weight}.")
-    width, height = _size(request, card)
+    prompt = _checked_prompt(params.prompt)
+    seed = random_seed() if params.seed is None else params.seed
+    _check_whole("seed", seed, 0, MAX_SEED)
+    width, height = _size(params, card)
     return ResolvedSettings(
         model=card,
-        prompt=prompt,
-        negative_prompt=_checked_negative(request.negative_prompt),
-        seed=request.seed,
-        fps=_fps(request.fps, card),
-        steps=_steps(request.steps, card),
-        guidance=_guidance(request.guidance, card),
-        width=width,
-        height=height,
-        num_frames=_within(
-            "num_frames", request.num_frames, card.num_frames, 1, card.num_frames, card
+        params=ResolvedParams(
+            model=card.name,
+            prompt=prompt,
+            negative_prompt=_checked_negative(params.negative_prompt),
+            seed=seed,
+            fps=_fps(params.fps, card),
+            steps=_steps(params.steps, card),
+            guidance=_guidance(params.guidance, card),
+            width=width,
+            height=height,
+            num_frames=_within(
+                "num_frames", params.num_frames, card.num_frames, 1, card.num_frames, card
+            ),
+            image=_picture(params.image, card, width, height, max_image_pixels),
         ),
-        picture=_picture(request.image, card, width, height, max_image_pixels),
     )
+
+
+def reword(settings: ResolvedSettings, prompt: str) -> ResolvedSettings:
+    """Return resolved parameters with another prompt; nothing else is looked at again.
+
+    Raises:
+        RequestError: the prompt is empty or too long.
+    """
+    params = replace(settings.params, prompt=_checked_prompt(prompt))
+    return replace(settings, params=params, unread=None)
+
+
+def random_seed() -> int:
+    """Return a seed, 0 to 2^32-1."""
+    return secrets.randbelow(MAX_SEED + 1)
 
 
 def _checked_prompt(prompt: str) -> str:
@@ -216,9 +224,9 @@ def _guidance(value: float | None, card: ModelCard) -> float:
     return float(value)
 
 
-def _size(request: GenerationRequest, card: ModelCard) -> tuple[int, int]:
-    width = card.width if request.width is None else request.width
-    height = card.height if request.height is None else request.height
+def _size(params: ClipParams, card: ModelCard) -> tuple[int, int]:
+    width = card.width if params.width is None else params.width
+    height = card.height if params.height is None else params.height
     if card.ready and (width, height) not in card.sizes:
         raise RequestError("size", explain_sizes(card.name, card.sizes, (width, height)))
     return width, height

@@ -8,7 +8,7 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.checkpoints.folder.lora import LORA_FACTS, LORA_WEIGHTS
+from engine.checkpoints.folder.lora import LORA_METADATA, LORA_WEIGHTS
 from engine.checkpoints.loading.load import load_unet
 from engine.models import VideoUNet
 
@@ -28,7 +28,7 @@ def write_lora(
     unet.save_lora_adapter(folder)
     if facts:
         stated = {"title": "Something else", "base": model.name, "licence": "CC-BY-4.0"}
-        (folder / LORA_FACTS).write_text(json.dumps(stated))
+        (folder / LORA_METADATA).write_text(json.dumps(stated))
     return folder
 
 

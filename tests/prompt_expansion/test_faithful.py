@@ -2,7 +2,7 @@
 
 import pytest
 
-from prompt_expansion.faithful import contradiction, keeps_words
+from prompt_expansion.faithful import find_contradiction, preserves_keywords
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from prompt_expansion.faithful import contradiction, keeps_words
     ],
 )
 def test_words_survive_with_other_endings(prompt, answer):
-    assert keeps_words(prompt, answer)
+    assert preserves_keywords(prompt, answer)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_words_survive_with_other_endings(prompt, answer):
     ],
 )
 def test_lost_words_are_noticed(prompt, answer):
-    assert not keeps_words(prompt, answer)
+    assert not preserves_keywords(prompt, answer)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_lost_words_are_noticed(prompt, answer):
     ],
 )
 def test_contradictions_are_named(prompt, answer, word):
-    assert contradiction(prompt, answer) == word
+    assert find_contradiction(prompt, answer) == word
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_contradictions_are_named(prompt, answer, word):
     ],
 )
 def test_what_only_adds_is_no_contradiction(prompt, answer):
-    assert contradiction(prompt, answer) is None
+    assert find_contradiction(prompt, answer) is None

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompt_expansion.cleaning import clean_reply
-from prompt_expansion.fitting import fit, without_repeats
 from prompt_expansion.language import detect_language
 from prompt_expansion.tokens import TOKEN_BUDGET, estimate_tokens
+from prompt_expansion.truncation import truncate_to_budget, without_repeats
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_cleaned_replies_are_one_plain_line(reply):
 
 @given(st.text(), st.text(max_size=20))
 def test_fitted_texts_fit(text, front):
-    fitted = fit(front, text, estimate_tokens)
+    fitted = truncate_to_budget(front, text, estimate_tokens)
 
     assert not fitted or (fitted.startswith(front) and estimate_tokens(fitted) <= TOKEN_BUDGET)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.checkpoints.original.presets import PRESETS
 from engine.models import VideoUNet
-from engine.models.original import unet_config_from_original
+from engine.models.original_names import unet_config_from_original
 from training.recipe.model import RecipeError
 from training.stages.initialise import (
     image_names,

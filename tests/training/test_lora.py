@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from engine.checkpoints import Catalog, LoraSource, load_pipeline, read_lora
 from engine.checkpoints.catalog import SHIPPED_MODELS
-from engine.checkpoints.folder.lora import LORA_FACTS, LORA_WEIGHTS
+from engine.checkpoints.folder.lora import LORA_METADATA, LORA_WEIGHTS
 from engine.models import VideoUNet
 from training.cli import main
 from training.data.clips import load_relabelled_clips
@@ -315,4 +315,4 @@ def test_export_replaces_a_lora_and_nothing_else(
     assert main(arguments) == 0
     (output / "README.md").write_text("my words")
     assert main(arguments) == 0
-    assert {f.name for f in output.iterdir()} == {LORA_FACTS, LORA_WEIGHTS, "README.md"}
+    assert {f.name for f in output.iterdir()} == {LORA_METADATA, LORA_WEIGHTS, "README.md"}

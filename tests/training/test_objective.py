@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.checkpoints.original.config import Rescale
 from engine.models import VideoUNet
-from engine.models.original import UNET_PREFIX, unet_original_names
+from engine.models.original_names import UNET_PREFIX, unet_original_names
 from engine.schedulers import VideoScheduler, make_scheduler
 from training.recipe.model import Recipe
 from training.stages.batches import Batch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from engine.common.atomic_write import atomic_path
 from training.data.world import SHAPES, Scene, render, sample_placed_scene, sample_scene
 
 CLIP_FRAMES = 16
@@ -67,9 +67,8 @@ def _load(
     if not path.exists():
         latents = torch.stack([_encode(vae, scene, frames) for scene in scenes])
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        save_file({"latents": latents}, partial)
-        os.replace(partial, path)
+        with atomic_path(path) as part:
+            save_file({"latents": latents}, part)
     return ClipCache(load_file(path)["latents"], scenes)
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from command_line.codes import CommandError, usage_error
 from command_line.process import guarded
+from engine.common.validation import first_fault
 from training.data.config import DataSetConfig, ResolutionConfig, WindowConfig
 from training.data.errors import DataError
 from training.data.text import printable
@@ -231,8 +232,7 @@ def _valid(model: type[ModelT], **values: object) -> ModelT:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else ""
+        fault = first_fault(error)
+        field = fault.path[0] if fault.path else ""
         option = _OPTIONS.get(field, f"--{field.replace('_', '-')}") if field else model.__name__
-        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
-        raise usage_error(f"{option}: {first['msg']}{got}") from error
+        raise usage_error(f"{option}: {fault.message}{fault.value_note}") from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from engine.common.atomic_write import atomic_write
+from engine.common.validation import first_fault
 from training.data.errors import DataError
 
 MANIFEST = "manifest.json"
@@ -85,9 +86,8 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path} is damaged or of another version: {key}: {first['msg']}") from None
+        fault = first_fault(error)
+        raise DataError(f"{path} is damaged or of another version: {fault}") from None
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -96,9 +96,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    partial = folder / f".{MANIFEST}.{os.getpid()}.partial"
-    partial.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-    os.replace(partial, folder / MANIFEST)
+    atomic_write(folder / MANIFEST, manifest.model_dump_json(indent=1))
 
 
 def refuse_other(

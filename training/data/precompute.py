@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from engine.common.atomic_write import atomic_path
 from engine.pipelines.latents import encode_frames
 from engine.pipelines.text import TextLayer, encode_text, tokenise
 from training.data.config import ResolutionConfig, WindowConfig
@@ -261,11 +261,7 @@ def _encode(clip: Clip, vae: AutoencoderKL, text: TextTower | None) -> _Entry:
 def _write(
     folder: Path, name: str, tensors: dict[str, Tensor], facts: dict[str, str]
 ) -> FileRecord:
-    partial = folder / f".{name}.{os.getpid()}.partial"
-    try:
-        save_file(tensors, partial, metadata=facts)
-        sha256 = file_digest(partial)
-        os.replace(partial, folder / name)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_path(folder / name) as part:
+        save_file(tensors, part, metadata=facts)
+        sha256 = file_digest(part)
     return FileRecord(file=name, sha256=sha256)

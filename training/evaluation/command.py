@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from command_line.codes import INTERRUPTED, CommandError, usage_error
+from engine.common.out_of_memory import is_out_of_memory
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -65,8 +66,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
         TrainingError: the work failed for a reason that the user can act on.
         OSError: the report cannot be written.
     """
-    import torch
-
     from engine.checkpoints import ModelLoadError
     from training.evaluation.run import EvaluationSettings, SettingsError, evaluate_model
 
@@ -94,7 +93,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
             "a process of the evaluation was killed, perhaps for want of memory; "
             "try fewer --processes or a smaller --batch"
         ) from None
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise TrainingError("out of memory; try a smaller --batch") from None
     except KeyboardInterrupt:
         raise CommandError("interrupted; no report was written", code=INTERRUPTED) from None

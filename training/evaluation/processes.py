@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from engine.checkpoints import ModelCard, load_pipeline
-from engine.checkpoints.loading.load import Pipeline
+from engine.pipelines import Pipeline
 from training.evaluation.clips import Job, Sampling, make_clips
 from training.evaluation.measure import Maker
 from training.evaluation.records import ClipRecord

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from engine.common.atomic_write import atomic_folder
 from training.errors import TrainingError
 from training.recipe.model import Recipe, RecipeError
 
@@ -55,16 +55,12 @@ def save_checkpoint(folder: Path, recipe: Recipe, checkpoint: Checkpoint) -> Pat
             untouched and nothing half-written is left.
     """
     target = folder / CHECKPOINTS / f"step-{checkpoint.step:06d}"
-    partial = target.with_name(f".{target.name}{_PARTIAL}")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        _write(partial, recipe, checkpoint)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        with atomic_folder(target, unique=False, sync=True) as partial:
+            partial.mkdir(parents=True)
+            _write(partial, recipe, checkpoint)
     # torch and safetensors report a full disk by errors of their own.
     except (OSError, RuntimeError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise TrainingError(
             f"{target}: the checkpoint could not be written ({_one_line(error)}); "
             f"{_what_is_left(folder)}"
@@ -153,9 +149,6 @@ def _write(folder: Path, recipe: Recipe, checkpoint: Checkpoint) -> None:
         "torch": torch.__version__,
     }
     (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    for path in folder.iterdir():  # on the disk, before the name says that it is
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from engine.common.atomic_write import atomic_write
 
 LOG = "log.jsonl"
 
@@ -46,9 +47,7 @@ class Log:
         lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if _step_of(line) <= step]
         if len(kept) < len(lines):
-            partial = self._path.with_suffix(".partial")
-            partial.write_text("".join(kept), encoding="utf-8")
-            os.replace(partial, self._path)
+            atomic_write(self._path, "".join(kept), unique=False)
 
 
 def _step_of(line: str) -> float:

@@ -1,19 +1,10 @@
-"""Out-of-memory errors: how to recognise them, and advice on what to change in the recipe."""
+"""Advice on what to change in the recipe when memory is used up."""
 
 from __future__ import annotations
 
 import torch
 
 from training.recipe.model import Recipe
-
-_CPU_WORDS = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory is used up, the accelerator's or the machine's."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_WORDS)
 
 
 def advice(recipe: Recipe, processes: int, sample: str, device: torch.device) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+from engine.common.atomic_write import atomic_folder
 from training.errors import TrainingError
 
 MODEL = "model"
@@ -43,19 +43,10 @@ def replace_model(folder: Path, write: Callable[[Path], None]) -> None:
         TrainingError: it could not be written, on a full disk for example.
     """
     target = folder / MODEL
-    partial, old = folder / f".{MODEL}.partial", folder / f".{MODEL}.old"
-    for rest in (partial, old):
-        shutil.rmtree(rest, ignore_errors=True)
     try:
-        write(partial)
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
+        with atomic_folder(target, unique=False) as partial:
+            write(partial)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if old.exists() and not target.exists():
-            old.rename(target)
         raise TrainingError(
             f"{target} could not be written ({error}); the one before is untouched"
         ) from error
-    shutil.rmtree(old, ignore_errors=True)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from engine.common.out_of_memory import is_out_of_memory
 from training.errors import TrainingError
 from training.loop import distributed, sharding
 from training.loop.board import Board
@@ -28,7 +29,7 @@ from training.loop.checkpoint import Checkpoint, load_checkpoint, remove_partial
 from training.loop.devices import open_accelerator
 from training.loop.ema import ExponentialAverage
 from training.loop.log import Log
-from training.loop.memory import advice, is_out_of_memory
+from training.loop.memory import advice
 from training.loop.progress import Progress, Speed, Stopwatch
 from training.loop.run_folder import locked, replace_model
 from training.loop.stopping import Stop, stop_when_told
@@ -207,7 +208,7 @@ class _Trainer:
             flops = counter.get_total_flops() * self.accelerator.num_processes
             progress.speed = Speed(flops, peak)
             return figures
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, OSError) as error:
             if not is_out_of_memory(error):
                 raise
             processes, device = self.accelerator.num_processes, self.accelerator.device

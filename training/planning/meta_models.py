@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from engine.checkpoints.original.presets import PRESETS
 from engine.models import ImageProjection, VideoUNet
-from engine.models.original import unet_config_from_original
+from engine.models.original_names import unet_config_from_original
 from training.data.captions import every_word
 from training.data.clips import CLIP_FRAMES
 from training.data.world import CANVAS

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from engine.common.validation import first_fault
 from training.recipe.sections import (
     LatentData,
     LoraSection,
@@ -270,11 +271,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        # What a whole section is refused for names its keys itself.
-        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
-        raise RecipeError(f"{path}: {key}: {first['msg']}{got}") from error
+        raise RecipeError(f"{path}: {first_fault(error).with_value()}") from error
 
 
 def _depth(value: object) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from engine.models import VideoUNet
 from engine.models.layers import Downsample, Upsample
-from engine.models.original import transformer_modules
+from engine.models.original_names import transformer_modules
 from training.recipe.hub import fetch_folder, is_hub_name
 from training.recipe.model import RecipeError
 

@@ -18,9 +18,10 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
 from engine.checkpoints import ModelLoadError
-from engine.checkpoints.folder.lora import LORA_FACTS, LORA_WEIGHTS, LoraFacts
-from engine.checkpoints.folder.metadata import FACTS_FILE, read_facts
+from engine.checkpoints.folder.lora import LORA_METADATA, LORA_WEIGHTS, LoraMetadata
+from engine.checkpoints.folder.metadata import METADATA_FILE, read_metadata
 from engine.checkpoints.folder.weights import WeightInspector
+from engine.common.atomic_write import atomic_folder
 from engine.models import VideoUNet
 from engine.models.attention import Attention
 from engine.pipelines import TextToVideoPipeline
@@ -134,10 +135,10 @@ class LoraTask(Task):
             unet_lora_adapter_metadata=settings,
         )
         text = self._facts.model_dump_json(indent=2, exclude_none=True)
-        (folder / LORA_FACTS).write_text(text + "\n", encoding="utf-8")
+        (folder / LORA_METADATA).write_text(text + "\n", encoding="utf-8")
 
 
-def lora_facts(section: LoraSection, name: str, start: Path) -> LoraFacts:
+def lora_facts(section: LoraSection, name: str, start: Path) -> LoraMetadata:
     """Return the facts that a LoRA states about itself.
 
     Args:
@@ -150,8 +151,8 @@ def lora_facts(section: LoraSection, name: str, start: Path) -> LoraFacts:
     """
     base, licence, revision = section.base, section.licence, None
     try:
-        if (start / FACTS_FILE).exists():
-            facts = read_facts(start)
+        if (start / METADATA_FILE).exists():
+            facts = read_metadata(start)
             base, licence = base or facts.name, licence or facts.licence
             revision = WeightInspector().revision(start)
     except ModelLoadError as error:
@@ -160,7 +161,7 @@ def lora_facts(section: LoraSection, name: str, start: Path) -> LoraFacts:
         raise RecipeError(f"lora.base: name the model that {start} becomes when it is exported")
     if licence is None:
         raise RecipeError(f"lora.licence: {start} states none, so the LoRA must")
-    return LoraFacts(
+    return LoraMetadata(
         title=section.title or name,
         base=base,
         base_revision=revision,
@@ -178,16 +179,13 @@ def export_lora(run_folder: Path, output: Path) -> None:
     source = run_folder / "model"
     if not (source / LORA_WEIGHTS).is_file():
         raise RecipeError(f"{source} does not exist; run the recipe first")
-    if output.exists() and not (output / LORA_FACTS).exists() and any(output.iterdir()):
+    if output.exists() and not (output / LORA_METADATA).exists() and any(output.iterdir()):
         raise RecipeError(f"{output} holds something else than a LoRA; choose another --output")
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial)
-    card = output / "README.md"
-    if card.exists():
-        shutil.copy2(card, partial / card.name)
-    shutil.rmtree(output, ignore_errors=True)
-    partial.rename(output)
+    with atomic_folder(output, unique=False) as partial:
+        shutil.copytree(source, partial)
+        card = output / "README.md"
+        if card.exists():
+            shutil.copy2(card, partial / card.name)
 
 
 def _is_temporal(name: str) -> bool:

@@ -13,7 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from engine.checkpoints.original.presets import PRESETS
 from engine.models import VideoUNet
-from engine.models.original import unet_config_from_original
+from engine.models.original_names import unet_config_from_original
 from training.data.clips import CLIP_FRAMES
 from training.recipe.model import (
     DiffusionStage,

@@ -13,13 +13,14 @@ from typing import Final
 
 from sqlalchemy import NullPool, create_engine
 
-from bot.files import make_private_folder, open_private
+from bot.files import PRIVATE_FILE, make_private_folder, open_private
 from bot.store.backends.sqlite import database_url, translated
 from bot.store.errors import StoreError, Trouble
 from bot.store.maintenance.backup import FILES_TABLE
 from bot.store.maintenance.lost import is_blank
 from bot.store.maintenance.migrate import check_revision, migrate
 from bot.store.paths import OutsideError, resolve
+from engine.common.atomic_write import atomic_write
 
 _LOGS: Final = ("-wal", "-shm", "-journal")
 # Never a folder of ours: a file that is not there is told as one that is gone.
@@ -169,10 +170,7 @@ def _put_files_back(copy: Path, data_dir: Path) -> int:
             target = _place_of(path, data_dir)
             if target is not None and not target.exists():
                 make_private_folder(target.parent)
-                part = target.with_name(f".{target.name}.part")
-                with open_private(part, "wb") as file:
-                    file.write(content)
-                part.replace(target)
+                atomic_write(target, content, mode=PRIVATE_FILE, unique=False)
                 written += 1
         with database:
             database.execute(f"DROP TABLE {FILES_TABLE}")

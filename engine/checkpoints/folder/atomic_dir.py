@@ -11,25 +11,24 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from engine.checkpoints.disk import check_space
-from engine.checkpoints.errors import DiskSpaceError, ModelLoadError
-from engine.checkpoints.original.errors import OutputFolderError
+from engine.checkpoints.errors import DiskSpaceError, ModelLoadError, OutputExistsError
 
 
 def refuse_used(target: Path) -> None:
     """Refuse to write where something is.
 
     Raises:
-        OutputFolderError: the target exists and is not an empty folder.
+        OutputExistsError: the target exists and is not an empty folder.
     """
     if target.is_dir():
         if any(target.iterdir()):
-            raise OutputFolderError(f"The folder {target} exists and is not empty.")
+            raise OutputExistsError(f"The folder {target} exists and is not empty.")
     elif target.exists() or target.is_symlink():
-        raise OutputFolderError(f"{target} exists and is no folder.")
+        raise OutputExistsError(f"{target} exists and is no folder.")
 
 
 @contextmanager
-def new_folder(
+def atomic_dir(
     target: Path, needed: int, *, fault: type[ModelLoadError] = ModelLoadError
 ) -> Iterator[Path]:
     """A hidden folder beside the target, which takes its place unless the block fails.

@@ -1,17 +1,16 @@
-"""Cards: what a user of a model needs to know about it."""
+"""Cards: descriptions of models for those who use them."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.lora import LoraSource
-from engine.checkpoints.folder.metadata import NAME_PATTERN, ModelFacts, Origin, Task
-from engine.checkpoints.folder.text import printable
+from engine.checkpoints.folder.metadata import NAME_PATTERN, ModelMetadata, Origin, Task
 from engine.checkpoints.folder.weights import MODEL_INDEX, read_json_object
-from engine.checkpoints.hub.published import PublishedModel
+from engine.common.text import printable
 
 TITLE_LENGTH = 200
 LICENCE_LENGTH = 300
@@ -20,7 +19,7 @@ _NAME = re.compile(NAME_PATTERN)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """What a user of a model needs to know about it.
+    """Description of a model for those who use it.
 
     Sizes are pixels (width, height), rates frames per second. A model that is not ``ready`` has
     ``problem``, one sentence for the person who installed it, and only ``name``, ``path`` and
@@ -71,7 +70,7 @@ class ModelCard:
 
     @property
     def wants_image(self) -> bool:
-        """Whether the model starts from a picture."""
+        """True if the model starts from a picture."""
         return self.task == "image-to-video"
 
 
@@ -94,45 +93,35 @@ def check_name(folder: Path) -> None:
         )
 
 
-def offered_card(model: PublishedModel, folder: Path) -> ModelCard:
-    """Describe a published model that is not installed."""
-    return replace(
-        ready_card(model.name, folder, model.facts, revision=""),
-        installed=False,
-        ready=False,
-        problem=f"It is not installed: {model.install_command}",
-    )
-
-
-def ready_card(name: str, folder: Path, facts: ModelFacts, revision: str) -> ModelCard:
+def ready_card(name: str, folder: Path, metadata: ModelMetadata, revision: str) -> ModelCard:
     """Describe a model by the facts that its folder states."""
-    native = (facts.width, facts.height)
+    native = (metadata.width, metadata.height)
     return ModelCard(
         name=name,
-        title=printable(facts.title, TITLE_LENGTH),
-        task=facts.task,
+        title=printable(metadata.title, TITLE_LENGTH),
+        task=metadata.task,
         path=folder,
-        width=facts.width,
-        height=facts.height,
-        sizes=tuple(dict.fromkeys((native, *facts.sizes))),
-        num_frames=facts.num_frames,
-        fps_choices=tuple(sorted(set(facts.fps))),
-        default_fps=facts.default_fps,
-        playback_fps=facts.playback_fps,
-        default_steps=facts.default_steps,
-        max_steps=facts.max_steps,
-        default_guidance=facts.default_guidance,
-        max_guidance=facts.max_guidance,
-        scheduler=facts.scheduler,
-        licence=printable(facts.licence, LICENCE_LENGTH),
+        width=metadata.width,
+        height=metadata.height,
+        sizes=tuple(dict.fromkeys((native, *metadata.sizes))),
+        num_frames=metadata.num_frames,
+        fps_choices=tuple(sorted(set(metadata.fps))),
+        default_fps=metadata.default_fps,
+        playback_fps=metadata.playback_fps,
+        default_steps=metadata.default_steps,
+        max_steps=metadata.max_steps,
+        default_guidance=metadata.default_guidance,
+        max_guidance=metadata.max_guidance,
+        scheduler=metadata.scheduler,
+        licence=printable(metadata.licence, LICENCE_LENGTH),
         revision=revision,
-        origin=facts.origin,
+        origin=metadata.origin,
         ready=True,
     )
 
 
 def guess_task(folder: Path) -> Task:
-    """What a folder without valid facts is probably for, so that it is listed where it belongs."""
+    """Guess the task of a folder without valid metadata, which is listed with that task."""
     try:
         pipeline = str(read_json_object(folder / MODEL_INDEX).get("_class_name", ""))
     except (ModelLoadError, OSError):

@@ -1,4 +1,4 @@
-"""What a model folder must satisfy to be loaded, found out from its settings and headers alone."""
+"""Check from settings and headers alone that a model folder can be loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import VOCABULARY_BYTES, read_object
 from engine.checkpoints.folder.layout import NetworkFiles, read_index
-from engine.checkpoints.folder.text import printable
+from engine.common.text import printable
 from engine.schedulers.config import (
     DEFAULT_TRAIN_TIMESTEPS,
     SCHEDULER_CLASSES,
@@ -161,7 +161,7 @@ def check_scheduler(folder: Path, config: Mapping[str, Any], *, sampler: str, st
         folder: of the scheduler.
         config: contents of its ``scheduler_config.json``.
         sampler: its name.
-        steps: what the model's facts call usual.
+        steps: what the model's metadata call usual.
 
     Returns:
         The usual number of steps, or its neighbour where the sampler knows no such run.

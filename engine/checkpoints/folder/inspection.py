@@ -34,7 +34,7 @@ class FileCache:
         self._known: dict[tuple[str, str], tuple[Stamp, Any]] = {}
 
     def get(self, kind: str, file: Path, find: Callable[[Path], _T]) -> _T:
-        """What `find` says of the file; it is asked once for each state of the file.
+        """Return the result of `find`, which is called once for each state of the file.
 
         Raises:
             ModelLoadError: as `find`, or the file is missing or is being written.
@@ -65,7 +65,7 @@ class FileCache:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a model's facts ask of its folder: a task, a sampler, and a usual number of steps."""
+    """Task, sampler and default steps that a model's metadata ask of its folder."""
 
     task: Task
     sampler: str
@@ -113,13 +113,13 @@ def check_network(files: NetworkFiles, cache: FileCache) -> None:
 
 
 def identity(
-    files: ModelFiles, facts: bytes, digest_of: Callable[[Path], bytes]
+    files: ModelFiles, metadata: bytes, digest_of: Callable[[Path], bytes]
 ) -> tuple[bytes, bytes]:
     """Fingerprint a model by everything that its clips depend on.
 
     Args:
         files: that are loaded.
-        facts: the technical part of what the folder states of itself.
+        metadata: the technical part of what the folder states of itself.
         digest_of: SHA-256 of a file's contents.
 
     Returns:
@@ -133,5 +133,5 @@ def identity(
     for file in (*files.settings, *files.tokenizer):
         overall.update(file.relative_to(files.folder).as_posix().encode() + b"\0")
         overall.update(digest_of(file))
-    overall.update(facts)
+    overall.update(metadata)
     return weights.digest(), overall.digest()

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.reading import foreign_kind, read_limited
-from engine.checkpoints.folder.text import printable
+from engine.common.text import printable
 
 SETTINGS_BYTES: Final = 2**20
 """Limit of files of settings, which have some kilobytes."""

@@ -1,4 +1,4 @@
-"""Which files of a model folder are loaded: everything else in it counts for nothing."""
+"""Files of a model folder that are loaded; everything else in it counts for nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import INDEX_BYTES, read_object
 from engine.checkpoints.folder.reading import check_inside, check_regular
-from engine.checkpoints.folder.text import printable
+from engine.common.text import printable
 
 MODEL_INDEX: Final = "model_index.json"
 CONFIG: Final = "config.json"
@@ -53,7 +53,7 @@ _SUFFIX: Final = ".safetensors"
 
 @dataclass(frozen=True, slots=True)
 class NetworkFiles:
-    """What one network is loaded from.
+    """Files that one network is loaded from.
 
     Attributes:
         folder: of the network.
@@ -72,7 +72,7 @@ class NetworkFiles:
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """All files that a model is loaded from, beside the one with its facts."""
+    """All files that a model is loaded from, beside the one with its metadata."""
 
     folder: Path
     networks: Mapping[str, NetworkFiles]
@@ -199,7 +199,7 @@ def read_index(path: Path) -> dict[str, str]:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a name means a file of the folder it is looked for in."""
+    """Return True if a name means a file of the folder it is looked for in."""
     return (
         name.isprintable()
         and len(name) <= 255

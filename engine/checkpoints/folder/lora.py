@@ -20,14 +20,14 @@ from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import read_object
 from engine.checkpoints.folder.layout import find_network
 from engine.checkpoints.folder.lora_settings import ADAPTER_CONFIG, read_settings
-from engine.checkpoints.folder.metadata import first_fault
 from engine.checkpoints.folder.reading import check_inside, check_regular, stamp_of
 from engine.checkpoints.folder.tensor_values import largest_values
 from engine.checkpoints.folder.tensors import read_header
-from engine.checkpoints.folder.text import printable
 from engine.checkpoints.folder.weights import WeightInspector
+from engine.common.text import printable
+from engine.common.validation import first_fault
 
-LORA_FACTS: Final = "lora.json"
+LORA_METADATA: Final = "lora.json"
 LORA_WEIGHTS: Final = "pytorch_lora_weights.safetensors"
 MAX_LORA_WEIGHT: Final = 4.0
 """A LoRA counts at most so much, in either direction; far beyond 1 a model falls apart."""
@@ -65,7 +65,7 @@ class LoraVariant:
     loras: tuple[LoraSource, ...]
 
 
-class LoraFacts(BaseModel):
+class LoraMetadata(BaseModel):
     """The contents of ``lora.json``, validated.
 
     ``base`` is the name of the model that it was trained on, and ``base_revision`` that model's
@@ -88,7 +88,7 @@ class Lora:
 
     Attributes:
         file: the safetensors file.
-        facts: of the ``lora.json`` beside it, if there is one.
+        metadata: of the ``lora.json`` beside it, if there is one.
         rank: of every layer.
         alpha: the update of a layer is ``alpha / rank * B A``, or ``alpha / sqrt(rank) * B A``
             with ``rslora`` (arXiv 2312.03732).
@@ -96,17 +96,22 @@ class Lora:
     """
 
     file: Path
-    facts: LoraFacts | None
+    metadata: LoraMetadata | None
     rank: int
     alpha: float
     rslora: bool
     layers: Mapping[str, tuple[int, int]]
 
     @property
+    def facts(self) -> LoraMetadata | None:
+        """The earlier name of `metadata`, kept for one release."""
+        return self.metadata
+
+    @property
     def title(self) -> str:
-        """What people call it."""
-        if self.facts is not None:
-            return self.facts.title
+        """Name that people call the LoRA by."""
+        if self.metadata is not None:
+            return self.metadata.title
         return self.file.parent.name if self.file.name == LORA_WEIGHTS else self.file.stem
 
     @property
@@ -124,9 +129,15 @@ class Lora:
         Raises:
             ModelLoadError: neither is what ``lora.json`` states.
         """
-        facts = self.facts
-        if facts is not None and name != facts.base and facts.base_revision not in revisions:
-            raise ModelLoadError(f"{self.file} was trained on the model {facts.base}, not {name}.")
+        metadata = self.metadata
+        if (
+            metadata is not None
+            and name != metadata.base
+            and metadata.base_revision not in revisions
+        ):
+            raise ModelLoadError(
+                f"{self.file} was trained on the model {metadata.base}, not {name}."
+            )
 
     def check_shapes(self, name: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuse a model of that name whose UNet has tensors of other shapes.
@@ -191,9 +202,9 @@ def read_lora(path: Path) -> Lora:
         layers[layer] = (up[0], down[1])
     if rank is None:
         raise ModelLoadError(f"{file} holds no layers.")
-    facts = _read_facts(file.parent / LORA_FACTS)
+    metadata = _read_metadata(file.parent / LORA_METADATA)
     alpha = float(rank) if settings.alpha is None else settings.alpha
-    return Lora(file, facts, rank, alpha, settings.rslora, layers)
+    return Lora(file, metadata, rank, alpha, settings.rslora, layers)
 
 
 def check_values(lora: Lora) -> None:
@@ -252,8 +263,8 @@ class LoraInspector:
         self._weights = weights
         self._known: dict[tuple[object, ...], Lora] = {}
 
-    def fitting(self, source: LoraSource, base: str, folder: Path, *revisions: str) -> Lora:
-        """The LoRA, checked against the model of that name, folder and revisions.
+    def check(self, source: LoraSource, base: str, folder: Path, *revisions: str) -> Lora:
+        """Read a LoRA and check it against the model of that name, folder and revisions.
 
         Raises:
             ModelLoadError: as `read_lora` and `check_values`, or it was made for another model.
@@ -261,7 +272,7 @@ class LoraInspector:
         file = lora_file(source.path)
         beside = tuple(
             stamp_of(path) if path.exists() else None
-            for path in (file.parent / LORA_FACTS, file.parent / ADAPTER_CONFIG)
+            for path in (file.parent / LORA_METADATA, file.parent / ADAPTER_CONFIG)
         )
         key = (source.path, self._weights.digest(file), beside, base, revisions)
         lora = self._known.get(key)
@@ -288,27 +299,32 @@ def unet_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     }
 
 
-def read_lora_facts(folder: Path) -> LoraFacts:
+def read_lora_metadata(folder: Path) -> LoraMetadata:
     """Read and check the ``lora.json`` of a LoRA folder.
 
     Raises:
         ModelLoadError: it is missing, no JSON, or states something impossible.
     """
-    facts = _read_facts(folder / LORA_FACTS)
-    if facts is None:
-        raise ModelLoadError(f"{folder / LORA_FACTS} is missing.")
-    return facts
+    metadata = _read_metadata(folder / LORA_METADATA)
+    if metadata is None:
+        raise ModelLoadError(f"{folder / LORA_METADATA} is missing.")
+    return metadata
 
 
-def _read_facts(path: Path) -> LoraFacts | None:
+def _read_metadata(path: Path) -> LoraMetadata | None:
     if not path.exists():
         return None
     check_inside(path, path.parent)
     try:
-        return LoraFacts.model_validate(read_object(path))
+        return LoraMetadata.model_validate(read_object(path))
     except ValidationError as error:
         raise ModelLoadError(f"{path}: {first_fault(error)}.") from error
 
 
 def _times(shape: tuple[int, ...] | None) -> str:
     return "missing" if shape is None else "x".join(map(str, shape))
+
+
+# The earlier names, kept for one release.
+LORA_FACTS = LORA_METADATA
+LoraFacts = LoraMetadata

@@ -1,4 +1,4 @@
-"""What a LoRA's file states of itself: rank, alpha, and kinds that are not plain.
+"""Settings that a LoRA's file states: rank, alpha, and kinds that are not plain.
 
 People state them in many places: as diffusers' JSON in the file's metadata, as single texts there
 under names of peft, kohya and others, nested in further JSON, or in peft's file beside the weights.
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import BadJsonError, parse_object, read_object
-from engine.checkpoints.folder.text import printable
+from engine.common.text import printable
 
 ADAPTER_CONFIG: Final = "adapter_config.json"
 """peft's own file, beside the weights."""
@@ -39,7 +39,7 @@ _GRAPHS: Final = ("workflow", "prompt")
 
 
 @dataclass(frozen=True, slots=True)
-class LoraSettings:
+class AdapterSettings:
     """Rank and alpha as stated, None where they are not, and whether the scale is rank-stabilised.
 
     `alpha` is above 0 and finite, `rank` at least 1.
@@ -50,7 +50,7 @@ class LoraSettings:
     rslora: bool
 
 
-def read_settings(file: Path, metadata: Mapping[str, str]) -> LoraSettings:
+def read_settings(file: Path, metadata: Mapping[str, str]) -> AdapterSettings:
     """Read what is stated about a LoRA.
 
     Args:
@@ -73,7 +73,7 @@ def read_settings(file: Path, metadata: Mapping[str, str]) -> LoraSettings:
     ranks = [_rank(file, value) for key, value in stated if key in _RANKS and not _unsaid(value)]
     alphas = [_alpha(file, value) for key, value in stated if key in _ALPHAS and not _unsaid(value)]
     scales = [_flag(file, key, value) for key, value in stated if key == "use_rslora"]
-    return LoraSettings(_only(file, "ranks", ranks), _only(file, "alphas", alphas), any(scales))
+    return AdapterSettings(_only(file, "ranks", ranks), _only(file, "alphas", alphas), any(scales))
 
 
 def _stated(file: Path, metadata: Mapping[str, str]) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""``floor33.json``: the facts a model folder states about itself.
+"""``floor33.json``: the metadata of a model folder.
 
 It lies beside ``model_index.json`` and holds what neither the weights nor the component configs
 say: the sizes, rates and samplers the model was made for, and its licence.
@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import read_object
 from engine.checkpoints.folder.reading import check_inside
+from engine.common.validation import first_fault
 
-FACTS_FILE = "floor33.json"
+METADATA_FILE = "floor33.json"
 
 Task = Literal["text-to-video", "image-to-video"]
 Pixels = Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
@@ -27,7 +28,7 @@ _NOT_TECHNICAL = {"name", "title", "licence", "origin", "made_from"}
 
 
 class Origin(BaseModel):
-    """Where the weights come from: one file in one commit of a hub repository.
+    """Origin of the weights: one file in one commit of a hub repository.
 
     ``sha256`` is that of the file, in lower-case hex digits; ``revision`` is the commit.
     """
@@ -60,7 +61,7 @@ class MadeFrom(BaseModel):
     loras: tuple[AddedLora, ...]
 
 
-class ModelFacts(BaseModel):
+class ModelMetadata(BaseModel):
     """The contents of ``floor33.json``, validated.
 
     Sizes are pixels, ``fps`` frames per second, ``guidance`` the classifier-free guidance scale
@@ -95,7 +96,7 @@ class ModelFacts(BaseModel):
 
     @property
     def technical(self) -> bytes:
-        """What clips depend on, in one form however the file is written."""
+        """Serialise what clips depend on, in one form however the file is written."""
         return self.model_dump_json(exclude=_NOT_TECHNICAL).encode()
 
     @model_validator(mode="after")
@@ -113,24 +114,23 @@ class ModelFacts(BaseModel):
         return self
 
 
-def read_facts(folder: Path) -> ModelFacts:
+def read_metadata(folder: Path) -> ModelMetadata:
     """Read and check a folder's ``floor33.json``.
 
     Raises:
         ModelLoadError: the file is missing, no JSON, or states something impossible; the text
             names the key.
     """
-    path = folder / FACTS_FILE
+    path = folder / METADATA_FILE
     check_inside(path, folder)
     raw = read_object(path)
     try:
-        return ModelFacts.model_validate(raw)
+        return ModelMetadata.model_validate(raw)
     except ValidationError as error:
         raise ModelLoadError(f"{path}: {first_fault(error)}.") from error
 
 
-def first_fault(error: ValidationError) -> str:
-    """Tell the first thing that is wrong, with the key where there is one."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    return f"{key}: {first['msg']}" if key else str(first["msg"])
+# The earlier names, kept for one release.
+FACTS_FILE = METADATA_FILE
+ModelFacts = ModelMetadata
+read_facts = read_metadata

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.tensors import Header
-from engine.checkpoints.folder.text import printable
+from engine.common.text import printable
 
 _NUMPY: Final = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 _PIECE_BYTES: Final = 2**24

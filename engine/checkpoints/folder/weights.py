@@ -1,9 +1,10 @@
-"""The weight files of a model folder: which there are, whether they are whole, which they are."""
+"""The weight files of a model folder: find, check and fingerprint them."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,15 @@ from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.inspection import FileCache, Wanted, check_folder, identity
 from engine.checkpoints.folder.json_reader import read_object
 from engine.checkpoints.folder.layout import MODEL_INDEX, ModelFiles, components, find_files
-from engine.checkpoints.folder.metadata import ModelFacts, read_facts
+from engine.checkpoints.folder.metadata import ModelMetadata, read_metadata
 from engine.checkpoints.folder.reading import read_limited
 from engine.checkpoints.folder.tensors import read_header
+from engine.common.atomic_write import atomic_write
 
 __all__ = [
     "MODEL_INDEX",
     "REVISION_LENGTH",
-    "ModelIdentity",
+    "ModelFingerprint",
     "WeightInspector",
     "components",
     "count_parameters",
@@ -43,10 +45,10 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     """The safetensors files that the folder's networks are loaded from, sorted by path.
 
     Raises:
-        ModelLoadError: the folder states no facts, a component is missing, has no weights, or
+        ModelLoadError: the folder states no metadata, a component is missing, has no weights, or
             lacks a part of sharded ones.
     """
-    return find_files(folder, read_facts(folder).task).weights
+    return find_files(folder, read_metadata(folder).task).weights
 
 
 def count_parameters(folder: Path) -> dict[str, int]:
@@ -55,7 +57,7 @@ def count_parameters(folder: Path) -> dict[str, int]:
     Raises:
         ModelLoadError: as `weight_files`, or a file is damaged.
     """
-    files = find_files(folder, read_facts(folder).task)
+    files = find_files(folder, read_metadata(folder).task)
     return {
         name: sum(
             tensor.count for file in part.weights for tensor in read_header(file).tensors.values()
@@ -65,13 +67,13 @@ def count_parameters(folder: Path) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelIdentity:
-    """Which model a folder holds.
+class ModelFingerprint:
+    """Fingerprint of the model in a folder.
 
     Attributes:
         files: that are loaded.
         revision: of everything that clips depend on: weights, configurations, tokenizer, noise
-            schedule, and what the facts say of sampling; hex digits.
+            schedule, and what the metadata say of sampling; hex digits.
         weights: of the weights alone; hex digits.
         default_steps: the usual number of steps, one that the sampler can run.
     """
@@ -97,26 +99,26 @@ class WeightInspector:
         self._noted_from = noted_from
         self.cache = FileCache()
 
-    def identify(self, folder: Path, facts: ModelFacts) -> ModelIdentity:
+    def identify(self, folder: Path, metadata: ModelMetadata) -> ModelFingerprint:
         """Check a folder for everything that loading needs, and fingerprint it.
 
         Raises:
             ModelLoadError: something is missing, damaged or does not fit; the text names it.
         """
-        wanted = Wanted(facts.task, facts.scheduler, facts.default_steps)
+        wanted = Wanted(metadata.task, metadata.scheduler, metadata.default_steps)
         files, steps = check_folder(folder, wanted, self.cache)
-        weights, overall = identity(files, facts.technical, self._file_digest)
-        return ModelIdentity(
+        weights, overall = identity(files, metadata.technical, self._file_digest)
+        return ModelFingerprint(
             files, overall.hex()[:REVISION_LENGTH], weights.hex()[:REVISION_LENGTH], steps
         )
 
     def revision(self, folder: Path) -> str:
-        """Which model this is: 12 hex digits, see `ModelIdentity`.
+        """Return the revision of a model: 12 hex digits, see `ModelFingerprint`.
 
         Raises:
-            ModelLoadError: as `identify`, or the facts are missing.
+            ModelLoadError: as `identify`, or the metadata are missing.
         """
-        return self.identify(folder, read_facts(folder)).revision
+        return self.identify(folder, read_metadata(folder)).revision
 
     def digest(self, file: Path) -> bytes:
         """SHA-256 of one safetensors file.
@@ -175,10 +177,6 @@ class _Note:
         return found if fresh and len(found) == hashlib.sha256().digest_size else None
 
     def write(self, digest: bytes) -> None:
-        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        try:
-            with partial.open("x", encoding="ascii") as note:  # never through somebody's link
-                note.write(f"{digest.hex()} {self.size} {self.modified_ns}")
-            partial.replace(self.path)
-        except OSError:  # a folder that only others may write to; the next start reads all again
-            partial.unlink(missing_ok=True)
+        # A folder that only others may write to is no fault; the next start reads all again.
+        with suppress(OSError):
+            atomic_write(self.path, f"{digest.hex()} {self.size} {self.modified_ns}")

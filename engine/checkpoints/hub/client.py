@@ -34,7 +34,7 @@ from engine.checkpoints.errors import (
     HubUnreachableError,
     InstallError,
 )
-from engine.checkpoints.hub.download import OnProgress, go_on_downloading, sha256_of, size_of
+from engine.checkpoints.hub.download import OnProgress, resume_download, sha256_of, size_of
 from engine.checkpoints.hub.http_errors import explain_refusal, is_temporary
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -91,8 +91,8 @@ class Hub:
         self._offline = constants.is_offline_mode() if offline is None else offline
         self._pause_s = pause_s
 
-    def look_up(self, repo: str, filename: str, revision: str = "main") -> HubFile:
-        """What a branch, a tag or a commit has under this name now.
+    def resolve(self, repo: str, filename: str, revision: str = "main") -> HubFile:
+        """Resolve a branch, a tag or a commit to the file it has under this name now.
 
         A file that is in the cache is found without the hub, too.
 
@@ -122,7 +122,7 @@ class Hub:
         raise refusal from cause
 
     def missing_bytes(self, file: HubFile) -> int:
-        """How much would have to be downloaded."""
+        """Return the number of bytes that would have to be downloaded."""
         return 0 if file.cached else max(file.size - size_of(self._partial(file)), 0)
 
     @contextmanager
@@ -211,7 +211,7 @@ class Hub:
     def _download(self, file: HubFile, partial: Path, report: OnProgress) -> None:
         url = hf_hub_url(file.repo, file.filename, revision=file.commit, endpoint=self._endpoint)
         try:
-            go_on_downloading(url, partial, file.size, on_progress=report, pause_s=self._pause_s)
+            resume_download(url, partial, file.size, on_progress=report, pause_s=self._pause_s)
         except httpx2.TransportError as error:
             raise self._unreachable(error, size_of(partial), file.size) from error
         except HfHubHTTPError as error:

@@ -22,7 +22,7 @@ _BLOCK: Final = 2**22
 _TRIES: Final = 5
 
 
-def go_on_downloading(
+def resume_download(
     url: str, partial: Path, size: int, *, on_progress: OnProgress, pause_s: float
 ) -> None:
     """Add to a file what it lacks.

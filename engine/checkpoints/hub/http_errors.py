@@ -1,4 +1,4 @@
-"""What the hub's refusals mean for whoever wants to install a model."""
+"""Explain the hub's refusals to whoever wants to install a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEMPORARY: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
 def is_temporary(error: HfHubHTTPError) -> bool:
-    """Whether the same request may succeed later."""
+    """Return True if the same request may succeed later."""
     return error.response.status_code in _TEMPORARY
 
 

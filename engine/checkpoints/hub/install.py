@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from engine.checkpoints.disk import check_space
 from engine.checkpoints.errors import ChecksumError, InstallError, ModelLoadError
-from engine.checkpoints.folder.metadata import FACTS_FILE, Origin, read_facts
+from engine.checkpoints.folder.metadata import METADATA_FILE, Origin, read_metadata
 from engine.checkpoints.folder.weights import count_parameters
 
 if TYPE_CHECKING:  # both take a while to import, which who has the model already can do without
@@ -30,8 +30,8 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 def is_installed(name: str, models_dir: Path) -> bool:
-    """Whether the model's folder is there; folders appear whole, so nothing more is read."""
-    return (models_dir / name / FACTS_FILE).is_file()
+    """Return True if the model's folder is there; it appears whole, so nothing more is read."""
+    return (models_dir / name / METADATA_FILE).is_file()
 
 
 def _check_endpoint() -> None:
@@ -132,7 +132,7 @@ def _install(
             f"{folder} exists, but is not a whole model: move it away, then install again."
         )
     hub = hub or Hub()
-    file = _pinned(hub.look_up(model.hub_repo, model.filename, revision), sha256)
+    file = _pinned(hub.resolve(model.hub_repo, model.filename, revision), sha256)
     # A converted model has about the bytes of its checkpoint.
     check_space({hub.cache_dir: hub.missing_bytes(file), folder.parent: file.size})
 
@@ -170,7 +170,7 @@ def _check_installed(folder: Path, revision: str | None, sha256: str | None) -> 
     there.
     """
     try:
-        origin = read_facts(folder).origin
+        origin = read_metadata(folder).origin
         count_parameters(folder)  # opens every file of weights
     except ModelLoadError as error:
         raise InstallError(

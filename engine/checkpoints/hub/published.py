@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from engine.checkpoints.disk import gigabytes
-from engine.checkpoints.folder.metadata import ModelFacts
-from engine.checkpoints.original.facts import folder_facts
+from engine.checkpoints.folder.card import ModelCard, ready_card
+from engine.checkpoints.folder.metadata import ModelMetadata
+from engine.checkpoints.original.metadata import folder_metadata
 from engine.checkpoints.original.presets import PRESETS, Preset
 
 _SIZE_DIVISOR: Final = 64  # pixels: three halvings in the autoencoder, three in the UNet
@@ -38,19 +40,24 @@ class PublishedModel:
 
     @property
     def name(self) -> str:
-        """What it is asked for by, and its folder's name."""
+        """Name of the model, and of its folder."""
         return self.preset.name
 
     @property
-    def facts(self) -> ModelFacts:
-        """What its folder will state, except for the origin."""
-        return folder_facts(
+    def metadata(self) -> ModelMetadata:
+        """Metadata that its folder will state, except for the origin."""
+        return folder_metadata(
             self.preset.config, preset=self.preset, folder=self.name, size_divisor=_SIZE_DIVISOR
         )
 
     @property
+    def facts(self) -> ModelMetadata:
+        """The earlier name of `metadata`, kept for one release."""
+        return self.metadata
+
+    @property
     def install_command(self) -> str:
-        """What an operator types."""
+        """Command that an operator types."""
         return f"python -m engine install {self.name}"
 
     @property
@@ -58,8 +65,18 @@ class PublishedModel:
         """One sentence for the operator before anything is fetched."""
         return (
             f"{self.preset.title}: about {gigabytes(self.download_bytes)} from {self.hub_repo}; "
-            f"licence: {self.facts.licence}"
+            f"licence: {self.metadata.licence}"
         )
+
+
+def offered_card(model: PublishedModel, folder: Path) -> ModelCard:
+    """Describe a published model that is not installed."""
+    return replace(
+        ready_card(model.name, folder, model.metadata, revision=""),
+        installed=False,
+        ready=False,
+        problem=f"It is not installed: {model.install_command}",
+    )
 
 
 # The sizes are those of the tensors in single precision.

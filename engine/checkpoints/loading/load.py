@@ -17,8 +17,8 @@ from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 from transformers.utils import logging as transformers_logging
 
-from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
+from engine.checkpoints.folder.card import ModelCard
 from engine.checkpoints.folder.inspection import FileCache, check_network
 from engine.checkpoints.folder.layout import (
     IMAGE_NETWORKS,
@@ -27,18 +27,17 @@ from engine.checkpoints.folder.layout import (
     find_network,
     networks_of,
 )
-from engine.checkpoints.folder.text import printable
 from engine.checkpoints.folder.weights import MODEL_INDEX, components, read_json_object
 from engine.checkpoints.loading.building import BUILDING
 from engine.checkpoints.loading.lora_load import fuse_loras
+from engine.common.out_of_memory import is_out_of_memory, mentions_out_of_memory
+from engine.common.text import printable
 from engine.models import ImageProjection, VideoUNet
-from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
+from engine.pipelines import ImageToVideoPipeline, Pipeline, TextToVideoPipeline
 from engine.schedulers import VideoScheduler, scheduler_from_config
 from engine.schedulers.config import SCHEDULER_CLASSES
 
 logger = logging.getLogger(__name__)
-
-Pipeline = TextToVideoPipeline | ImageToVideoPipeline
 
 _CLASSES: Final[Mapping[str, Any]] = {
     "vae": AutoencoderKL,
@@ -48,7 +47,6 @@ _CLASSES: Final[Mapping[str, Any]] = {
     "image_projection": ImageProjection,
 }
 _LIBRARIES: Final = dict(TEXT_NETWORKS) | dict(IMAGE_NETWORKS)
-_NO_MEMORY: Final = "can't allocate memory"
 
 
 def load_pipeline(
@@ -176,7 +174,7 @@ def _faults_of(folder: Path) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError, ModelLoadError):
         raise
     except Exception as error:
-        if _NO_MEMORY in str(error):
+        if is_out_of_memory(error) or mentions_out_of_memory(str(error)):
             raise MemoryError(str(error)) from error
         # The traceback tells a damaged folder from a fault of the library.
         logger.info("%s cannot be loaded", printable(str(folder)), exc_info=True)
@@ -207,7 +205,7 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def load_scheduler(card: ModelCard) -> VideoScheduler:
-    """The noise schedule of a model's folder with the sampler that its facts name.
+    """The noise schedule of a model's folder with the sampler that its metadata name.
 
     Raises:
         ModelLoadError: the schedule is missing or damaged, or there is no such sampler.

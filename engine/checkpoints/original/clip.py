@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
 
-from engine.checkpoints.original.config import TextConditioner, TextTower, VisionTower
+from engine.checkpoints.original.config import TextConditioner, TextTowerConfig, VisionTowerConfig
 from engine.checkpoints.original.rules import Component, Rule, Shape
 
 TEXT_PREFIX: Final = "cond_stage_model.model."
@@ -69,7 +69,9 @@ def text_tower(config: TextConditioner) -> Component:
     return Component(model, tuple(rules))
 
 
-def vision_tower(config: VisionTower, embed_dim: int, leftover: TextTower | None) -> Component:
+def vision_tower(
+    config: VisionTowerConfig, embed_dim: int, leftover: TextTowerConfig | None
+) -> Component:
     """The image encoder.
 
     Args:

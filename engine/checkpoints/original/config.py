@@ -28,7 +28,7 @@ class Rescale(_Part):
     scale_b: Annotated[float, Field(gt=0, le=1)] = 0.3
     mid_step: Annotated[int, Field(ge=2)] = 400
     fix_scale_bug: bool = False
-    """Whether the stored buffer ends with the schedule; otherwise it is ``mid_step`` longer."""
+    """True if the stored buffer ends with the schedule; otherwise it is ``mid_step`` longer."""
 
     @property
     def target(self) -> float | None:
@@ -66,7 +66,7 @@ class FirstStage(_Part):
         return self
 
 
-class TextTower(_Part):
+class TextTowerConfig(_Part):
     """OpenCLIP's text transformer; the defaults are those of ViT-H-14."""
 
     context_length: Count = CLIP_POSITIONS
@@ -82,7 +82,7 @@ class TextTower(_Part):
         return self
 
 
-class VisionTower(_Part):
+class VisionTowerConfig(_Part):
     """OpenCLIP's vision transformer; the defaults are those of ViT-H-14."""
 
     image_size: Count = 224
@@ -102,7 +102,7 @@ class TextConditioner(_Part):
     """The text encoder and which of its layers the UNet was trained on."""
 
     layer: Literal["penultimate", "last"] = "penultimate"
-    text_cfg: TextTower = TextTower()
+    text_cfg: TextTowerConfig = TextTowerConfig()
     embed_dim: Count = 1024
     freeze: bool = True
 
@@ -137,14 +137,14 @@ class OriginalConfig(_Part):
     timesteps: Annotated[int, Field(ge=2)] = 1000
     scale_factor: Annotated[float, Field(gt=0)] = 0.18215
     uncond_type: Literal["empty_seq"] = "empty_seq"
-    image_encoder: VisionTower | None = None
-    image_encoder_text_leftover: TextTower | None = None
+    image_encoder: VisionTowerConfig | None = None
+    image_encoder_text_leftover: TextTowerConfig | None = None
     image_projection: Projection | None = None
     image_size: tuple[Count, Count] | None = None
 
     @property
     def wants_image(self) -> bool:
-        """Whether the model starts from a picture."""
+        """True if the model starts from a picture."""
         return self.image_encoder is not None
 
     @model_validator(mode="after")

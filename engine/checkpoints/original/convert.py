@@ -21,12 +21,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from engine.checkpoints.folder.atomic_dir import new_folder, refuse_used
-from engine.checkpoints.folder.metadata import FACTS_FILE, Origin
-from engine.checkpoints.original.errors import OriginalCheckpointError
-from engine.checkpoints.original.facts import folder_facts
+from engine.checkpoints.errors import OriginalCheckpointError
+from engine.checkpoints.folder.atomic_dir import atomic_dir, refuse_used
+from engine.checkpoints.folder.metadata import METADATA_FILE, Origin
 from engine.checkpoints.original.files import checkpoint_opener
 from engine.checkpoints.original.load import assemble
+from engine.checkpoints.original.metadata import folder_metadata
 from engine.checkpoints.original.plan import make_plan
 from engine.checkpoints.original.presets import Preset, find_preset, parse_config
 
@@ -62,7 +62,7 @@ def convert_original(
         The folder.
 
     Raises:
-        OutputFolderError: the output exists and is not an empty folder.
+        OutputExistsError: the output exists and is not an empty folder.
         OriginalConfigError: as `load_original`.
         OriginalCheckpointError: as `load_original`, or the folder cannot be written.
     """
@@ -84,14 +84,14 @@ def convert_original(
     pipeline = assemble(
         plan.config, {name: component.module for name, component in plan.components.items()}
     )
-    facts = folder_facts(
+    metadata = folder_metadata(
         plan.config,
         preset=find_preset(config),
         folder=target.name,
         size_divisor=pipeline.size_divisor,
         origin=origin,
     )
-    with new_folder(target, total + _SPARE_BYTES, fault=OriginalCheckpointError) as folder:
+    with atomic_dir(target, total + _SPARE_BYTES, fault=OriginalCheckpointError) as folder:
         done = 0
         for name, component in plan.components.items():
             shards = _shards(parts[name], shard_bytes)
@@ -104,8 +104,8 @@ def convert_original(
         pipeline.scheduler.save_pretrained(folder / "scheduler")
         pipeline.tokenizer.save_pretrained(folder / "tokenizer")
         pipeline.save_config(folder)
-        text = facts.model_dump_json(indent=2, exclude_none=True)
-        (folder / FACTS_FILE).write_text(text + "\n", encoding="utf-8")
+        text = metadata.model_dump_json(indent=2, exclude_none=True)
+        (folder / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
     return target
 
 

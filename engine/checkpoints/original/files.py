@@ -18,10 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine.checkpoints.errors import ModelLoadError
+from engine.checkpoints.errors import ModelLoadError, OriginalCheckpointError, listed
 from engine.checkpoints.folder.reading import check_regular, foreign_kind, read_beginning
 from engine.checkpoints.folder.tensors import read_header
-from engine.checkpoints.original.errors import OriginalCheckpointError, listed
 
 _SAFETENSORS: Final = ".safetensors"
 _NAMES_IN_A_FOLDER: Final = ("model.safetensors", "model.ckpt")

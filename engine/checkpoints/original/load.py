@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.checkpoints.loading.load import Pipeline
 from engine.checkpoints.original.clip import restore_positions
 from engine.checkpoints.original.config import OriginalConfig
 from engine.checkpoints.original.files import read_checkpoint
@@ -18,7 +17,7 @@ from engine.checkpoints.original.plan import make_plan
 from engine.checkpoints.original.presets import parse_config
 from engine.checkpoints.original.rules import Component
 from engine.checkpoints.original.tokenizer import clip_tokenizer
-from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
+from engine.pipelines import ImageToVideoPipeline, Pipeline, TextToVideoPipeline
 from engine.schedulers import make_scheduler
 
 

@@ -1,4 +1,4 @@
-"""The UNet and the projection net, whose released names `engine.models.original` knows."""
+"""The UNet and the projection net, whose released names `engine.models.original_names` knows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.checkpoints.original.config import Projection
 from engine.checkpoints.original.rules import Component, Rule, Shape
 from engine.models import ImageProjection, VideoUNet
-from engine.models.original import (
+from engine.models.original_names import (
     PROJECTION_PREFIX,
     UNET_PREFIX,
     projection_original_names,
@@ -50,7 +50,7 @@ def image_projection(params: Projection) -> Component:
 
 
 def _released_shape(name: str, tensor: Tensor, linear: bool) -> Shape:
-    """Where ours is a linear layer or a (3, 1) convolution, theirs may have more axes of one."""
+    """Add the axes of one that theirs has where ours is a linear layer or a (3, 1) convolution."""
     shape = tuple(tensor.shape)
     if ".temporal.convs." in name and name.endswith(".weight"):
         return (*shape, 1)

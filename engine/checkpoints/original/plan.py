@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from engine.checkpoints.errors import OriginalConfigError
 from engine.checkpoints.original.autoencoder import autoencoder
 from engine.checkpoints.original.clip import text_tower, vision_tower
 from engine.checkpoints.original.config import OriginalConfig
-from engine.checkpoints.original.errors import OriginalConfigError
 from engine.checkpoints.original.networks import image_projection, video_unet
 from engine.checkpoints.original.presets import parse_config
 from engine.checkpoints.original.rules import Component, Shape, check_tensors, shapes_of
@@ -19,8 +19,8 @@ from engine.checkpoints.original.schedule import buffer_shapes, check_schedule
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a released file must hold, and what becomes of it.
+class ConversionPlan:
+    """Tensors that a released file must hold, and the networks that take them.
 
     Attributes:
         config: the architecture.
@@ -47,7 +47,7 @@ class Plan:
         check_schedule(file, tensors, self.config)
 
 
-def make_plan(config: OriginalConfig) -> Plan:
+def make_plan(config: OriginalConfig) -> ConversionPlan:
     """Build the networks on the meta device and look up where their tensors come from.
 
     Raises:
@@ -68,7 +68,7 @@ def make_plan(config: OriginalConfig) -> Plan:
         _check_widths(components["unet"].module.config, config)
     except (TypeError, ValueError) as error:
         raise OriginalConfigError(f"config: {error}.") from error
-    return Plan(config, components)
+    return ConversionPlan(config, components)
 
 
 def expected_tensors(config: str | Mapping[str, Any]) -> dict[str, Shape]:

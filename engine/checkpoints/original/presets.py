@@ -9,16 +9,17 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from engine.checkpoints.errors import OriginalConfigError
 from engine.checkpoints.original.config import (
     Encoder,
     FirstStage,
     OriginalConfig,
     Projection,
     Rescale,
-    TextTower,
-    VisionTower,
+    TextTowerConfig,
+    VisionTowerConfig,
 )
-from engine.checkpoints.original.errors import OriginalConfigError
+from engine.common.validation import first_fault
 
 LICENCE: Final = "research and non-commercial use only (VideoCrafter's terms)"
 
@@ -116,8 +117,8 @@ _ALL: Final = (
             },
             first_stage_config=_VAE,
             rescale=Rescale(use_scale=True, scale_b=0.7),
-            image_encoder=VisionTower(),
-            image_encoder_text_leftover=TextTower(),
+            image_encoder=VisionTowerConfig(),
+            image_encoder_text_leftover=TextTowerConfig(),
             image_projection=Projection(),
             image_size=_SMALL,
         ),
@@ -175,6 +176,6 @@ def parse_config(config: str | Mapping[str, Any] | Preset) -> OriginalConfig:
     try:
         return OriginalConfig.model_validate(dict(config))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(("config", *(str(part) for part in first["loc"])))
-        raise OriginalConfigError(f"{key}: {first['msg']}.") from error
+        fault = first_fault(error)
+        key = ".".join(("config", *fault.path))
+        raise OriginalConfigError(f"{key}: {fault.message}.") from error

@@ -1,4 +1,4 @@
-"""What becomes of a released tensor, and whether a file holds exactly what the rules say."""
+"""Rules from released tensors to ours, and the check that a file holds exactly those."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from engine.checkpoints.original.errors import OriginalCheckpointError, listed
+from engine.checkpoints.errors import OriginalCheckpointError, listed
 
 Shape = tuple[int, ...]
 

@@ -12,8 +12,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from engine.checkpoints.errors import OriginalCheckpointError, listed
 from engine.checkpoints.original.config import OriginalConfig
-from engine.checkpoints.original.errors import OriginalCheckpointError, listed
 from engine.checkpoints.original.rules import Shape
 from engine.schedulers import NoiseSchedule, NoiseScheduleConfig
 

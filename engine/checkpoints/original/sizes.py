@@ -1,4 +1,4 @@
-"""Which clip sizes a converted model is offered for."""
+"""Clip sizes that a converted model is offered for."""
 
 from __future__ import annotations
 

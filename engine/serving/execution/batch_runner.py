@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from engine.common.out_of_memory import is_out_of_memory
 from engine.pipelines import VideoPipeline, decode_latents
 from engine.serving.cancellation import Interrupted
 from engine.serving.events import Cancelled, Finished, GenerationResult, Progress
@@ -19,7 +20,6 @@ from engine.serving.execution.failures import (
     NonFiniteError,
     concerns_all,
     failure_of,
-    is_out_of_memory,
 )
 from engine.serving.execution.memory import decode_frugally
 from engine.serving.execution.memory_planner import Capacity
@@ -163,7 +163,7 @@ class Renderer:
 
     def _on_step(self, party: Party, pipeline: VideoPipeline, key: object) -> OnStep:
         jobs = party.left
-        total = jobs[0].settings.steps
+        total = jobs[0].settings.params.steps
         count, share = self._settings.previews_per_job, COST_SHARE / len(jobs)
         makers = [PreviewMaker(pipeline.vae, total, count, share=share) for _ in jobs]
 

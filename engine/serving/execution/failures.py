@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 
-import torch
-
 from engine.checkpoints.errors import ModelChangedError, ModelLoadError
+from engine.common.out_of_memory import is_out_of_memory
 from engine.serving.events import Failed, FailureReason
 from engine.serving.media.ffmpeg import EncodeError, EncoderMissingError
 
@@ -32,14 +31,6 @@ class DiskFullError(OSError):
 
 class OutputFolderError(OSError):
     """The folder of the clips cannot be made or written to."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that a device or the machine ran out of memory."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    # The CPU's allocator has no exception type of its own.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def concerns_all(error: BaseException) -> bool:

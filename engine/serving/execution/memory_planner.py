@@ -40,8 +40,9 @@ def estimated_bytes(settings: ResolvedSettings) -> int:
         config = {}
     width = config.get("model_channels")
     channels = width if isinstance(width, int) else _CHANNELS
-    positions = settings.num_frames * settings.width * settings.height / _PIXELS_A_POSITION
-    halves = 2 if settings.guidance != 1 else 1
+    params = settings.params
+    positions = params.num_frames * params.width * params.height / _PIXELS_A_POSITION
+    halves = 2 if params.guidance != 1 else 1
     return int(positions * halves * channels * _COPIES * _BYTES)
 
 
@@ -96,8 +97,8 @@ class Capacity:
         if peak_bytes:
             self._measured[batch_key(settings)] = max(1, peak_bytes // count)
         frames = self._worked.setdefault(settings.model.name, {})
-        size = (settings.width, settings.height)
-        frames[size] = max(frames.get(size, 0), settings.num_frames)
+        size = (settings.params.width, settings.params.height)
+        frames[size] = max(frames.get(size, 0), settings.params.num_frames)
 
     def too_many(self, settings: ResolvedSettings, count: int) -> None:
         """So many clips were too many; half of them are the most from now on."""
@@ -118,12 +119,12 @@ class Capacity:
         A size that has worked here is told as such; others are told by their pixels, which memory
         grows with, and promise nothing.
         """
-        card = settings.model
-        asked = settings.width * settings.height
+        card, params = settings.model, settings.params
+        asked = params.width * params.height
         sizes = [size for size in card.sizes if size[0] * size[1] < asked]
         worked = self._worked.get(card.name, {})
-        proven = [size for size in sizes if worked.get(size, 0) >= settings.num_frames]
-        what = f"{settings.width}x{settings.height} with {settings.num_frames} frames is too large"
+        proven = [size for size in sizes if worked.get(size, 0) >= params.num_frames]
+        what = f"{params.width}x{params.height} with {params.num_frames} frames is too large"
         if proven:
             width, height = max(proven, key=_pixels)
             return f"{what}; {width}x{height} has worked here and should fit."
@@ -132,8 +133,8 @@ class Capacity:
             width, height = max(half, key=_pixels) if half else min(sizes, key=_pixels)
             share = round(100 * width * height / asked)
             return f"{what}; {width}x{height} has {share} % of the pixels and may fit."
-        if settings.num_frames > 1:
-            return f"{what}; {settings.num_frames // 2} frames need about half and may fit."
+        if params.num_frames > 1:
+            return f"{what}; {params.num_frames // 2} frames need about half and may fit."
         return f"{what}, and there is no smaller size."
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from engine.common.disk import free_bytes, nearest_existing
 from engine.serving.events import GenerationResult
 from engine.serving.execution.failures import DISK_FULL_CODES, DiskFullError, OutputFolderError
 from engine.serving.request import ResolvedSettings
@@ -52,10 +52,7 @@ def free_space_problem(output_dir: Path, min_free_mb: int) -> str | None:
     Raises:
         OSError: the disk does not answer.
     """
-    folder = output_dir.absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free // _MIB
+    free = free_bytes(nearest_existing(output_dir)) // _MIB
     if free >= min_free_mb:
         return None
     return (
@@ -95,19 +92,10 @@ def clip_comment(settings: ResolvedSettings, *, with_prompt: bool = True) -> str
     card = settings.model
     facts: dict[str, Any] = {
         "generator": "floor33",
-        "model": card.name,
         "model_revision": card.revision,
         "scheduler": card.scheduler,
-        "prompt": settings.prompt,
-        "negative_prompt": settings.negative_prompt,
-        "seed": settings.seed,
-        "steps": settings.steps,
-        "guidance": settings.guidance,
-        "fps": settings.fps,
         "playback_fps": settings.playback_fps,
-        "width": settings.width,
-        "height": settings.height,
-        "num_frames": settings.num_frames,
+        **settings.params.stored(),
     }
     if not with_prompt:
         del facts["prompt"], facts["negative_prompt"]

@@ -25,9 +25,9 @@ def sample(jobs: Sequence[Job], pipeline: VideoPipeline, on_step: OnStep) -> Ten
     Returns:
         Latents [B, 4, F, h, w], in the order of the jobs.
     """
-    wishes = [job.settings for job in jobs]
+    wishes = [job.settings.params for job in jobs]
     shared = wishes[0]
-    pictures = [wish.picture for wish in wishes]
+    pictures = [wish.image for wish in wishes]
     # No list where nobody steers away from anything: the empty text is then encoded once.
     negative = [wish.negative_prompt or "" for wish in wishes]
 
@@ -36,14 +36,14 @@ def sample(jobs: Sequence[Job], pipeline: VideoPipeline, on_step: OnStep) -> Ten
 
     output = pipeline(
         [wish.prompt for wish in wishes],
-        image=None if shared.picture is None else pictures,
+        image=None if shared.image is None else pictures,
         negative_prompt=negative if any(negative) else None,
         height=shared.height,
         width=shared.width,
         num_frames=shared.num_frames,
         num_inference_steps=shared.steps,
         guidance_scale=shared.guidance,
-        eta=pipeline.scheduler.usual_eta,
+        eta=pipeline.scheduler.default_eta,
         fps=[wish.fps for wish in wishes],
         generator=[torch.Generator("cpu").manual_seed(wish.seed) for wish in wishes],
         output_type="latent",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -61,21 +62,12 @@ def save_clip(
         )
         result = GenerationResult(
             job_id=job.id,
+            params=replace(asked.params.without_image(), num_frames=len(frames)),
+            model_revision=asked.model.revision,
             path=paths.clip,
             sidecar=paths.sidecar,
-            model=asked.model.name,
-            model_revision=asked.model.revision,
-            seed=asked.seed,
-            steps=asked.steps,
-            fps=asked.fps,
-            guidance=asked.guidance,
-            width=asked.width,
-            height=asked.height,
-            num_frames=len(frames),
             duration_s=len(frames) / asked.playback_fps,
             elapsed_s=time.monotonic() - began,
-            prompt=asked.prompt,
-            negative_prompt=asked.negative_prompt,
             unread=asked.unread,
             unread_negative=asked.unread_negative,
         )

@@ -33,7 +33,7 @@ _MAX_GIF_FPS: Final = 50
 
 
 def converted_path(source: Path, to: ClipFormat) -> Path:
-    """Where a converted clip goes: ``<job>.gif`` or ``<job>.webp`` beside it."""
+    """Return the path of a converted clip: ``<job>.gif`` or ``<job>.webp`` beside it."""
     return source.with_suffix(f".{to}")
 
 

@@ -127,7 +127,7 @@ def _clean_segment(marker: int, segment: bytes) -> bytes:
 
 
 def _end_of_scan(data: bytes, at: int) -> int:
-    """Where the next marker is that is not part of the coded pixels."""
+    """Find the next marker that is not part of the coded pixels."""
     while True:
         at = data.find(b"\xff", at)
         if at < 0 or at + 1 >= len(data):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.common.atomic_write import atomic_path
 from engine.serving.cancellation import Check, carry_on
 from engine.serving.media.ffmpeg import (
     H264,
@@ -72,26 +72,21 @@ def encode_mp4(
         EncodeError: ffmpeg failed.
         OSError: the file cannot be written; ENOSPC when the disk is full.
     """
-    part = path.with_name(f".{path.stem}.part.mp4")
-    try:
-        with _metadata_file(comment) as metadata:
-            run_ffmpeg(
-                [
-                    *_input_arguments(frames, fps),
-                    *as_input(metadata, "ffmetadata"),
-                    *("-map", "0:v:0", "-map_metadata", "1"),
-                    *_filter_arguments(frames.shape[2], frames.shape[1], min_short_side),
-                    *("-an", "-c:v", H264, "-preset", "medium", "-crf", str(crf)),
-                    *("-pix_fmt", "yuv420p", "-movflags", "+faststart"),
-                    *("-f", "mp4"),
-                ],
-                part,
-                data=np.ascontiguousarray(frames).reshape(-1).data,
-                check=check,
-            )
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_path(path, unique=False) as part, _metadata_file(comment) as metadata:
+        run_ffmpeg(
+            [
+                *_input_arguments(frames, fps),
+                *as_input(metadata, "ffmetadata"),
+                *("-map", "0:v:0", "-map_metadata", "1"),
+                *_filter_arguments(frames.shape[2], frames.shape[1], min_short_side),
+                *("-an", "-c:v", H264, "-preset", "medium", "-crf", str(crf)),
+                *("-pix_fmt", "yuv420p", "-movflags", "+faststart"),
+                *("-f", "mp4"),
+            ],
+            part,
+            data=np.ascontiguousarray(frames).reshape(-1).data,
+            check=check,
+        )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a clip's file says about itself."""
+"""Read what a clip's file says about itself."""
 
 from __future__ import annotations
 

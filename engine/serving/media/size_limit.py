@@ -40,7 +40,7 @@ CRFS: Final = tuple(range(BEST_CRF, WORST_CRF + 1))
 
 
 def fitted_path(source: Path) -> Path:
-    """Where the smaller version of a clip goes: ``<job>.fit.mp4`` beside it."""
+    """Return the path of a clip's smaller version: ``<job>.fit.mp4`` beside it."""
     return source.with_name(f"{source.stem}.fit.mp4")
 
 

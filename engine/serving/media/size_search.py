@@ -13,7 +13,7 @@ How = Literal["as_is", "quality", "bitrate", "size"]
 SCALES: Final = tuple(
     Fraction(scale) for scale in ("1", "3/4", "1/2", "3/8", "1/4", "3/16", "1/8", "1/16")
 )
-"""How far a clip is reduced, both sides alike, until it fits."""
+"""Factors by which a clip is reduced, both sides alike, until it fits."""
 
 _SMALLEST_SIDE: Final = 32
 

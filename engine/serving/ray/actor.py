@@ -21,7 +21,6 @@ from engine.serving.job_handle import Job
 from engine.serving.ray.inbox import Inbox
 from engine.serving.ray.logs import Forward
 from engine.serving.ray.protocol import ClipFiles, Hello, LogLine, News, Order, Told
-from engine.serving.request import GenerationRequest
 from engine.serving.workers.devices import device_kind
 from engine.serving.workers.supervisor import Worker
 from engine.settings import EngineSettings
@@ -107,11 +106,7 @@ class RenderActor:
         self._folder.cleanup()
 
     def _job(self, order: Order) -> Job:
-        asked = order.settings
-        request = GenerationRequest(
-            job_id=order.job_id, model=asked.model.name, prompt=asked.prompt, seed=asked.seed
-        )
-        job = Job(request, asked, on_cancel=self._inbox.discard)
+        job = Job(order.job_id, order.settings, self._inbox.discard)
         with self._changed:
             self._jobs[job.id] = job
         job.subscribe(lambda event: self._tell(job, event))

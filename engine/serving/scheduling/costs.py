@@ -65,9 +65,9 @@ def workload(settings: ResolvedSettings, device: str = "") -> Workload:
     """What the time of a job depends on."""
     return Workload(
         model=settings.model.name,
-        width=settings.width,
-        height=settings.height,
-        num_frames=settings.num_frames,
-        steps=settings.steps,
+        width=settings.params.width,
+        height=settings.params.height,
+        num_frames=settings.params.num_frames,
+        steps=settings.params.steps,
         device=device,
     )

@@ -42,12 +42,12 @@ def batch_key(settings: ResolvedSettings) -> Hashable:
     return (
         settings.model.name,
         settings.model.revision,
-        settings.width,
-        settings.height,
-        settings.num_frames,
-        settings.steps,
-        settings.guidance,
-        settings.picture is not None,
+        settings.params.width,
+        settings.params.height,
+        settings.params.num_frames,
+        settings.params.steps,
+        settings.params.guidance,
+        settings.params.image is not None,
     )
 
 
@@ -102,7 +102,7 @@ class JobQueue:
             if job.id in self._ids:
                 raise RequestError("job_id", f"A job {job.id} is already waiting or running.")
             cost_s = _price(job, estimate)
-            self._waiting.push(job, job.request.owner, cost_s, job.request.weight)
+            self._waiting.push(job, job.owner, cost_s, job.weight)
             self._estimates[job] = estimate
             self._ids.add(job.id)
             self._version += 1
@@ -214,7 +214,7 @@ class JobQueue:
                 waiting=tuple(
                     WaitingJob(
                         id=job.id,
-                        owner=job.request.owner,
+                        owner=job.owner,
                         position=position,
                         wait_s=wait.seconds,
                         wait_error=wait.error,
@@ -225,7 +225,7 @@ class JobQueue:
                 running=tuple(
                     RunningJob(
                         id=job.id,
-                        owner=job.request.owner,
+                        owner=job.owner,
                         device=job.device,
                         elapsed_s=now - run.began,
                         remaining_s=run.left(now).seconds,
@@ -333,4 +333,4 @@ class JobQueue:
 
 def _price(job: Job, estimate: Estimate) -> float:
     """What a job costs its owner while it waits, in seconds; all of it is charged at its end."""
-    return min(_BEGUN_S, estimate.seconds) if job.request.begun else estimate.seconds
+    return min(_BEGUN_S, estimate.seconds) if job.begun else estimate.seconds

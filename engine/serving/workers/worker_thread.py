@@ -13,11 +13,12 @@ import torch
 
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
+from engine.common.out_of_memory import is_out_of_memory
 from engine.serving.cancellation import Abandoned
 from engine.serving.events import Started, Terminal
 from engine.serving.execution.batch import Commit
 from engine.serving.execution.batch_runner import Renderer
-from engine.serving.execution.failures import failure_of, hung, is_out_of_memory
+from engine.serving.execution.failures import failure_of, hung
 from engine.serving.execution.memory_planner import Capacity
 from engine.serving.execution.pipeline_cache import PipelineCache
 from engine.serving.execution.watchdog import Overdue, Watch

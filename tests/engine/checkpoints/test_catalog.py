@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from engine.checkpoints import Catalog, ModelCard, ModelLoadError, UnknownModelError
-from engine.checkpoints.folder.metadata import ModelFacts, read_facts
+from engine.checkpoints.folder.metadata import ModelMetadata, read_metadata
 
 FACTS: dict[str, Any] = {
     "name": "small",
@@ -202,14 +202,14 @@ def test_impossible_facts_are_refused_by_key(
 ) -> None:
     folder = write_model(tmp_path / "models" / "small", **changes)
     with pytest.raises(ModelLoadError, match=text):
-        read_facts(folder)
+        read_metadata(folder)
     assert not card_of(folder).ready
 
 
 def test_facts_can_be_written_by_the_same_class(tmp_path: Path) -> None:
-    facts = ModelFacts.model_validate(FACTS)
+    facts = ModelMetadata.model_validate(FACTS)
     (tmp_path / "floor33.json").write_text(facts.model_dump_json())
-    assert read_facts(tmp_path) == facts
+    assert read_metadata(tmp_path) == facts
 
 
 def test_a_broken_folder_keeps_its_task(tmp_path: Path) -> None:

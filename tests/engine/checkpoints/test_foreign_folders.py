@@ -274,14 +274,14 @@ def test_a_fault_that_nobody_thought_of_costs_one_model(
 ) -> None:
     from engine.checkpoints import catalog as module
 
-    read = module.read_facts
+    read = module.read_metadata
 
     def fail(folder: Path) -> Any:
         if folder.name == "odd":
             raise ZeroDivisionError("nobody thought of it")
         return read(folder)
 
-    monkeypatch.setattr(module, "read_facts", fail)
+    monkeypatch.setattr(module, "read_metadata", fail)
     found = catalog(models)
     for _ in range(2):
         cards = {card.name: card for card in found.cards()}

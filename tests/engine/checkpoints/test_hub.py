@@ -29,7 +29,7 @@ def _a_file(loopback: LoopbackHub) -> None:
 
 
 def content_of(hub: Hub, file: HubFile | None = None, *, keep: bool = False) -> bytes:
-    with hub.fetched(file or hub.look_up(REPO, NAME), keep=keep) as path:
+    with hub.fetched(file or hub.resolve(REPO, NAME), keep=keep) as path:
         return path.read_bytes()
 
 
@@ -40,7 +40,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 def test_a_branch_is_resolved_to_a_commit(hub: Hub) -> None:
-    file = hub.look_up(REPO, NAME)
+    file = hub.resolve(REPO, NAME)
     assert (file.commit, file.sha256, file.size, file.cached) == (
         COMMIT,
         SHA256,
@@ -52,7 +52,7 @@ def test_a_branch_is_resolved_to_a_commit(hub: Hub) -> None:
 
 def test_a_download_is_reported_and_then_deleted(hub: Hub, loopback: LoopbackHub) -> None:
     reported: list[tuple[str, int, int]] = []
-    file = hub.look_up(REPO, NAME)
+    file = hub.resolve(REPO, NAME)
     with hub.fetched(file, on_progress=lambda *step: reported.append(step)) as path:
         assert path.read_bytes() == CONTENT
     assert {total for _, _, total in reported} == {len(CONTENT)}
@@ -67,7 +67,7 @@ def test_a_download_is_reported_and_then_deleted(hub: Hub, loopback: LoopbackHub
 
 def test_a_pinned_revision_is_what_is_asked_for(hub: Hub, loopback: LoopbackHub) -> None:
     old = loopback.put(REPO, NAME, b"older" * 1000, commit=OLD_COMMIT)
-    file = hub.look_up(REPO, NAME, OLD_COMMIT)
+    file = hub.resolve(REPO, NAME, OLD_COMMIT)
     assert (file.commit, file.sha256) == (OLD_COMMIT, old)
     assert content_of(hub, file) == b"older" * 1000
     assert {revision for _, revision in loopback.resolved} == {OLD_COMMIT}
@@ -92,7 +92,7 @@ def test_what_a_hopeless_connection_brought_is_kept(
     assert len(loopback.transfers) == 6
     loopback.transfers.clear()
     again = Hub(endpoint=loopback.address, cache_dir=tmp_path / "cache", offline=False)
-    file = again.look_up(REPO, NAME)
+    file = again.resolve(REPO, NAME)
     assert again.missing_bytes(file) == len(CONTENT) - 400_000
     assert content_of(again, file) == CONTENT
     assert loopback.transfers == [Transfer(400_000, len(CONTENT) - 400_000)]
@@ -133,7 +133,7 @@ def test_a_kept_download_is_in_the_cache_for_everyone(hub: Hub, loopback: Loopba
     assert content_of(hub, keep=True) == CONTENT
     assert files_in(hub.cache_dir) == sorted([SHA256, NAME, "main"])
     transfers = len(loopback.transfers)
-    assert hub.look_up(REPO, NAME).cached is not None
+    assert hub.resolve(REPO, NAME).cached is not None
     assert content_of(hub) == CONTENT
     # What was there before stays there.
     assert files_in(hub.cache_dir) == sorted([SHA256, NAME, "main"])
@@ -151,7 +151,7 @@ def test_the_cache_of_others_is_used(hub: Hub, loopback: LoopbackHub) -> None:
     assert content_of(hub) == CONTENT
     # Another commit with the same file needs no download either.
     loopback.put(REPO, NAME, CONTENT, commit=OLD_COMMIT)
-    assert content_of(hub, hub.look_up(REPO, NAME, OLD_COMMIT)) == CONTENT
+    assert content_of(hub, hub.resolve(REPO, NAME, OLD_COMMIT)) == CONTENT
     assert loopback.transfers == []
 
 
@@ -171,12 +171,12 @@ def test_offline_the_cache_is_enough(hub: Hub, loopback: LoopbackHub) -> None:
     asked = len(loopback.resolved)
     offline = Hub(endpoint=loopback.address, cache_dir=hub.cache_dir, offline=True)
     for revision in ("main", COMMIT):
-        file = offline.look_up(REPO, NAME, revision)
+        file = offline.resolve(REPO, NAME, revision)
         assert (file.commit, file.sha256) == (COMMIT, SHA256)
         assert content_of(offline, file) == CONTENT
     assert len(loopback.resolved) == asked
     with pytest.raises(HubOfflineError, match=f"revision {OLD_COMMIT}"):
-        offline.look_up(REPO, NAME, OLD_COMMIT)
+        offline.resolve(REPO, NAME, OLD_COMMIT)
 
 
 def test_offline_without_the_file_says_what_is_missing(
@@ -184,7 +184,7 @@ def test_offline_without_the_file_says_what_is_missing(
 ) -> None:
     offline = Hub(endpoint=loopback.address, cache_dir=tmp_path / "none", offline=True)
     with pytest.raises(HubOfflineError) as refused:
-        offline.look_up(REPO, NAME)
+        offline.resolve(REPO, NAME)
     for word in (REPO, NAME, "main", str(tmp_path / "none"), "HF_HUB_OFFLINE"):
         assert word in str(refused.value)
     assert loopback.resolved == []
@@ -199,13 +199,13 @@ def test_a_hub_that_is_away_is_no_matter_if_the_cache_has_it(hub: Hub, tmp_path:
         assert content_of(away) == CONTENT
         empty = Hub(endpoint=endpoint, cache_dir=tmp_path / "none", offline=False)
         with pytest.raises(HubUnreachableError, match=f"{endpoint} cannot be reached"):
-            empty.look_up(REPO, NAME)
+            empty.resolve(REPO, NAME)
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "http://[", "https://"])
 def test_an_endpoint_that_is_no_address(endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(HubUnreachableError, match="cannot be reached"):
-        Hub(endpoint=endpoint, cache_dir=tmp_path, offline=False).look_up(REPO, NAME)
+        Hub(endpoint=endpoint, cache_dir=tmp_path, offline=False).resolve(REPO, NAME)
 
 
 @pytest.mark.parametrize(
@@ -221,13 +221,13 @@ def test_what_the_hub_does_not_have(
     hub: Hub, repo: str, name: str, revision: str, text: str
 ) -> None:
     with pytest.raises(NotOnHubError, match=text):
-        hub.look_up(repo, name, revision)
+        hub.resolve(repo, name, revision)
 
 
 def test_a_gated_repository(hub: Hub, loopback: LoopbackHub) -> None:
     loopback.gated = True
     with pytest.raises(NotOnHubError, match=f"{REPO} is gated: .* HF_TOKEN"):
-        hub.look_up(REPO, NAME)
+        hub.resolve(REPO, NAME)
 
 
 @pytest.mark.parametrize(
@@ -241,10 +241,10 @@ def test_a_gated_repository(hub: Hub, loopback: LoopbackHub) -> None:
 def test_other_answers(
     hub: Hub, loopback: LoopbackHub, status: int, kind: type[Exception], text: str
 ) -> None:
-    file = hub.look_up(REPO, NAME)
+    file = hub.resolve(REPO, NAME)
     loopback.failure = status
     with pytest.raises(kind, match=text):
-        hub.look_up(REPO, NAME)
+        hub.resolve(REPO, NAME)
     with pytest.raises(kind, match=text):
         content_of(hub, file)
     loopback.failure = 0
@@ -254,7 +254,7 @@ def test_other_answers(
 def test_a_file_without_a_checksum_is_not_trusted(hub: Hub, loopback: LoopbackHub) -> None:
     loopback.checksums = False
     with pytest.raises(ChecksumError, match="states no SHA-256"):
-        hub.look_up(REPO, NAME)
+        hub.resolve(REPO, NAME)
 
 
 def test_a_cache_that_cannot_be_written(loopback: LoopbackHub, tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_a_cache_that_cannot_be_written(loopback: LoopbackHub, tmp_path: Path) -
 def test_when_the_block_fails_the_download_is_left_for_the_next_try(
     hub: Hub, loopback: LoopbackHub
 ) -> None:
-    file = hub.look_up(REPO, NAME)
+    file = hub.resolve(REPO, NAME)
     with pytest.raises(RuntimeError), hub.fetched(file):
         raise RuntimeError
     assert hub.missing_bytes(file) == 0

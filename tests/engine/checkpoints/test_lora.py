@@ -20,9 +20,9 @@ from engine.checkpoints import (
     merge_loras,
     read_lora,
 )
-from engine.checkpoints.folder.lora import LORA_FACTS, LORA_WEIGHTS
+from engine.checkpoints.errors import OutputExistsError
+from engine.checkpoints.folder.lora import LORA_METADATA, LORA_WEIGHTS
 from engine.checkpoints.loading.load import load_unet
-from engine.checkpoints.original.errors import OutputFolderError
 from engine.models import VideoUNet
 from tests.engine.loras import LAYERS, change, predict, write_lora
 
@@ -228,14 +228,14 @@ def test_a_lora_folder_among_the_models_is_a_model(
     models = tmp_path / "models"
     models.mkdir()
     shutil.copytree(tiny_lora, models / "mine")
-    stated = json.loads((models / "mine" / LORA_FACTS).read_text())
-    (models / "mine" / LORA_FACTS).write_text(json.dumps(stated | {"weight": 0.25}))
+    stated = json.loads((models / "mine" / LORA_METADATA).read_text())
+    (models / "mine" / LORA_METADATA).write_text(json.dumps(stated | {"weight": 0.25}))
     catalog = Catalog({"tiny-t2v": tiny_t2v}, models_dir=models)
     card = catalog.get("mine")
     assert card.problem is None
     assert card.loras == (LoraSource(models / "mine", 0.25),)
     assert card.title.endswith("(0.25)")
-    (models / "mine" / LORA_FACTS).write_text(json.dumps(stated | {"weight": 5}))
+    (models / "mine" / LORA_METADATA).write_text(json.dumps(stated | {"weight": 5}))
     problem = catalog.get("mine").problem or ""
     assert "weight" in problem
     assert "less than or equal to 4" in problem
@@ -288,8 +288,8 @@ def test_a_lora_for_another_model(tiny_i2v: Path, tiny_lora: Path, tmp_path: Pat
 
 def test_the_same_weights_under_another_name_are_welcome(tiny_t2v: Path, tiny_lora: Path) -> None:
     revision = Catalog({"renamed": tiny_t2v}).get("renamed").revision
-    stated = json.loads((tiny_lora / LORA_FACTS).read_text())
-    (tiny_lora / LORA_FACTS).write_text(json.dumps(stated | {"base_revision": revision}))
+    stated = json.loads((tiny_lora / LORA_METADATA).read_text())
+    (tiny_lora / LORA_METADATA).write_text(json.dumps(stated | {"base_revision": revision}))
     variant = LoraVariant("renamed", (LoraSource(tiny_lora),))
     assert Catalog({"renamed": tiny_t2v}, variants={"v": variant}).get("v").problem is None
 
@@ -379,7 +379,7 @@ def test_merging_refuses_what_it_must_not_overwrite_or_cannot_do(
     used = tmp_path / "used"
     used.mkdir()
     (used / "mine.txt").write_text("keep")
-    with pytest.raises(OutputFolderError, match="not empty"):
+    with pytest.raises(OutputExistsError, match="not empty"):
         merge_loras(card, [LoraSource(tiny_lora)], used)
     variant = variant_card(tiny_t2v, LoraSource(tiny_lora))
     with pytest.raises(ModelLoadError, match="without LoRAs"):

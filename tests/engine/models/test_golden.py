@@ -110,7 +110,11 @@ def test_options_of_other_networks_are_refused(golden: Path, option: str, value:
     ],
 )
 def test_full_size_unet_has_the_released_tensors(golden: Path, inventory: str, name: str) -> None:
-    from engine.models.original import UNET_PREFIX, unet_config_from_original, unet_original_names
+    from engine.models.original_names import (
+        UNET_PREFIX,
+        unet_config_from_original,
+        unet_original_names,
+    )
 
     switches = config(golden / name)["unet_config"]
     full_size = switches | {

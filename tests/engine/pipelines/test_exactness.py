@@ -214,7 +214,7 @@ def test_a_seed_means_one_clip_whatever_its_company(
             num_frames=frames,
             num_inference_steps=2,
             guidance_scale=3.0,
-            eta=pipe.scheduler.usual_eta,
+            eta=pipe.scheduler.default_eta,
             generator=seeds(*(100 + clip for clip in clips)),
             output_type="latent",
         ).frames

@@ -234,7 +234,7 @@ def test_a_fresh_scheduler_shares_nothing_with_a_running_one(name: str) -> None:
     scheduler.set_timesteps(10)
     t = int(scheduler.timesteps[0])
     scheduler.step(noise(8), t, noise(9))
-    fresh = scheduler.fresh()
+    fresh = scheduler.clone()
     assert fresh.config == scheduler.config
     with pytest.raises(ValueError, match="set_timesteps"):
         fresh.step(noise(8), t, noise(9))

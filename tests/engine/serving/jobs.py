@@ -5,21 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from engine.checkpoints import ModelCard
-from engine.serving import Event, GenerationRequest, Job, Queued, ResolvedSettings
+from engine.serving import Event, Job, Queued, ResolvedParams, ResolvedSettings
 from engine.serving.scheduling.scheduler import JobQueue
 
 SETTINGS = ResolvedSettings(
     model=ModelCard(name="m", title="m", task="text-to-video", path=Path("m")),
-    prompt="a cat",
-    negative_prompt=None,
-    seed=1,
-    fps=8,
-    steps=2,
-    guidance=1.0,
-    width=64,
-    height=64,
-    num_frames=16,
-    picture=None,
+    params=ResolvedParams(
+        model="m",
+        prompt="a cat",
+        seed=1,
+        fps=8,
+        steps=2,
+        guidance=1.0,
+        width=64,
+        height=64,
+        num_frames=16,
+    ),
 )
 
 FIRST = Queued(1, 0.0, 0.0)
@@ -30,10 +31,13 @@ def make_job(
     queue: JobQueue, job_id: str = "a", owner: str = "", weight: float = 1.0, **changes: Any
 ) -> Job:
     """A job whose settings are those above, but for the changes."""
-    request = GenerationRequest(
-        job_id=job_id, model="m", prompt="a cat", seed=1, owner=owner, weight=weight
-    )
-    return Job(request, replace(SETTINGS, **changes), on_cancel=queue.discard)
+    return Job(job_id, changed(**changes), queue.discard, owner=owner, weight=weight)
+
+
+def changed(**changes: Any) -> ResolvedSettings:
+    """The settings above, but for changes of the model or of parameters."""
+    model = changes.pop("model", SETTINGS.model)
+    return replace(SETTINGS, model=model, params=replace(SETTINGS.params, **changes))
 
 
 def put(queue: JobQueue, job_id: str, owner: str = "", weight: float = 1.0, **changes: Any) -> Job:

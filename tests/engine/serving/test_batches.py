@@ -99,7 +99,7 @@ def test_the_files_of_a_batch_are_those_of_single_runs(
             ends = bench.run(different_jobs(bench, "tiny-t2v"), max_batch=batch)
         assert counts == [2 * batch] * (3 * 3 // batch)
         clips.append([frames_of(end) for end in ends])
-        assert [end.result.fps for end in ends if isinstance(end, Finished)] == [8, 24, 4]
+        assert [end.result.params.fps for end in ends if isinstance(end, Finished)] == [8, 24, 4]
 
     def apart(a: Frames, b: Frames) -> float:
         return float(np.abs(a.astype(int) - b.astype(int)).mean())
@@ -118,9 +118,9 @@ def test_each_job_has_its_own_events_and_files(bench: Workbench) -> None:
         assert seen.steps == [1, 2, 3]
         assert isinstance(end, Finished)
         assert end.result.job_id == seen.job.id
-        assert (end.result.prompt, end.result.seed) == (
-            seen.job.settings.prompt,
-            seen.job.settings.seed,
+        assert (end.result.params.prompt, end.result.params.seed) == (
+            seen.job.settings.params.prompt,
+            seen.job.settings.params.seed,
         )
         assert end.result.sidecar.is_file()
     previews = [

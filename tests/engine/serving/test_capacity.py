@@ -18,10 +18,15 @@ def asked(tiny_t2v: Path) -> ResolvedSettings:
     return resolve(request, Catalog({"tiny-t2v": tiny_t2v}))
 
 
+def changed(asked: ResolvedSettings, **changes: Any) -> ResolvedSettings:
+    return replace(asked, params=replace(asked.params, **changes))
+
+
 def of_size(asked: ResolvedSettings, width: int, height: int, frames: int = 16) -> Any:
     sizes = ((1024, 576), (512, 320), (256, 160), (320, 320))
     card = replace(asked.model, sizes=sizes)
-    return replace(asked, model=card, width=width, height=height, num_frames=frames)
+    params = replace(asked.params, width=width, height=height, num_frames=frames)
+    return replace(asked, model=card, params=params)
 
 
 def capacity(
@@ -64,14 +69,14 @@ def test_what_was_measured_counts_more_than_the_guess(asked: ResolvedSettings) -
     known = capacity(free=int(each * 3.4 / 0.9))
     known.made(asked, 2, peak_bytes=each)  # half of the guess
     assert known.max_batch(asked) == 6
-    assert known.max_batch(replace(asked, steps=9)) == 3, "another batch key"
+    assert known.max_batch(changed(asked, steps=9)) == 3, "another batch key"
 
 
 def test_the_guess_grows_with_what_a_clip_is_made_of(asked: ResolvedSettings) -> None:
     small, large = of_size(asked, 256, 160), of_size(asked, 512, 320)
     assert estimated_bytes(large) == 4 * estimated_bytes(small)
-    assert estimated_bytes(replace(large, num_frames=8)) == estimated_bytes(large) // 2
-    assert estimated_bytes(replace(large, guidance=1.0)) == estimated_bytes(large) // 2
+    assert estimated_bytes(changed(large, num_frames=8)) == estimated_bytes(large) // 2
+    assert estimated_bytes(changed(large, guidance=1.0)) == estimated_bytes(large) // 2
 
 
 def test_what_was_too_many_is_halved(asked: ResolvedSettings) -> None:
@@ -80,7 +85,7 @@ def test_what_was_too_many_is_halved(asked: ResolvedSettings) -> None:
     assert known.max_batch(asked) == 4
     known.too_many(asked, 1)
     assert known.max_batch(asked) == 1
-    assert known.max_batch(replace(asked, steps=9)) == 8
+    assert known.max_batch(changed(asked, steps=9)) == 8
 
 
 def test_a_shape_that_needs_the_frugal_way_is_made_alone(asked: ResolvedSettings) -> None:
@@ -88,7 +93,7 @@ def test_a_shape_that_needs_the_frugal_way_is_made_alone(asked: ResolvedSettings
     assert not known.is_tight(asked)
     known.needs_frugal(asked)
     assert known.is_tight(asked)
-    assert not known.is_tight(replace(asked, num_frames=2))
+    assert not known.is_tight(changed(asked, num_frames=2))
     assert known.max_batch(asked) == 1
 
 

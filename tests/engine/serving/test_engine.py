@@ -98,9 +98,15 @@ async def test_a_prompt_becomes_a_clip(
     assert result.path == tmp_path / "out" / month / "job.mp4"
     assert result.sidecar == tmp_path / "out" / month / "job.json"
     assert files_below(tmp_path / "out") == ["job.json", "job.mp4"]
-    assert (result.model, result.seed, result.steps, result.fps) == ("tiny-t2v", 7, 3, 8)
-    assert (result.width, result.height, result.num_frames) == (32, 32, 4)
-    assert (result.prompt, result.negative_prompt) == ("a red ball", "blur")
+    params = result.params
+    assert (params.model, params.seed, params.steps, params.fps) == (
+        "tiny-t2v",
+        7,
+        3,
+        8,
+    )
+    assert (params.width, params.height, params.num_frames) == (32, 32, 4)
+    assert (params.prompt, params.negative_prompt) == ("a red ball", "blur")
     assert result.duration_s == pytest.approx(0.5)
     assert result.elapsed_s > 0
     assert result.model_revision == job.settings.model.revision
@@ -176,7 +182,7 @@ async def test_sizes_and_lengths_are_obeyed(engine: Engine, request_for: MakeReq
     video = watch_video(result.path)
     assert video.frames.shape == (3, 320, 480, 3)
     assert video.fps == 4
-    assert (result.width, result.height, result.num_frames) == (48, 32, 3)
+    assert (result.params.width, result.params.height, result.params.num_frames) == (48, 32, 3)
 
 
 async def test_a_model_may_play_at_another_rate_than_it_is_told(
@@ -188,7 +194,7 @@ async def test_a_model_may_play_at_another_rate_than_it_is_told(
     engine = make_engine(model_dirs={"tiny-t2v": folder})
     result = await engine.submit(request_for(fps=24)).result()
     assert watch_video(result.path).fps == 10
-    assert (result.fps, result.duration_s) == (24, pytest.approx(0.4))
+    assert (result.params.fps, result.duration_s) == (24, pytest.approx(0.4))
 
 
 async def test_a_picture_steers_the_clip(engine: Engine, request_for: MakeRequest) -> None:
@@ -263,10 +269,10 @@ async def test_a_waiting_job_is_cancelled_at_once(engine: Engine, request_for: M
 async def test_a_finished_clip_teaches_the_engine_how_long_the_next_will_take(
     engine: Engine, request_for: MakeRequest
 ) -> None:
-    guess = engine.estimate(engine.validate(request_for()))
+    guess = engine.estimate(engine.resolve(request_for()))
     assert guess.error >= 1
     result = await engine.submit(request_for()).result()
-    known = engine.estimate(engine.validate(request_for("next", owner="anybody", seed=8)))
+    known = engine.estimate(engine.resolve(request_for("next", owner="anybody", seed=8)))
     assert known.error < 1
     assert known.seconds == pytest.approx(result.elapsed_s, rel=0.01)
 
@@ -274,7 +280,7 @@ async def test_a_finished_clip_teaches_the_engine_how_long_the_next_will_take(
 async def test_clips_of_the_past_can_be_taught(engine: Engine, request_for: MakeRequest) -> None:
     work = Workload(model="tiny-t2v", width=32, height=32, num_frames=4, steps=3)
     engine.learn([(work, 4.0), (work, 4.0)])
-    assert engine.estimate(engine.validate(request_for())).seconds == pytest.approx(4.0)
+    assert engine.estimate(engine.resolve(request_for())).seconds == pytest.approx(4.0)
 
 
 async def test_the_queue_can_be_seen(engine: Engine, request_for: MakeRequest) -> None:
@@ -343,10 +349,10 @@ async def test_bad_requests_never_become_jobs(engine: Engine, request_for: MakeR
     with pytest.raises(RequestError, match="from 1 to 60"):
         engine.submit(request_for(steps=61))
     with pytest.raises(RequestError, match="Did you mean tiny-t2v"):
-        engine.validate(request_for(model="tiny-t2"))
+        engine.resolve(request_for(model="tiny-t2"))
     with pytest.raises(RequestError, match="starts from a picture"):
         engine.submit(request_for(model="tiny-i2v"))
-    assert engine.validate(request_for()).steps == 3
+    assert engine.resolve(request_for()).params.steps == 3
 
 
 async def test_the_models_are_listed_with_their_state(

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,7 +103,7 @@ def test_weights_are_those_of_the_requests(queue: JobQueue) -> None:
         put(queue, f"plain-{index}", owner="plain")
         put(queue, f"boosted-{index}", owner="boosted", weight=3.0)
     taken = [queue.take() for _ in range(4)]
-    assert [job.id for job in taken if job and job.request.owner == "boosted"] == [
+    assert [job.id for job in taken if job and job.owner == "boosted"] == [
         "boosted-0",
         "boosted-1",
         "boosted-2",
@@ -322,7 +321,7 @@ def test_a_batch_has_jobs_that_can_run_together_in_the_order_of_turns(queue: Job
         {"num_frames": 8},
         {"steps": 3},
         {"guidance": 2.0},
-        {"picture": Image.new("RGB", (64, 64))},
+        {"image": Image.new("RGB", (64, 64))},
         {"model": ModelCard(name="n", title="m", task="text-to-video", path=Path("m"))},
         {
             "model": ModelCard(
@@ -576,7 +575,7 @@ def test_what_was_begun_before_goes_first_and_is_charged_at_its_end() -> None:
     queue = JobQueue(8, Costs({"cpu": "cpu"}))
     put(queue, "short", owner="a", steps=1)
     begun = make_job(queue, "long", owner="b", steps=50)
-    begun = Job(replace(begun.request, begun=True), begun.settings, on_cancel=queue.discard)
+    begun = Job(begun.id, begun.settings, queue.discard, owner=begun.owner, begun=True)
     queue.put(begun)
     put(queue, "next", owner="b", steps=1)
     assert queue.take() is begun

@@ -108,7 +108,7 @@ def test_two_actors_render_at_the_same_time_what_a_local_worker_does(
         assert any(event.preview for event in seen.events if isinstance(event, Progress))
         assert end.result.path.parent.parent == bench.out
         facts = json.loads(end.result.sidecar.read_text())
-        assert (facts["job_id"], facts["seed"]) == (seen.job.id, seen.job.settings.seed)
+        assert (facts["job_id"], facts["seed"]) == (seen.job.id, seen.job.settings.params.seed)
     first, second = (end.result.path.read_bytes() for end in ends if isinstance(end, Finished))
     assert first == local_clip(tiny_t2v, tmp_path)
     assert first != second

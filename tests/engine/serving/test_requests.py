@@ -86,10 +86,15 @@ def png(width: int = 40, height: int = 40) -> bytes:
 def test_what_is_left_out_takes_the_models_default() -> None:
     settings = resolved()
     assert settings.model is CARD
-    assert (settings.fps, settings.steps, settings.guidance) == (8, 16, 4.0)
-    assert (settings.width, settings.height, settings.num_frames) == (64, 48, 16)
-    assert settings.negative_prompt is None
-    assert settings.picture is None
+    params = settings.params
+    assert (params.fps, params.steps, params.guidance) == (8, 16, 4.0)
+    assert (params.width, params.height, params.num_frames) == (
+        64,
+        48,
+        16,
+    )
+    assert params.negative_prompt is None
+    assert params.image is None
 
 
 def test_what_is_given_is_kept() -> None:
@@ -104,15 +109,15 @@ def test_what_is_given_is_kept() -> None:
         height=96,
         num_frames=1,
     )
-    assert (settings.prompt, settings.negative_prompt) == ("a cat", "blur")
-    assert (settings.seed, settings.fps, settings.steps) == (2**32 - 1, 24, 50)
-    assert (settings.guidance, settings.num_frames) == (12.0, 1)
-    assert (settings.width, settings.height) == (128, 96)
+    assert (settings.params.prompt, settings.params.negative_prompt) == ("a cat", "blur")
+    assert (settings.params.seed, settings.params.fps, settings.params.steps) == (2**32 - 1, 24, 50)
+    assert (settings.params.guidance, settings.params.num_frames) == (12.0, 1)
+    assert (settings.params.width, settings.params.height) == (128, 96)
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\n"])
 def test_a_blank_negative_prompt_is_none(blank: str) -> None:
-    assert resolved(negative_prompt=blank).negative_prompt is None
+    assert resolved(negative_prompt=blank).params.negative_prompt is None
 
 
 @pytest.mark.parametrize(
@@ -161,7 +166,7 @@ def test_wrong_values_are_refused_by_field(changes: dict[str, Any], field: str, 
 
 
 def test_the_picture_is_cropped_to_the_models_aspect() -> None:
-    picture = resolved(model="pictures", image=png()).picture
+    picture = resolved(model="pictures", image=png()).params.image
     assert picture is not None
     assert picture.size == (64, 32)
     pixels = np.asarray(picture).astype(int)

@@ -86,5 +86,5 @@ async def test_steps_that_the_sampler_cannot_run_are_refused_before_they_are_que
     with pytest.raises(RequestError, match=r"published: .* 27 steps .* 26, 28") as caught:
         engine.submit(request_for("a", model="published", steps=27))
     assert caught.value.field == "steps"
-    assert engine.validate(request_for("b", model="published", steps=28)).steps == 28
-    assert engine.validate(request_for("c", steps=27)).steps == 27
+    assert engine.resolve(request_for("b", model="published", steps=28)).params.steps == 28
+    assert engine.resolve(request_for("c", steps=27)).params.steps == 27

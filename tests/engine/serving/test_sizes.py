@@ -66,7 +66,7 @@ def test_a_request_is_answered_so(name: str) -> None:
             job_id="a", model=name, prompt="a cat", seed=1, width=width, height=height
         )
 
-    made = resolve(request(320, 512), Installed())
+    made = resolve(request(320, 512), Installed()).params
     assert (made.width, made.height) == (320, 512)
     with pytest.raises(RequestError, match=f"{name} makes no clips of 640x360; the nearest") as no:
         resolve(request(640, 360), Installed())

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import tarfile
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from engine.common.atomic_write import atomic_write
 from training.data.errors import DataError
 from training.data.sources.sample import media_kind
 
@@ -208,12 +207,9 @@ def _write_cached(path: Path, stamp: list[int], index: ShardIndex) -> None:
         "note": index.note,
         "samples": [[sample.key, sample.members] for sample in index.samples],
     }
-    partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(raw), encoding="utf-8")
-        os.replace(partial, path)
+        atomic_write(path, json.dumps(raw))
     except OSError as error:
         # A cache that cannot be kept costs time and nothing else.
         logger.warning("%s: the list of shard members is not kept (%s)", path, error.strerror)
-        partial.unlink(missing_ok=True)

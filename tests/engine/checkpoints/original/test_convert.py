@@ -18,13 +18,13 @@ from engine.checkpoints import (
     Catalog,
     ModelCard,
     OriginalCheckpointError,
-    OutputFolderError,
+    OutputExistsError,
     convert_original,
     load_original,
     load_pipeline,
 )
 from engine.checkpoints.loading.load import load_scheduler
-from engine.checkpoints.original.facts import folder_facts
+from engine.checkpoints.original.metadata import folder_metadata
 from engine.checkpoints.original.presets import PRESETS, parse_config
 from engine.schedulers import OriginalDDIMScheduler
 from tests.engine.checkpoints.original.recorded import Recorded
@@ -85,7 +85,7 @@ def test_a_folder_is_served_by_a_fast_solver_unless_its_facts_say_otherwise(
     assert (card.scheduler, card.default_steps) == ("dpm++2m", 25)
     fast = load_pipeline(card).scheduler
     assert fast.config["solver"] == "dpm++2m"
-    assert fast.usual_eta == 0
+    assert fast.default_eta == 0
     assert torch.equal(fast.schedule.alphas_cumprod, direct.schedule.alphas_cumprod)
     assert torch.equal(fast.schedule.scale, direct.schedule.scale)
     fast.set_timesteps(27)
@@ -94,12 +94,12 @@ def test_a_folder_is_served_by_a_fast_solver_unless_its_facts_say_otherwise(
     facts.write_text(facts.read_text().replace('"dpm++2m"', '"ddim-original"'))
     published = load_pipeline(card_of(output)).scheduler
     assert published.config == direct.config
-    assert published.usual_eta == 1
+    assert published.default_eta == 1
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_published_models_state_their_facts(preset: str) -> None:
-    facts = folder_facts(
+    facts = folder_metadata(
         PRESETS[preset].config, preset=PRESETS[preset], folder="any", size_divisor=64
     )
     assert (facts.name, facts.num_frames) == (preset, 16)
@@ -112,7 +112,7 @@ def test_published_models_state_their_facts(preset: str) -> None:
 @pytest.mark.parametrize(("folder", "name"), [("my-model", "my-model"), (".x y", "converted")])
 def test_other_models_are_named_by_their_folder(t2v: Recorded, folder: str, name: str) -> None:
     config = parse_config(t2v.config | {"image_size": (4, 6)})
-    facts = folder_facts(config, preset=None, folder=folder, size_divisor=16)
+    facts = folder_metadata(config, preset=None, folder=folder, size_divisor=16)
     assert (facts.name, facts.title, facts.licence) == (name, name, "not stated")
     assert (facts.width, facts.height) == (48, 32)
 
@@ -183,7 +183,7 @@ def test_an_empty_folder_may_be_filled_and_a_used_one_not(t2v: Recorded, tmp_pat
     output.mkdir()
     assert convert_original(t2v.checkpoint, t2v.config, output) == output
     before = sorted(output.rglob("*"))
-    with pytest.raises(OutputFolderError, match="out exists and is not empty"):
+    with pytest.raises(OutputExistsError, match="out exists and is not empty"):
         convert_original(t2v.checkpoint, t2v.config, output)
     assert sorted(output.rglob("*")) == before
 

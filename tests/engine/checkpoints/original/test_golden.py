@@ -12,7 +12,12 @@ from torch import Tensor
 from engine.checkpoints import load_original
 from engine.checkpoints.original.autoencoder import autoencoder
 from engine.checkpoints.original.clip import text_tower, vision_tower
-from engine.checkpoints.original.config import FirstStage, TextConditioner, TextTower, VisionTower
+from engine.checkpoints.original.config import (
+    FirstStage,
+    TextConditioner,
+    TextTowerConfig,
+    VisionTowerConfig,
+)
 from engine.pipelines import (
     ImageToVideoPipeline,
     TextToVideoPipeline,
@@ -41,7 +46,7 @@ def test_text_tower(golden: Path, layer: Any) -> None:
     folder = golden / "clip_text"
     settings, cases = settings_of(folder), load_file(folder / "cases.safetensors")
     config = TextConditioner(
-        text_cfg=TextTower(**settings["config"]), embed_dim=settings["embed_dim"]
+        text_cfg=TextTowerConfig(**settings["config"]), embed_dim=settings["embed_dim"]
     )
     model: Any = filled(text_tower(config), folder)
     features = encode_text(model, cases["token_ids"], layer)
@@ -52,8 +57,10 @@ def test_text_tower(golden: Path, layer: Any) -> None:
 def test_vision_tower_with_its_preprocessing(golden: Path, case: str) -> None:
     folder = golden / "clip_image"
     settings, cases = settings_of(folder), load_file(folder / "cases.safetensors")
-    leftover = TextTower(vocab_size=64, width=16)
-    component = vision_tower(VisionTower(**settings["config"]), settings["embed_dim"], leftover)
+    leftover = TextTowerConfig(vocab_size=64, width=16)
+    component = vision_tower(
+        VisionTowerConfig(**settings["config"]), settings["embed_dim"], leftover
+    )
     model: Any = filled(component, folder)
     if case == "zero_image":
         pixels = unconditional_pixels(224)

@@ -5,7 +5,7 @@ from prompt_expansion.language import detect_language
 from prompt_expansion.tokens import TokenCounter
 
 
-class VerbatimExpander:
+class NoOpExpander:
     """Returns every prompt unchanged."""
 
     def __init__(self, count_tokens: TokenCounter) -> None:

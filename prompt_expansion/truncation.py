@@ -8,7 +8,7 @@ from prompt_expansion.tokens import TOKEN_BUDGET, TokenCounter
 _CLAUSE_END: Final = re.compile(r"(?<=[,.;!?])\s+")
 
 
-def fit(front: str, text: str, count_tokens: TokenCounter) -> str:
+def truncate_to_budget(front: str, text: str, count_tokens: TokenCounter) -> str:
     """Put ``front`` before ``text``, less as many of its last clauses as the budget demands.
 
     Returns:

@@ -1,11 +1,11 @@
-"""What a converted folder states about itself."""
+"""Metadata of a converted folder."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from engine.checkpoints.folder.metadata import ModelFacts, Origin
+from engine.checkpoints.folder.metadata import ModelMetadata, Origin
 from engine.checkpoints.original.config import OriginalConfig
 from engine.checkpoints.original.presets import LICENCE, Preset
 from engine.checkpoints.original.sizes import working_sizes
@@ -16,14 +16,14 @@ _FRAMES: Final = 16  # of the released models, where the configuration is silent
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def folder_facts(
+def folder_metadata(
     config: OriginalConfig,
     *,
     preset: Preset | None,
     folder: str,
     size_divisor: int,
     origin: Origin | None = None,
-) -> ModelFacts:
+) -> ModelMetadata:
     """The contents of ``floor33.json``. Guidance and rates are those of the public scripts.
 
     Args:
@@ -40,7 +40,7 @@ def folder_facts(
     else:
         height = width = max(encoder.resolution // size_divisor, 1) * size_divisor
     name = preset.name if preset else (folder if _NAME.fullmatch(folder) else "converted")
-    return ModelFacts(
+    return ModelMetadata(
         name=name,
         title=preset.title if preset else name,
         task="image-to-video" if config.wants_image else "text-to-video",

@@ -2,7 +2,9 @@
 
 The released names number the blocks of the way down and up through; ours name what a block is.
 :func:`unet_original_names` is the single table between them, derived from a built UNet, so
-nothing is guessed: a name outside it is left over, and said so.
+nothing is guessed: a name outside it is left over, and said so. The networks themselves build
+on this module (``from_original``), so it knows of them only that they are modules with parts of
+these names.
 """
 
 from __future__ import annotations
@@ -14,8 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from engine.models.layers import Downsample, Upsample
-from engine.models.projection import ImageProjection
-from engine.models.unet import VideoUNet
 
 UNET_PREFIX = "model.diffusion_model."
 PROJECTION_PREFIX = "image_proj_model."
@@ -126,7 +126,7 @@ def unet_config_from_original(unet_config: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def unet_original_names(unet: VideoUNet) -> dict[str, str]:
+def unet_original_names(unet: nn.Module) -> dict[str, str]:
     """Map each of our tensor names to its released name (without the prefix)."""
     modules = dict(_unet_modules(unet))
     names = {}
@@ -139,28 +139,9 @@ def unet_original_names(unet: VideoUNet) -> dict[str, str]:
     return names
 
 
-def unet_from_original(
-    state_dict: Mapping[str, Tensor], unet_config: Mapping[str, Any]
-) -> VideoUNet:
-    """See :meth:`engine.models.unet.VideoUNet.from_original`."""
-    unet = VideoUNet(**unet_config_from_original(unet_config))
-    _load_renamed(unet, unet_original_names(unet), state_dict, UNET_PREFIX)
-    return unet.eval()  # type: ignore[no-any-return]
-
-
-def projection_original_names(projection: ImageProjection) -> dict[str, str]:
+def projection_original_names(projection: nn.Module) -> dict[str, str]:
     """Map each of our tensor names to its released name (without the prefix)."""
     return {name: _projection_original_name(name) for name in projection.state_dict()}
-
-
-def projection_from_original(
-    state_dict: Mapping[str, Tensor], params: Mapping[str, Any]
-) -> ImageProjection:
-    """See :meth:`engine.models.projection.ImageProjection.from_original`."""
-    projection = ImageProjection(**params)
-    names = projection_original_names(projection)
-    _load_renamed(projection, names, state_dict, PROJECTION_PREFIX)
-    return projection.eval()  # type: ignore[no-any-return]
 
 
 def _projection_original_name(name: str) -> str:
@@ -169,8 +150,9 @@ def _projection_original_name(name: str) -> str:
     return name
 
 
-def _unet_modules(unet: VideoUNet) -> Iterator[tuple[str, str]]:
-    """Pairs of our module (or parameter) name and the released one."""
+def _unet_modules(unet: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield pairs of our module (or parameter) name and the released one."""
+    down, up = _parts(unet, "down"), _parts(unet, "up")
     for embedding, original in (
         ("time_embedding", "time_embed"),
         ("fps_embedding", "fps_embedding"),
@@ -179,27 +161,27 @@ def _unet_modules(unet: VideoUNet) -> Iterator[tuple[str, str]]:
             yield f"{embedding}.{ours}", f"{original}.{theirs}"
     yield "conv_in", "input_blocks.0.0"
     yield from transformer_modules(unet, "initial_temporal", "init_attn.0")
-    for index, block in enumerate(unet.down):
+    for index, block in enumerate(down):
         if isinstance(block, Downsample):
             yield f"down.{index}.conv", f"input_blocks.{index + 1}.0.op"
         else:
-            yield from _stage_modules(unet, f"down.{index}", f"input_blocks.{index + 1}")
-    yield from _stage_modules(unet, "mid_in", "middle_block")
+            yield from _block_modules(unet, f"down.{index}", f"input_blocks.{index + 1}")
+    yield from _block_modules(unet, "mid_in", "middle_block")
     yield from _residual_modules("mid_out", "middle_block.3")
     number = -1
-    for index, block in enumerate(unet.up):
+    for index, block in enumerate(up):
         if isinstance(block, Upsample):
             # The released code keeps the upsampling in the block before it, as its last part.
-            position = 1 if unet.up[index - 1].spatial is None else 3
+            position = 1 if up[index - 1].spatial is None else 3
             yield f"up.{index}.conv", f"output_blocks.{number}.{position}.conv"
         else:
             number += 1
-            yield from _stage_modules(unet, f"up.{index}", f"output_blocks.{number}")
+            yield from _block_modules(unet, f"up.{index}", f"output_blocks.{number}")
     yield "norm_out", "out.0"
     yield "conv_out", "out.2"
 
 
-def _stage_modules(unet: VideoUNet, ours: str, theirs: str) -> Iterator[tuple[str, str]]:
+def _block_modules(unet: nn.Module, ours: str, theirs: str) -> Iterator[tuple[str, str]]:
     yield from _residual_modules(f"{ours}.residual", f"{theirs}.0")
     yield from transformer_modules(unet, f"{ours}.spatial", f"{theirs}.1")
     yield from transformer_modules(unet, f"{ours}.temporal", f"{theirs}.2")
@@ -210,11 +192,15 @@ def _residual_modules(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
         yield f"{ours}.{part}", f"{theirs}.{original}"
 
 
-def transformer_modules(unet: VideoUNet, ours: str, theirs: str) -> Iterator[tuple[str, str]]:
-    """Pairs of our module name and the released one; Stable Diffusion has the same inside."""
+def transformer_modules(unet: nn.Module, ours: str, theirs: str) -> Iterator[tuple[str, str]]:
+    """Yield pairs of our module name and the released one of a transformer of the UNet.
+
+    Stable Diffusion has the same inside.
+    """
     for part in ("norm", "proj_in", "proj_out"):
         yield f"{ours}.{part}", f"{theirs}.{part}"
-    for index in range(unet.config["transformer_depth"]):
+    config: Any = unet.config
+    for index in range(config["transformer_depth"]):
         block, original = f"{ours}.blocks.{index}", f"{theirs}.transformer_blocks.{index}"
         for part, part_original in _TRANSFORMER_BLOCK.items():
             yield f"{block}.{part}", f"{original}.{part_original}"
@@ -223,10 +209,20 @@ def transformer_modules(unet: VideoUNet, ours: str, theirs: str) -> Iterator[tup
                 yield f"{block}.attn_{layer}.{part}", f"{original}.attn{layer}.{part_original}"
 
 
-def _load_renamed(
+def load_original_tensors(
     module: nn.Module, names: Mapping[str, str], state_dict: Mapping[str, Tensor], prefix: str
 ) -> None:
-    """Load tensors under their released names; refuse misses, leftovers and wrong shapes."""
+    """Load tensors under their released names.
+
+    Args:
+        module: gets the tensors, in float32.
+        names: each of its tensor names, and the released name without the prefix.
+        state_dict: released tensors; those without the prefix are ignored.
+        prefix: begins the released names.
+
+    Raises:
+        ValueError: tensors that are missing, left over or of another shape, each by name.
+    """
     given = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
     missing = sorted(set(names.values()) - set(given))
     leftover = sorted(set(given) - set(names.values()))
@@ -254,3 +250,7 @@ def _load_renamed(
     if problems:
         raise ValueError(f"{type(module).__name__}: tensors do not fit: {'; '.join(problems)}")
     module.load_state_dict(loaded)
+
+
+def _parts(module: nn.Module, name: str) -> list[Any]:
+    return list(module.get_submodule(name).children())

@@ -1,0 +1,1 @@
+"""Small helpers for files, disks, memory and validation; nothing here knows the project."""
