@@ -195,7 +195,7 @@ def _tell_aside(aside: Path | None) -> None:
 def _prepare(settings: Settings, usual_umask: int) -> int:
     """Whatever must be there before the bot starts, downloads included; the exit code."""
     from bot.files import umask
-    from bot.lifecycle.install_models import install_wanted
+    from bot.lifecycle.install_models import ensure_models_installed
     from bot.lifecycle.requirements import StartupError, check_requirements
     from bot.settings import SettingsError
 
@@ -204,7 +204,7 @@ def _prepare(settings: Settings, usual_umask: int) -> int:
         if settings.discord.token is not None:
             _token(settings)
         with umask(usual_umask):
-            install_wanted(settings)
+            ensure_models_installed(settings)
     except SettingsError as error:
         return _fail(str(error), USAGE)
     except StartupError as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import NoneType, UnionType
+from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Le
@@ -43,7 +43,7 @@ class Section(BaseModel):
 
 
 class SettingsModel(Section):
-    """A section that is made in Python and raises its package's own error."""
+    """A section that is made in Python and raises its package's own error, which has a `key`."""
 
     if not TYPE_CHECKING:  # type checkers take the arguments from the fields
 
@@ -51,38 +51,25 @@ class SettingsModel(Section):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                fault = error.errors(include_url=False)[0]
+                faults = error.errors(include_url=False)
+                # Unknown keys first: they explain the rest.
+                fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
                 raised = fault.get("ctx", {}).get("error")
-                if isinstance(raised, self.error_type()):
-                    raise raised from None
                 # Without its cause, which could show a secret.
+                if hasattr(raised, "key"):  # by a validator
+                    raise raised from None
                 raise self.refusal(str(fault["loc"][0]), fault) from None
 
     @classmethod
-    def error_type(cls) -> type[ValueError]:
-        """Return the error that `refusal` makes; validators may raise it themselves."""
-        raise NotImplementedError
-
-    @classmethod
-    def refusal(cls, key: str, fault: Any) -> ValueError:
+    def refusal(cls, key: str, fault: Mapping[str, Any]) -> ValueError:
         """Make the error about a setting, from the first of pydantic's faults."""
         raise NotImplementedError
 
 
 def kinds_of(field: FieldInfo) -> tuple[Any, ...]:
-    """Return the types that a field may have, without None and without their metadata."""
-    annotation = field.annotation
-    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    return tuple(
-        get_args(kind)[0] if get_origin(kind) is Annotated else kind
-        for kind in kinds
-        if kind is not NoneType
-    )
-
-
-def may_be_none(field: FieldInfo) -> bool:
-    """Return whether a setting may be left unset."""
-    return NoneType in get_args(field.annotation)
+    """Return the types that a field may have, NoneType too if it may be left unset."""
+    kind = field.annotation
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
 def choices_of(field: FieldInfo) -> tuple[str, ...]:
@@ -92,22 +79,14 @@ def choices_of(field: FieldInfo) -> tuple[str, ...]:
 
 def bounds_of(field: FieldInfo) -> tuple[str, str] | None:
     """Return the smallest and the largest number that are allowed, as people write them."""
-    low = next((item.ge for item in metadata_of(field) if isinstance(item, Ge)), None)
-    high = next((item.le for item in metadata_of(field) if isinstance(item, Le)), None)
+    low = next((item.ge for item in field.metadata if isinstance(item, Ge)), None)
+    high = next((item.le for item in field.metadata if isinstance(item, Le)), None)
     return None if low is None or high is None else (_number(low), _number(high))
-
-
-def metadata_of(field: FieldInfo) -> Iterator[Any]:
-    """Yield the metadata of a field, and of the type that stands beside None."""
-    yield from field.metadata
-    for kind in get_args(field.annotation):
-        for item in getattr(kind, "__metadata__", ()):
-            yield from item.metadata if isinstance(item, FieldInfo) else (item,)
 
 
 def allowed_words(field: FieldInfo) -> str:
     """Say what a field may be, e.g. "a whole number from 1 to 100" or 'one of "a", "b"'."""
-    for item in metadata_of(field):
+    for item in field.metadata:
         if isinstance(item, Allowed) and item.words is not None:
             return item.words
     if choices := choices_of(field):

@@ -5,6 +5,7 @@ Every setting, its range and its default stand here once; the bot's settings emb
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self, get_args
 from urllib.parse import urlsplit
 
@@ -56,28 +57,23 @@ ServerModel = Annotated[
 
 
 class ServerSettings(Section):
-    """Who expands prompts, and how a server is asked for it."""
+    """The expansion backend, and the server that it asks."""
 
     backend: Backend = "offline"
-    """``offline`` (rules), ``openai`` (a server) or ``none`` (prompts stay as they are)."""
-
+    """`offline` (rules), `openai` (a server) or `none` (prompts stay as they are)."""
     base_url: BaseUrl | None = None
-    """Address of an OpenAI-compatible server, ``/v1`` included; it may have a query string such as
-    ``?api-version=…``. None: OpenAI's own."""
-
+    """Address of an OpenAI-compatible server, `/v1` included; it may have a query string such as
+    `?api-version=…`. None: OpenAI's own."""
     model: ServerModel | None = None
-    """The server's name for the model; needed by ``openai``."""
-
+    """The server's name for the model; needed by `openai`."""
     api_key: Annotated[SecretStr | None, Allowed("a text")] = Field(
         default=None, repr=False, exclude=True
     )
     """Needed for OpenAI's own server; most local servers take none. It is sent over https:// or to
     this machine, and nowhere else."""
-
     timeout_s: StrictFloat = Field(default=10.0, ge=0.1, le=300)
     """Seconds until the user's own words are used instead, one retry included. They count from when
     the server is asked, which happens in turn."""
-
     max_tokens: StrictInt = Field(default=2048, ge=16, le=32_768)
     """Longest answer to ask the server for, in its tokens, reasoning included. The default is
     enough for most reasoning models, and about as much as a hosted model writes within the time
@@ -102,12 +98,7 @@ class ExpansionSettings(ServerSettings, SettingsModel):
     """
 
     @classmethod
-    def error_type(cls) -> type[ExpansionSettingsError]:
-        """Return ExpansionSettingsError."""
-        return ExpansionSettingsError
-
-    @classmethod
-    def refusal(cls, key: str, fault: Any) -> ExpansionSettingsError:
+    def refusal(cls, key: str, fault: Mapping[str, Any]) -> ExpansionSettingsError:
         """Name the setting and what is allowed; the value may be a secret."""
         field = cls.model_fields.get(key)
         if field is None:

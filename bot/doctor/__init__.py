@@ -1,5 +1,5 @@
 """Checks of an installation: `python -m bot doctor`."""
 
-from bot.doctor.report import Check, Status
+from bot.doctor.report import DiagnosticResult, Status
 
-__all__ = ["Check", "Status"]
+__all__ = ["DiagnosticResult", "Status"]

@@ -1,4 +1,4 @@
-"""Checks of the token and of what the bot may do where it has been invited."""
+"""Checks of the token and of the bot's permissions in its servers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import discord
 
-from bot.doctor.report import Check, Status
+from bot.doctor.report import DiagnosticResult, Status
 from bot.lifecycle.login import REQUEST_ERRORS
 from bot.settings import Settings
 
@@ -31,7 +31,7 @@ def needed_permissions() -> discord.Permissions:
 
 
 def invite_link(application_id: int) -> str:
-    """The address under which an administrator adds the bot to a server."""
+    """Return the address under which an administrator adds the bot to a server."""
     return discord.utils.oauth_url(
         application_id,
         permissions=needed_permissions(),
@@ -40,7 +40,7 @@ def invite_link(application_id: int) -> str:
 
 
 def application_of(token: str) -> int | None:
-    """The application's id, which is a token's first part; None for what is no token."""
+    """Return the application's id, which is a token's first part; None for what is no token."""
     first = token.split(".")[0]
     try:
         number = base64.urlsafe_b64decode(first + "=" * (-len(first) % 4)).decode("ascii")
@@ -49,11 +49,11 @@ def application_of(token: str) -> int | None:
     return int(number) if number.isdecimal() else None
 
 
-async def check_discord(settings: Settings) -> list[Check]:
-    """Token, invite link and permissions; asks Discord if there is a token."""
+async def check_discord(settings: Settings) -> list[DiagnosticResult]:
+    """Check token, invite link and permissions; ask Discord if there is a token."""
     if settings.discord.token is None:
         return [
-            Check(
+            DiagnosticResult(
                 "token",
                 Status.WARN,
                 "DISCORD_TOKEN is not set: the local preview runs instead",
@@ -64,18 +64,18 @@ async def check_discord(settings: Settings) -> list[Check]:
     application_id = application_of(token)
     if application_id is None or token.count(".") != 2:
         return [
-            Check(
+            DiagnosticResult(
                 "token",
                 Status.FAIL,
                 "DISCORD_TOKEN does not look like a bot's token",
                 f"Copy it again from {_PORTAL}, page Bot.",
             )
         ]
-    link = Check("invite link", Status.OK, invite_link(application_id))
+    link = DiagnosticResult("invite link", Status.OK, invite_link(application_id))
     return [*await _ask_discord(token, settings), link]
 
 
-async def _ask_discord(token: str, settings: Settings) -> list[Check]:
+async def _ask_discord(token: str, settings: Settings) -> list[DiagnosticResult]:
     async with discord.Client(intents=discord.Intents.none()) as client:
         try:
             await client.login(token)
@@ -83,7 +83,7 @@ async def _ask_discord(token: str, settings: Settings) -> list[Check]:
             servers = [_server(guild, settings) for guild in guilds]
         except discord.LoginFailure:
             return [
-                Check(
+                DiagnosticResult(
                     "token",
                     Status.FAIL,
                     "Discord refused DISCORD_TOKEN",
@@ -92,42 +92,48 @@ async def _ask_discord(token: str, settings: Settings) -> list[Check]:
             ]
         except REQUEST_ERRORS as error:
             return [
-                Check(
+                DiagnosticResult(
                     "token",
                     Status.WARN,
                     f"Discord could not be asked: {error}",
                     "Check the network; the bot tries again by itself.",
                 )
             ]
-        checks = [Check("token", Status.OK, f"accepted, the bot is {client.user}")]
+        checks = [DiagnosticResult("token", Status.OK, f"accepted, the bot is {client.user}")]
         checks.append(_openness(client.application, settings))
     if not servers:
         checks.append(
-            Check("servers", Status.WARN, "the bot is in no server", "Open the invite link.")
+            DiagnosticResult(
+                "servers", Status.WARN, "the bot is in no server", "Open the invite link."
+            )
         )
     return checks + servers
 
 
-def _openness(application: discord.AppInfo | None, settings: Settings) -> Check:
+def _openness(application: discord.AppInfo | None, settings: Settings) -> DiagnosticResult:
     """Check who can bring the bot into a server, and so use this machine."""
     if settings.discord.servers is not None:
         count = len(settings.discord.servers)
-        return Check("who may use it", Status.OK, f"the {count} servers of discord.servers")
+        return DiagnosticResult(
+            "who may use it", Status.OK, f"the {count} servers of discord.servers"
+        )
     if application is None or application.bot_public:
-        return Check(
+        return DiagnosticResult(
             "who may use it",
             Status.WARN,
             "anybody can add the bot to a server of theirs: the application is public",
             f"Turn Public Bot off at {_PORTAL}, page Bot, or name your servers in discord.servers.",
         )
-    return Check("who may use it", Status.OK, "every server that the application's owner adds")
+    return DiagnosticResult(
+        "who may use it", Status.OK, "every server that the application's owner adds"
+    )
 
 
-def _server(guild: Mapping[str, Any], settings: Settings) -> Check:
+def _server(guild: Mapping[str, Any], settings: Settings) -> DiagnosticResult:
     allowed = settings.discord.servers
     if allowed is None or int(guild["id"]) in allowed:
         return _permissions(guild["name"], int(guild["permissions"]))
-    return Check(
+    return DiagnosticResult(
         f"server {guild['name']}",
         Status.WARN,
         "not in discord.servers: the bot leaves it when it starts",
@@ -135,7 +141,7 @@ def _server(guild: Mapping[str, Any], settings: Settings) -> Check:
     )
 
 
-def _permissions(server: str, granted: int) -> Check:
+def _permissions(server: str, granted: int) -> DiagnosticResult:
     has = discord.Permissions(granted)
     missing = [
         name.replace("_", " ")
@@ -143,10 +149,10 @@ def _permissions(server: str, granted: int) -> Check:
         if wanted and not (has.administrator or getattr(has, name))
     ]
     if missing:
-        return Check(
+        return DiagnosticResult(
             f"server {server}",
             Status.WARN,
             f"missing permissions: {', '.join(missing)}",
             "Open the invite link again, or change the bot's role.",
         )
-    return Check(f"server {server}", Status.OK, "all permissions are there")
+    return DiagnosticResult(f"server {server}", Status.OK, "all permissions are there")

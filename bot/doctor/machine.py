@@ -11,7 +11,7 @@ from typing import Final
 
 import torch
 
-from bot.doctor.report import Check, Status
+from bot.doctor.report import DiagnosticResult, Status
 from bot.lifecycle.requirements import StartupError, check_folder
 from bot.settings import Settings
 from bot.store.maintenance.lost import is_blank, lost_database
@@ -20,13 +20,13 @@ from engine.serving import Engine
 from engine.serving.media.mp4 import EncoderMissingError, find_ffmpeg
 
 _SPARE_MB: Final = 768
-"""Beyond what new clips need; with less the operator is warned."""
+"""Warn the operator below this much space beyond the need of new clips."""
 
 _VERSION_TIMEOUT_S: Final = 30
 
 
-def check_machine(settings: Settings, engine: Engine) -> Iterator[Check]:
-    """Every check that needs neither a model nor the network."""
+def check_machine(settings: Settings, engine: Engine) -> Iterator[DiagnosticResult]:
+    """Run every check that needs neither a model nor the network."""
     yield _data_folder(settings.data_dir, settings.limits.min_free_mb)
     if settings.database.url is None:
         yield _database(settings.database_path)
@@ -34,26 +34,28 @@ def check_machine(settings: Settings, engine: Engine) -> Iterator[Check]:
     yield _devices(engine)
 
 
-def _data_folder(folder: Path, needed_mb: int) -> Check:
+def _data_folder(folder: Path, needed_mb: int) -> DiagnosticResult:
     try:
         check_folder(folder)
     except StartupError as error:
-        return Check("data folder", Status.FAIL, str(error), "Set data_dir to a writable folder.")
+        return DiagnosticResult(
+            "data folder", Status.FAIL, str(error), "Set data_dir to a writable folder."
+        )
     free = free_bytes(folder) // 2**20
     detail = f"{folder}, {free:,} MiB free"
     if free < needed_mb:
         advice = f"Free at least {needed_mb} MiB; limits.min_free_mb asks for them."
-        return Check("data folder", Status.FAIL, detail, advice)
+        return DiagnosticResult("data folder", Status.FAIL, detail, advice)
     if free < needed_mb + _SPARE_MB:
-        return Check("data folder", Status.WARN, detail, "Free some space soon.")
-    return Check("data folder", Status.OK, detail)
+        return DiagnosticResult("data folder", Status.WARN, detail, "Free some space soon.")
+    return DiagnosticResult("data folder", Status.OK, detail)
 
 
-def _database(path: Path) -> Check:
+def _database(path: Path) -> DiagnosticResult:
     try:
         check_folder(path.parent)
     except StartupError:
-        return Check(
+        return DiagnosticResult(
             "database",
             Status.FAIL,
             f"{path} cannot be made: its folder cannot be used",
@@ -62,22 +64,22 @@ def _database(path: Path) -> Check:
     if is_blank(path):
         if (problem := lost_database(path)) is not None:
             advice = "Put back a backup with `python -m bot restore BACKUP`."
-            return Check("database", Status.FAIL, problem, advice)
-        return Check("database", Status.OK, f"{path} will be made at the first start")
+            return DiagnosticResult("database", Status.FAIL, problem, advice)
+        return DiagnosticResult("database", Status.OK, f"{path} will be made at the first start")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             verdict = database.execute("PRAGMA quick_check").fetchone()[0]
             jobs = database.execute("SELECT count(*) FROM jobs").fetchone()[0]
     except sqlite3.Error as error:
-        return Check(
+        return DiagnosticResult(
             "database", Status.FAIL, f"{path}: {error}", "Put back a backup, or move the file away."
         )
     if verdict != "ok":
-        return Check("database", Status.FAIL, f"{path}: {verdict}", "Put back a backup.")
-    return Check("database", Status.OK, f"{path}, {jobs} job{'' if jobs == 1 else 's'}")
+        return DiagnosticResult("database", Status.FAIL, f"{path}: {verdict}", "Put back a backup.")
+    return DiagnosticResult("database", Status.OK, f"{path}, {jobs} job{'' if jobs == 1 else 's'}")
 
 
-def _ffmpeg() -> Check:
+def _ffmpeg() -> DiagnosticResult:
     advice = "Install imageio-ffmpeg again, or set IMAGEIO_FFMPEG_EXE to an ffmpeg with libx264."
     try:
         executable = find_ffmpeg()
@@ -89,12 +91,12 @@ def _ffmpeg() -> Check:
             check=True,
         )
     except (EncoderMissingError, OSError, subprocess.SubprocessError) as error:
-        return Check("ffmpeg", Status.FAIL, str(error), advice)
+        return DiagnosticResult("ffmpeg", Status.FAIL, str(error), advice)
     version = done.stdout.splitlines()[0] if done.stdout else "no version"
-    return Check("ffmpeg", Status.OK, f"{version.split(' Copyright')[0]} ({executable})")
+    return DiagnosticResult("ffmpeg", Status.OK, f"{version.split(' Copyright')[0]} ({executable})")
 
 
-def _devices(engine: Engine) -> Check:
+def _devices(engine: Engine) -> DiagnosticResult:
     names = []
     for device in engine.devices:
         if device.startswith("cuda"):
@@ -104,7 +106,7 @@ def _devices(engine: Engine) -> Check:
             names.append(device)
     detail = "; ".join(names)
     if engine.devices == ("cpu",):
-        return Check(
+        return DiagnosticResult(
             "devices", Status.OK, f"{detail}: enough for the demo models, slow for large ones"
         )
-    return Check("devices", Status.OK, detail)
+    return DiagnosticResult("devices", Status.OK, detail)

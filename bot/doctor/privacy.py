@@ -1,4 +1,4 @@
-"""Privacy of what people typed and sent, from other accounts of the machine."""
+"""Check and repair the file permissions of personal data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from bot.doctor.report import Check, Status
+from bot.doctor.report import DiagnosticResult, Status
 from bot.files import PRIVATE_FILE, PRIVATE_FOLDER
 from bot.settings import Settings
 
@@ -17,17 +17,21 @@ _DATABASE_FILES: Final = ("floor33.db*", ".floor33.db*", "bot.id")
 _FOLDERS: Final = ("outputs", "uploads")
 
 
-def check_privacy(settings: Settings) -> Check:
+def check_privacy(settings: Settings) -> DiagnosticResult:
     """Warn of files and folders of the bot that others can read or write."""
     if os.name != "posix":
-        return Check("privacy", Status.OK, "the permissions of the data folder are Windows' own")
+        return DiagnosticResult(
+            "privacy", Status.OK, "the permissions of the data folder are Windows' own"
+        )
     found = [path for path in _kept(settings) if _open_to_others(path)]
     if not _open_to_others(settings.data_dir):
         # Nobody gets past the folder, whatever is in it.
         found = [path for path in found if not path.is_relative_to(settings.data_dir)]
     if not found:
-        return Check("privacy", Status.OK, "only this account can read what the bot keeps")
-    return Check(
+        return DiagnosticResult(
+            "privacy", Status.OK, "only this account can read what the bot keeps"
+        )
+    return DiagnosticResult(
         "privacy",
         Status.WARN,
         f"other accounts of this machine can get at {len(found)} files and folders of the bot, "
@@ -37,7 +41,7 @@ def check_privacy(settings: Settings) -> Check:
 
 
 def make_private(settings: Settings) -> None:
-    """Take every right of other accounts from what the bot keeps; models are left as they are.
+    """Make the bot's files private to this account; models are left as they are.
 
     What belongs to somebody else stays as it is, and the check tells.
     """
@@ -50,7 +54,7 @@ def make_private(settings: Settings) -> None:
 
 
 def _kept(settings: Settings) -> Iterator[Path]:
-    """The data folder and what in it is about people, then the log with its older files."""
+    """Yield the data folder, the personal data in it, then the log with its older files."""
     folder = settings.data_dir
     if folder.is_dir():
         yield folder

@@ -1,4 +1,4 @@
-"""The outcome of a check."""
+"""The result of a diagnostic check."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One finding; `advice` says what to do about it, for anything but `OK`."""
+class DiagnosticResult:
+    """The result of one check; `advice` says how to repair it, for anything but `OK`."""
 
     name: str
     status: Status

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Final
 
-from bot.doctor import Check, Status
+from bot.doctor import DiagnosticResult, Status
 from bot.doctor.discord import check_discord
 from bot.doctor.machine import check_machine
 from bot.doctor.models import check_expansion, check_models, check_warm_up
@@ -23,13 +23,15 @@ from prompt_expansion import ExpansionSettingsError
 _MARKS: Final = {Status.OK: "ok  ", Status.WARN: "warn", Status.FAIL: "FAIL"}
 
 
-async def examine(settings: Settings) -> list[Check]:
-    """All checks, in the order in which they are shown."""
+async def examine(settings: Settings) -> list[DiagnosticResult]:
+    """Run all checks, in the order in which they are shown."""
     checks = []
     try:
         engine = Engine(engine_settings(settings))
     except EngineSettingsError as error:
-        checks.append(Check("engine", Status.FAIL, str(error), "Correct it in bot.toml, [engine]."))
+        checks.append(
+            DiagnosticResult("engine", Status.FAIL, str(error), "Correct it in bot.toml, [engine].")
+        )
     else:
         checks += check_machine(settings, engine)
         checks.append(check_privacy(settings))
@@ -41,7 +43,7 @@ async def examine(settings: Settings) -> list[Check]:
         checks.append(check_expansion(settings))
     except ExpansionSettingsError as error:
         advice = "Correct it in bot.toml, [expansion]."
-        checks.append(Check("prompt expansion", Status.FAIL, str(error), advice))
+        checks.append(DiagnosticResult("prompt expansion", Status.FAIL, str(error), advice))
     return checks + await check_service(settings) + await check_discord(settings)
 
 
@@ -69,7 +71,7 @@ def run_doctor(settings: Settings, *, as_json: bool, fix: bool = False) -> int:
     return 0 if able else 1
 
 
-def _print_list(checks: Sequence[Check], able: bool) -> None:
+def _print_list(checks: Sequence[DiagnosticResult], able: bool) -> None:
     width = max(len(check.name) for check in checks)
     for check in checks:
         print(f"{_MARKS[check.status]}  {check.name:<{width}}  {check.detail}")

@@ -1,4 +1,4 @@
-"""Published models that the settings name and that are not there yet: fetched before the start."""
+"""Download published models that the settings name and that are not installed yet."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 _TASKS: Final = {"text_to_video": "text-to-video", "image_to_video": "image-to-video"}
 
 
-def wanted_models(
+def missing_models(
     settings: Settings, published: Mapping[str, PublishedModel] = PUBLISHED
 ) -> dict[str, PublishedModel]:
-    """Setting to the published model that it names and that is not installed.
+    """Return the published models that are not installed, by the setting that names each.
 
     A name that `models.extra` gives a folder is that folder's.
     """
@@ -42,12 +42,12 @@ def wanted_models(
     }
 
 
-def install_wanted(
+def ensure_models_installed(
     settings: Settings,
     published: Mapping[str, PublishedModel] = PUBLISHED,
     hub: Hub | None = None,
 ) -> None:
-    """Fetch what the settings name, telling on stderr what is fetched from where, and the licence.
+    """Install the models that the settings name; print source, size and licence to stderr.
 
     Blocks until it is done. An interrupted download goes on at the next start.
 
@@ -61,7 +61,7 @@ def install_wanted(
         StartupError: a model cannot be installed, or must not be.
         KeyboardInterrupt: Ctrl-C, or SIGTERM.
     """
-    wanted = wanted_models(settings, published)
+    wanted = missing_models(settings, published)
     for key, model in wanted.items():
         if not fits(key, model):
             raise SettingsError(
@@ -105,7 +105,7 @@ def _tell(text: str) -> None:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM (how a service is stopped) ends the block as Ctrl-C does."""
+    """Treat SIGTERM (how a service is stopped) like Ctrl-C inside the block."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

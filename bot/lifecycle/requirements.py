@@ -1,4 +1,4 @@
-"""The requirements for the bot to start, and the one line said when they are not met."""
+"""Check the requirements for the bot to start, and explain in one line why it cannot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engine.serving.media.mp4 import EncoderMissingError, find_ffmpeg
 from prompt_expansion import ExpansionSettingsError
 
 SETTINGS_ERRORS: Final = (EngineSettingsError, ExpansionSettingsError)
-"""What the parts of the bot raise for settings that the settings themselves cannot check."""
+"""Raised by parts of the bot for settings that only they can check."""
 
 
 _INTENTS_REFUSED: Final = (
@@ -36,7 +36,7 @@ _CLOSED: Final = {
     4013: _INTENTS_REFUSED,
     4014: _INTENTS_REFUSED,
 }
-"""What the gateway's close codes after which no further try is allowed mean."""
+"""Meanings of the gateway's close codes after which reconnecting is not allowed."""
 
 
 class StartupError(Exception):
@@ -44,7 +44,7 @@ class StartupError(Exception):
 
 
 def check_requirements(settings: Settings) -> None:
-    """Refuse to start where no clip could be made or kept. Raises StartupError."""
+    """Raise StartupError where no clip could be rendered or stored."""
     try:
         find_ffmpeg()
     except EncoderMissingError as error:
@@ -56,7 +56,7 @@ def check_requirements(settings: Settings) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Make the data folder if need be. Raises StartupError if it cannot be written to."""
+    """Create the data folder if it is missing. Raises StartupError if it cannot be written to."""
     try:
         make_private_folder(folder)
     except OSError as error:
@@ -66,7 +66,7 @@ def check_folder(folder: Path) -> None:
 
 
 def explain(error: Exception) -> str | None:
-    """The one line for an error that ends the start, or None if it is a fault of ours."""
+    """Return the line for an error that ends the start, or None for a bug."""
     match error:
         case StartupError() | StoreError() | OperationsServerError():
             return str(error)

@@ -1,4 +1,4 @@
-"""Checks of addresses, before anybody tries to use them."""
+"""Check database addresses before anything connects to them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The one error of settings."""
+"""SettingsError, the error about a value of the settings."""
 
 
 class SettingsError(Exception):
-    """A setting cannot be used. One line: where it stands, its key, its value, what is allowed."""
+    """A setting cannot be used. One line: its place, its key, its value, the allowed values."""
 
     def __init__(self, key: str, message: str) -> None:
         """`key` is the dotted key (or the file or variable at fault), `message` the whole line."""

@@ -1,4 +1,4 @@
-"""Pydantic's verdict on settings as one line for whoever wrote them."""
+"""Turn pydantic's validation errors into one line about one setting."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from pydantic.fields import FieldInfo
 from bot.settings.allowed import allowed_words, section_of, table_of
 from bot.settings.secrets import Redactor, secrets_of_address
 from engine.common.validation import first_fault
-from engine.settings import EngineSettingsError, ModelOptions
 
 _MAX_SHOWN: Final = 80
 _ADDRESS: Final = re.compile(r"[a-z+]+://[^'\"\s]*", re.IGNORECASE)
 
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every plain setting below `model` with its dotted key."""
+    """Yield every plain setting below `model` with its dotted key."""
     for name, field in model.model_fields.items():
         section = section_of(field)
         if section is None:
@@ -36,11 +35,12 @@ def explain(
     values: Mapping[str, Any],
     secrets: frozenset[tuple[str, ...]],
 ) -> tuple[str, str]:
-    """The dotted key at fault and one line about it. Unknown keys first: they explain the rest."""
+    """Return the dotted key at fault and one line. Unknown keys first: they explain the rest."""
     fault = first_fault(error, prefer="extra_forbidden")
     path, unknown = fault.path, fault.kind == "extra_forbidden"
-    if isinstance(fault.raised, EngineSettingsError):  # by a model of the engine's within a table
-        path, unknown = (*path, fault.raised.key), fault.raised.key not in ModelOptions.model_fields
+    if isinstance(key := getattr(fault.raised, "key", None), str):  # by a model with its own error
+        path = (*path, key)
+        unknown = len(_setting(model, path)[0]) < len(path)
     if unknown:
         return ".".join(path), f'unknown setting "{".".join(path)}"; {_advice(model, path)}'
     path, field = _setting(model, path)
@@ -70,7 +70,7 @@ def _setting(
 
 
 def _advice(model: type[BaseModel], path: tuple[str, ...]) -> str:
-    """The nearest known setting: of the same section, else of the same name anywhere."""
+    """Name the nearest known setting: of the same section, else of the same name anywhere."""
     known = [key for key, field in settings_of(model) if not field.exclude]
     known += _table_keys(model, path)
     sections = [name for name, field in model.model_fields.items() if section_of(field)]
@@ -90,7 +90,7 @@ def _advice(model: type[BaseModel], path: tuple[str, ...]) -> str:
 
 
 def _table_keys(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
-    """The keys of the table that a path leads into, if there is one."""
+    """Return the keys of the table that a path leads into, if there is one."""
     for key, field in settings_of(model):
         depth = key.count(".") + 1
         table = table_of(field)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from common.settings import Allowed, Section, StrictInt, may_be_none
+from common.settings import Allowed, Section, StrictInt, kinds_of
+
+MAX_ID: Final = 2**63 - 1
 
 
 def upper(value: Any) -> Any:
@@ -25,7 +28,7 @@ def check_path(value: Any) -> Any:
 Folder = Annotated[Path, BeforeValidator(check_path), Allowed("the path of a folder")]
 # Secrets come from the environment; they are neither shown nor written anywhere.
 Secret = Annotated[SecretStr | None, Allowed("a text")]
-DiscordId = Annotated[StrictInt, Field(ge=1, le=2**63 - 1)]
+DiscordId = Annotated[StrictInt, Field(ge=1, le=MAX_ID)]
 
 
 class Table(Section):
@@ -38,4 +41,4 @@ class Table(Section):
         blank = isinstance(value, str) and not value.strip()
         # False equals 0, but is a mistake.
         unset = blank or (value in (0, [], ()) and value is not False)
-        return None if unset and may_be_none(field) else value
+        return None if unset and NoneType in kinds_of(field) else value

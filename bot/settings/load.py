@@ -1,10 +1,8 @@
-"""Loading of settings from the file, the environment and overrides, later ones winning."""
+"""Load settings from the file, the environment and overrides, later ones winning."""
 
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +11,11 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bot.settings.addresses import has_password
+from bot.settings.allowed import mapped_kind, section_of, table_of
 from bot.settings.errors import SettingsError
 from bot.settings.explain import explain
+from common.settings import kinds_of
+from common.toml_file import TomlFileError, read_toml
 
 CONFIG_VARIABLE: Final = "FLOOR33_CONFIG"
 DEFAULT_FILE: Final = "bot.toml"
@@ -30,8 +31,6 @@ SECRETS: Final = {
     path: name for name, path in VARIABLES.items() if path[-1] in ("token", "api_key")
 }
 
-_MAX_DEPTH: Final = 32
-
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -45,14 +44,12 @@ class Layer:
 
 
 def load_layers(path: str | Path | None, overrides: Mapping[str, Any] | None) -> tuple[Layer, ...]:
-    """The layers, weakest first. Raises SettingsError for a missing or broken file."""
+    """Return the layers, weakest first. Raises SettingsError for a missing or broken file."""
     here = Path.cwd()
     layers = []
     file = _find_file(path)
     if file is not None:
-        values = _read(file)
-        _refuse_secrets(file, values)
-        layers.append(Layer(str(file), file.absolute().parent, values))
+        layers.append(Layer(str(file), file.absolute().parent, _read(file)))
     for variable, keys in VARIABLES.items():
         value = os.environ.get(variable, "").strip()
         if value:
@@ -63,16 +60,17 @@ def load_layers(path: str | Path | None, overrides: Mapping[str, Any] | None) ->
 
 
 def validated(model: type[_Model], layers: tuple[Layer, ...]) -> _Model:
-    """The model from all layers; raises SettingsError about the first value that does not fit."""
+    """Return the model from all layers. Raises SettingsError about the first value at fault."""
     merged: dict[str, Any] = {"data_dir": Path.cwd() / model.model_fields["data_dir"].default}
     for layer in layers:
-        merged = _merge(merged, _with_absolute_paths(layer))
+        merged = _merge(merged, _with_absolute_paths(model, layer.values, layer.base))
     try:
         return model.model_validate(merged)
     except ValidationError as error:
         # Without its cause: the cause could print what was given, a token perhaps.
         key, message = explain(model, error, merged, frozenset(SECRETS))
-        source = _source(layers, tuple(key.split(".")))
+        keys = tuple(key.split("."))
+        source = next((one.name for one in reversed(layers) if _has(one.values, keys)), None)
         raise SettingsError(key, f"{source}: {message}" if source else message) from None
 
 
@@ -88,57 +86,12 @@ def _find_file(path: str | Path | None) -> Path | None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        data = file.read_bytes()
+        values = read_toml(file)
     except OSError as error:
         reason = error.strerror or str(error)
         raise SettingsError(str(file), f"settings file {file}: {reason}") from error
-    try:
-        text = data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line, column = _position(data[: error.start].decode("utf-8-sig"))
-        raise SettingsError(
-            str(file), f"{file}: not UTF-8 text (line {line}, column {column})"
-        ) from error
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message = str(error)
-        if not re.search(r"line \d+, column \d+", message):  # "at end of document"
-            line, column = _position(text)
-            message = f"{message} (at line {line}, column {column})"
-        raise SettingsError(str(file), f"{file}: not valid TOML: {message}") from error
-    except RecursionError:
-        raise _too_deep(file) from None
-    except ValueError as error:  # a number of thousands of digits
-        raise SettingsError(str(file), f"{file}: not valid TOML: {error}") from error
-    if _depth(values) > _MAX_DEPTH:
-        raise _too_deep(file)
-    return values
-
-
-def _too_deep(file: Path) -> SettingsError:
-    return SettingsError(str(file), f"{file}: tables or lists are nested too deeply")
-
-
-def _depth(value: object) -> int:
-    """Return how deep tables and lists lie in one another; without recursion."""
-    depth, level = 0, [value]
-    while level := [
-        inner
-        for outer in level
-        if isinstance(outer, dict | list)
-        for inner in (outer.values() if isinstance(outer, dict) else outer)
-    ]:
-        depth += 1
-    return depth
-
-
-def _position(text: str) -> tuple[int, int]:
-    """Line and column, from 1, right after the text."""
-    return text.count("\n") + 1, len(text) - text.rfind("\n")
-
-
-def _refuse_secrets(file: Path, values: Mapping[str, Any]) -> None:
+    except TomlFileError as error:
+        raise SettingsError(str(file), f"{file}: {error}") from error
     for keys, variable in SECRETS.items():
         if _has(values, keys):
             key = ".".join(keys)
@@ -147,8 +100,7 @@ def _refuse_secrets(file: Path, values: Mapping[str, Any]) -> None:
                 f"{file}: {key} is a secret and does not belong into a file; "
                 f"set the environment variable {variable}",
             )
-    address = values.get("database")
-    address = address.get("url") if isinstance(address, Mapping) else None
+    address = values["database"]["url"] if _has(values, DATABASE_URL) else None
     if isinstance(address, str) and has_password(address):
         key = ".".join(DATABASE_URL)
         raise SettingsError(
@@ -156,6 +108,7 @@ def _refuse_secrets(file: Path, values: Mapping[str, Any]) -> None:
             f"{file}: {key} holds a password, which does not belong into a file; "
             "set the environment variable FLOOR33_DATABASE_URL to the whole address",
         )
+    return values
 
 
 def _nested(keys: tuple[str, ...], value: object) -> dict[str, Any]:
@@ -183,37 +136,30 @@ def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _with_absolute_paths(layer: Layer) -> dict[str, Any]:
-    """The layer with `data_dir`, the log's and the models' and LoRAs' paths made absolute."""
-    values = dict(layer.values)
-    if isinstance(log := values.get("log"), Mapping) and "file" in log:
-        values["log"] = {**log, "file": _absolute(layer.base, log["file"])}
-    if "data_dir" in values:
-        values["data_dir"] = _absolute(layer.base, values["data_dir"])
-    models = values.get("models")
-    if isinstance(models, Mapping) and isinstance(models.get("extra"), Mapping):
-        extra = {name: _absolute(layer.base, path) for name, path in models["extra"].items()}
-        models = values["models"] = {**models, "extra": extra}
-    if isinstance(models, Mapping) and isinstance(models.get("loras"), Mapping):
-        loras = {
-            name: {**lora, "path": _absolute(layer.base, lora["path"])}
-            if isinstance(lora, Mapping) and "path" in lora
-            else lora
-            for name, lora in models["loras"].items()
-        }
-        values["models"] = {**models, "loras": loras}
-    return values
+def _with_absolute_paths(
+    model: type[BaseModel], values: Mapping[str, Any], base: Path
+) -> dict[str, Any]:
+    """Return the values, every path among them counted from `base`."""
+    found = dict(values)
+    for name in found.keys() & model.model_fields.keys():
+        field, value = model.model_fields[name], found[name]
+        if Path in kinds_of(field):
+            found[name] = _absolute(base, value)
+        elif not isinstance(value, Mapping):
+            continue  # the model says what is wrong with it, if anything is
+        elif section := section_of(field):
+            found[name] = _with_absolute_paths(section, value, base)
+        elif table := table_of(field):
+            found[name] = {
+                key: _with_absolute_paths(table, one, base) if isinstance(one, Mapping) else one
+                for key, one in value.items()
+            }
+        elif mapped_kind(field) is Path:
+            found[name] = {key: _absolute(base, one) for key, one in value.items()}
+    return found
 
 
 def _absolute(base: Path, value: object) -> object:
     if not isinstance(value, str | Path) or not str(value).strip():
-        return value  # the model says what is wrong with it
+        return value
     return base / Path(value).expanduser()
-
-
-def _source(layers: tuple[Layer, ...], keys: tuple[str, ...]) -> str | None:
-    """The name of the layer whose value counted."""
-    for layer in reversed(layers):
-        if _has(layer.values, keys):
-            return layer.name
-    return None

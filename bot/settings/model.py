@@ -1,4 +1,4 @@
-"""Every setting with its default and its allowed values. `bot.toml` documents them for users."""
+"""The sections of `bot.toml`. What belongs to the engine and to prompt expansion is theirs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, Strict, StringConstraints
 
-from bot.settings.fields import DiscordId, Folder, Secret, Table, check_path
+from bot.settings.fields import MAX_ID, DiscordId, Folder, Secret, Table, check_path
 from bot.settings.load import load_layers, validated
 from bot.settings.service import (
     DatabaseSettings,
@@ -27,23 +27,23 @@ ModelName = Annotated[
     Allowed("a model's name: up to 64 of a-z, 0-9, '.', '_', '-'"),
 ]
 GuildId = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,18}$")]
-IdList = Annotated[tuple[DiscordId, ...], Field(max_length=1000)]
+IdList = Annotated[tuple[DiscordId, ...] | None, Field(max_length=1000)]
 
 
 class DiscordSettings(Table):
     """`[discord]`."""
 
-    servers: Annotated[
-        IdList | None, Allowed("a list of servers' ids, whole numbers", none="any")
-    ] = None
+    servers: Annotated[IdList, Allowed("a list of servers' ids, whole numbers", none="any")] = None
     operators: Annotated[
-        IdList | None,
+        IdList,
         Allowed("a list of users' ids, whole numbers", none="the application's owner or team"),
     ] = None
     direct_messages: Literal["members", "nobody", "anyone"] = "members"
     dev_guild_id: Annotated[
-        DiscordId | None,
-        Allowed(f"a server's id, a whole number from 1 to {2**63 - 1}", none="none"),
+        int | None,
+        Strict(),
+        Field(ge=1, le=MAX_ID),
+        Allowed(f"a server's id, a whole number from 1 to {MAX_ID}", none="none"),
     ] = None
     token: Secret = Field(default=None, repr=False, exclude=True)
 
@@ -105,7 +105,7 @@ class QueueSettings(Table):
     ] = Field(default_factory=dict)
 
     def weight_of(self, guild_id: int | None) -> float:
-        """A server's weight; 1 for direct messages and servers that are not named."""
+        """Return a server's weight; 1 for direct messages and servers that are not named."""
         return self.guild_weights.get(str(guild_id), 1.0)
 
 
@@ -127,7 +127,7 @@ class PreviewSettings(Table):
 
 
 class Settings(Table):
-    """Everything that can be set. Frozen; made by `Settings.load`."""
+    """All settings of the bot. Frozen; made by `Settings.load`."""
 
     data_dir: Folder = Path("data")
     discord: DiscordSettings = DiscordSettings()
@@ -145,30 +145,30 @@ class Settings(Table):
 
     @property
     def database_path(self) -> Path:
-        """The SQLite file; not used with a PostgreSQL server."""
+        """Return the SQLite file; not used with a PostgreSQL server."""
         return self.data_dir / "floor33.db"
 
     @property
     def database_location(self) -> Path | str:
-        """The location that `Store.open` is given; an address may hold a password."""
+        """Return the location for `Store.open`; an address may hold a password."""
         url = self.database.url
         return self.database_path if url is None else url.get_secret_value()
 
     @property
     def models_dir(self) -> Path:
-        """The folder of installed models."""
+        """Return the folder of installed models."""
         return self.data_dir / "models"
 
     @property
     def output_dir(self) -> Path:
-        """The folder for finished clips."""
+        """Return the folder for finished clips."""
         return self.data_dir / "outputs"
 
     @classmethod
     def load(
         cls, path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
     ) -> Self:
-        """Settings from, later wins: defaults, the file, the environment, `overrides` (nested).
+        """Load settings; later wins: defaults, the file, the environment, `overrides` (nested).
 
         Args:
             path: The TOML file. None: `$FLOOR33_CONFIG`, else `./bot.toml` if there is one, else

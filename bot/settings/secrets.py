@@ -1,4 +1,4 @@
-"""Secrets of the settings and of the environment, and texts without them."""
+"""Find the secrets of the settings and of the environment, and redact them in texts."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _PATTERNS: Final = (
 
 
 class Redactor:
-    """Takes secrets out of texts: those it is given, and whatever stands where secrets stand."""
+    """Removes known secrets from texts, and anything that stands where a secret usually stands."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         spelled = {form for secret in secrets for form in _spellings(secret)}
@@ -78,7 +78,7 @@ class Redactor:
         self._secrets = re.compile("|".join(patterns)) if patterns else None
 
     def __call__(self, text: str) -> str:
-        """The text without secrets."""
+        """Return the text without secrets."""
         if self._secrets is not None:
             text = self._secrets.sub(HIDDEN, text)
         for pattern, replacement in _PATTERNS:
@@ -87,7 +87,7 @@ class Redactor:
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """Everything that must never be logged or shown: of the settings and of the environment."""
+    """Return the secrets of the settings and of the environment: never logged, never shown."""
     given = (settings.discord.token, settings.expansion.api_key)
     found = [secret.get_secret_value().strip() for secret in given if secret is not None]
     if settings.database.url is not None:
@@ -110,7 +110,7 @@ def secrets_of_environment(environment: Mapping[str, str] | None = None) -> list
 
 
 def secrets_of_address(address: str) -> list[str]:
-    """Passwords and keys of an address, also of one that cannot be read as an address.
+    """Return passwords and keys of an address, also of one that cannot be read as an address.
 
     A password may hold any character, a "/", "@" or "?" too: all between the first ":" after the
     scheme and the last "@" counts, and each part of it that such a character cuts off.
@@ -133,7 +133,7 @@ def secrets_of_address(address: str) -> list[str]:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """The secret as it may stand in a text: as it is, in JSON, in Python, in an address."""
+    """Yield the spellings of a secret: as it is, in JSON, in Python, in an address."""
     if len(secret) >= _MIN_SECRET_CHARS:
         yield secret
         yield json.dumps(secret)[1:-1]

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from bot.doctor import Check, Status
+from bot.doctor import DiagnosticResult, Status
 from bot.doctor.models import check_expansion
 from bot.settings import Settings
 from bot.settings.engine import expansion_settings
 
 
-def checked(**expansion: Any) -> Check:
+def checked(**expansion: Any) -> DiagnosticResult:
     return check_expansion(Settings.load(overrides={"expansion": expansion}))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bot.__main__ import main
-from bot.lifecycle.install_models import install_wanted, wanted_models
+from bot.lifecycle.install_models import ensure_models_installed, missing_models
 from bot.lifecycle.requirements import StartupError
 from bot.settings import Settings, SettingsError
 from bot.settings.engine import engine_settings
@@ -79,8 +79,8 @@ def test_a_named_model_is_installed_before_the_start(
     tiny: dict[str, PublishedModel], hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wanted = settings(tmp_path, text_to_video="tiny")
-    assert list(wanted_models(wanted, tiny)) == ["models.text_to_video"]
-    install_wanted(wanted, tiny, hub)
+    assert list(missing_models(wanted, tiny)) == ["models.text_to_video"]
+    ensure_models_installed(wanted, tiny, hub)
     assert is_installed("tiny", tmp_path / "data" / "models")
     out, err = capsys.readouterr()
     assert out == ""
@@ -89,8 +89,8 @@ def test_a_named_model_is_installed_before_the_start(
     for words in ("Tiny", "5.9 MB from floor33/tiny", "research and non-commercial use only"):
         assert words in second
     # The next start finds it there, and says nothing.
-    assert wanted_models(wanted, tiny) == {}
-    install_wanted(wanted, tiny, hub)
+    assert missing_models(wanted, tiny) == {}
+    ensure_models_installed(wanted, tiny, hub)
     assert capsys.readouterr() == ("", "")
 
 
@@ -98,7 +98,7 @@ def test_the_engine_serves_it_under_its_name(
     tiny: dict[str, PublishedModel], hub: Hub, tmp_path: Path
 ) -> None:
     wanted = settings(tmp_path, text_to_video="tiny")
-    install_wanted(wanted, tiny, hub)
+    ensure_models_installed(wanted, tiny, hub)
     cards = {card.name: card for card in Engine(engine_settings(wanted)).models()}
     assert cards["tiny"].ready
     assert not cards["t2v-1024"].installed
@@ -108,7 +108,7 @@ def test_a_model_of_another_task_is_a_wrong_setting(
     tiny: dict[str, PublishedModel], hub: Hub, tmp_path: Path, loopback: LoopbackHub
 ) -> None:
     with pytest.raises(SettingsError, match=r"models\.image_to_video: tiny is a model for text"):
-        install_wanted(settings(tmp_path, image_to_video="tiny"), tiny, hub)
+        ensure_models_installed(settings(tmp_path, image_to_video="tiny"), tiny, hub)
     assert loopback.resolved == []
 
 
@@ -119,7 +119,7 @@ def test_downloads_can_be_forbidden(
     with pytest.raises(
         StartupError, match=r"models\.download is off; install it with: "
     ) as refused:
-        install_wanted(settings(tmp_path, text_to_video="tiny", download=False), tiny, hub)
+        ensure_models_installed(settings(tmp_path, text_to_video="tiny", download=False), tiny, hub)
     assert str(refused.value).endswith(f"python -m engine install tiny --models-dir {folder}")
     assert loopback.resolved == []
 
@@ -129,14 +129,14 @@ def test_a_hub_that_fails_is_one_line(
 ) -> None:
     loopback.gated = True
     with pytest.raises(StartupError, match=r"^tiny cannot be installed: floor33/tiny is gated"):
-        install_wanted(settings(tmp_path, text_to_video="tiny"), tiny, hub)
+        ensure_models_installed(settings(tmp_path, text_to_video="tiny"), tiny, hub)
 
 
 def test_other_names_are_left_to_the_engine(tmp_path: Path, tiny_folder: Path) -> None:
-    assert wanted_models(settings(tmp_path)) == {}
-    assert wanted_models(settings(tmp_path, text_to_video="my-own")) == {}
+    assert missing_models(settings(tmp_path)) == {}
+    assert missing_models(settings(tmp_path, text_to_video="my-own")) == {}
     extra = {"t2v-1024": str(tiny_folder)}
-    assert wanted_models(settings(tmp_path, text_to_video="t2v-1024", extra=extra)) == {}
+    assert missing_models(settings(tmp_path, text_to_video="t2v-1024", extra=extra)) == {}
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.doctor import Check, Status
+from bot.doctor import DiagnosticResult, Status
 from bot.doctor.service import check_service
 from bot.operations.health import Finding
 from bot.operations.http import OperationsServer
@@ -14,7 +14,7 @@ from bot.operations.metrics import Metrics
 from bot.settings import Settings
 
 
-async def check(name: str, **overrides: Any) -> Check | None:
+async def check(name: str, **overrides: Any) -> DiagnosticResult | None:
     checks = await check_service(Settings.load(overrides=overrides))
     assert all(found.advice for found in checks if found.status is not Status.OK)
     return next((found for found in checks if found.name == name), None)
