@@ -10,7 +10,7 @@ from typing import Final
 from bot.files import PRIVATE_FILE
 from bot.store.errors import DatabaseGoneError
 from bot.store.identity import FileIdentity
-from engine.common.atomic_write import atomic_write
+from common.atomic_write import atomic_write
 
 _FILE: Final = "bot.id"
 

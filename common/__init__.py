@@ -1,1 +1,1 @@
-"""The parts that all packages of Floor33 share."""
+"""The parts that all packages share; nothing here knows the project."""

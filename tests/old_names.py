@@ -65,7 +65,7 @@ NAMES = {
     "bot.warmup": "bot.lifecycle.warmup",
     "engine.checkpoints.building": "engine.checkpoints.loading.building",
     "engine.checkpoints.card": "engine.checkpoints.folder.card",
-    "engine.checkpoints.folder.text": "engine.common.text",
+    "engine.checkpoints.folder.text": "common.text",
     "engine.checkpoints.original.errors": "engine.checkpoints.errors",
     "engine.checkpoints.original.facts": "engine.checkpoints.original.metadata",
     "engine.models.original": "engine.models.original_names",

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from transformers import CLIPTextModel
 
+from common.atomic_write import atomic_folder
 from engine.checkpoints.folder.metadata import METADATA_FILE, ModelMetadata
-from engine.common.atomic_write import atomic_folder
 from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
 from training.data.buckets import Buckets

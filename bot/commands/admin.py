@@ -18,7 +18,7 @@ from bot.errors import UserError, answering, send_private, tell
 from bot.messages.acknowledge import acknowledge
 from bot.messages.text import escape, in_about
 from bot.store import JobState
-from engine.common.disk import disk_space
+from common.disk import disk_space
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot

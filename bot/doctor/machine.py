@@ -15,7 +15,7 @@ from bot.doctor.report import DiagnosticResult, Status
 from bot.lifecycle.requirements import StartupError, check_folder
 from bot.settings import Settings
 from bot.store.maintenance.lost import is_blank, lost_database
-from engine.common.disk import free_bytes
+from common.disk import free_bytes
 from engine.serving import Engine
 from engine.serving.media.mp4 import EncoderMissingError, find_ffmpeg
 

@@ -21,7 +21,7 @@ from bot.jobs.downloads import DownloadTooLargeError
 from bot.messages.text import megabytes
 from bot.store import NewAsset
 from bot.store.clip_files import UPLOADS
-from engine.common.atomic_write import atomic_write
+from common.atomic_write import atomic_write
 from engine.serving.media.image_metadata import clean_file
 from engine.serving.media.input_images import START_SIDE, PictureError, read_picture
 

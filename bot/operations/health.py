@@ -14,7 +14,7 @@ from discord.ext import commands
 
 from bot.operations.metrics import Metrics
 from bot.store import Store, StoreError
-from engine.common.disk import free_bytes
+from common.disk import free_bytes
 
 if TYPE_CHECKING:
     from engine.serving import Engine

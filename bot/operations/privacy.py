@@ -12,7 +12,7 @@ from bot.settings import Settings
 from bot.store import Forgotten, Store, StoredFiles
 from bot.store.clip_files import remove_clip, remove_picture
 from bot.store.paths import resolve
-from engine.common.atomic_write import atomic_write
+from common.atomic_write import atomic_write
 
 logger = logging.getLogger(__name__)
 

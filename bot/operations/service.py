@@ -20,7 +20,7 @@ from bot.operations.health import (
 from bot.operations.http import OperationsServer
 from bot.operations.metrics import Metrics
 from bot.operations.retention import Retention
-from engine.common.disk import free_bytes
+from common.disk import free_bytes
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from bot.settings.allowed import allowed_words, section_of, table_of
 from bot.settings.secrets import Redactor, secrets_of_address
-from engine.common.validation import first_fault
+from common.validation import first_fault
 
 _MAX_SHOWN: Final = 80
 _ADDRESS: Final = re.compile(r"[a-z+]+://[^'\"\s]*", re.IGNORECASE)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from common.text import printable
 from engine.checkpoints.errors import ModelLoadError, UnknownModelError
 from engine.checkpoints.folder.card import (
     LICENCE_LENGTH,
@@ -36,7 +37,6 @@ from engine.checkpoints.folder.weights import (
     WeightInspector,
 )
 from engine.checkpoints.hub.published import PUBLISHED, PublishedModel, offered_card
-from engine.common.text import printable
 
 __all__ = ["MIN_GUIDANCE", "SHIPPED_MODELS", "Catalog", "ModelCard", "current_revision"]
 

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+from common.disk import free_bytes, nearest_existing
 from engine.checkpoints.errors import DiskSpaceError
-from engine.common.disk import free_bytes, nearest_existing
 
 
 def check_space(needed: Mapping[Path, int]) -> None:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Final
 
-from engine.common.text import printable
+from common.text import printable
 
 _LISTED_MODELS: Final = 20
 _LONGEST: Final = 2000

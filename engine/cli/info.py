@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from common.text import printable
 from engine.checkpoints.catalog import Catalog, ModelCard
 from engine.checkpoints.disk import gigabytes
 from engine.checkpoints.errors import ModelLoadError, UnknownModelError
@@ -16,7 +17,6 @@ from engine.checkpoints.hub.published import PUBLISHED
 from engine.cli.errors import usage_error
 from engine.cli.models import card_as_json
 from engine.cli.options import add_model_dir, add_models_dir, catalog_of
-from engine.common.text import printable
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -7,11 +7,11 @@ import json
 import sys
 from typing import Any
 
+from common.text import printable
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.disk import gigabytes
 from engine.checkpoints.hub.published import PUBLISHED
 from engine.cli.options import add_model_dir, add_models_dir, catalog_of
-from engine.common.text import printable
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -13,7 +13,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.common.atomic_write import atomic_path
+from common.atomic_write import atomic_path
 from training.data.world import SHAPES, Scene, render, sample_placed_scene, sample_scene
 
 CLIP_FRAMES = 16

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from command_line.codes import CommandError, usage_error
 from command_line.process import guarded
-from engine.common.validation import first_fault
+from common.validation import first_fault
 from training.data.config import DataSetConfig, ResolutionConfig, WindowConfig
 from training.data.errors import DataError
 from training.data.text import printable

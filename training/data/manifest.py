@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engine.common.atomic_write import atomic_write
-from engine.common.validation import first_fault
+from common.atomic_write import atomic_write
+from common.validation import first_fault
 from training.data.errors import DataError
 
 MANIFEST = "manifest.json"

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from engine.common.atomic_write import atomic_path
+from common.atomic_write import atomic_path
 from engine.pipelines.latents import encode_frames
 from engine.pipelines.text import TextLayer, encode_text, tokenise
 from training.data.config import ResolutionConfig, WindowConfig

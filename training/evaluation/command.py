@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from command_line.codes import INTERRUPTED, CommandError, usage_error
-from engine.common.out_of_memory import is_out_of_memory
+from common.out_of_memory import is_out_of_memory
 from training.errors import TrainingError
 
 if TYPE_CHECKING:

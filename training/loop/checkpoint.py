@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.common.atomic_write import atomic_folder
+from common.atomic_write import atomic_folder
 from training.errors import TrainingError
 from training.recipe.model import Recipe, RecipeError
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.common.atomic_write import atomic_write
+from common.atomic_write import atomic_write
 
 LOG = "log.jsonl"
 

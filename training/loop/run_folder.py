@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from engine.common.atomic_write import atomic_folder
+from common.atomic_write import atomic_folder
 from training.errors import TrainingError
 
 MODEL = "model"

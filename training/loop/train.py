@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.common.out_of_memory import is_out_of_memory
+from common.out_of_memory import is_out_of_memory
 from training.errors import TrainingError
 from training.loop import distributed, sharding
 from training.loop.board import Board

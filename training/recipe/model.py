@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from engine.common.validation import first_fault
+from common.validation import first_fault
 from training.recipe.sections import (
     LatentData,
     LoraSection,

@@ -17,11 +17,11 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
+from common.atomic_write import atomic_folder
 from engine.checkpoints import ModelLoadError
 from engine.checkpoints.folder.lora import LORA_METADATA, LORA_WEIGHTS, LoraMetadata
 from engine.checkpoints.folder.metadata import METADATA_FILE, read_metadata
 from engine.checkpoints.folder.weights import WeightInspector
-from engine.common.atomic_write import atomic_folder
 from engine.models import VideoUNet
 from engine.models.attention import Attention
 from engine.pipelines import TextToVideoPipeline

@@ -20,7 +20,7 @@ from bot.store.maintenance.backup import FILES_TABLE
 from bot.store.maintenance.lost import is_blank
 from bot.store.maintenance.migrate import check_revision, migrate
 from bot.store.paths import OutsideError, resolve
-from engine.common.atomic_write import atomic_write
+from common.atomic_write import atomic_write
 
 _LOGS: Final = ("-wal", "-shm", "-journal")
 # Never a folder of ours: a file that is not there is told as one that is gone.

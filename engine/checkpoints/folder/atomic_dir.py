@@ -8,9 +8,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from common.atomic_write import atomic_folder
 from engine.checkpoints.disk import check_space
 from engine.checkpoints.errors import DiskSpaceError, ModelLoadError, OutputExistsError
-from engine.common.atomic_write import atomic_folder
 
 
 def refuse_used(target: Path) -> None:

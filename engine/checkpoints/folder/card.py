@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.text import printable
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.lora import LoraSource
 from engine.checkpoints.folder.metadata import NAME_PATTERN, ModelMetadata, Origin, Task
 from engine.checkpoints.folder.weights import MODEL_INDEX, read_json_object
-from engine.common.text import printable
 
 TITLE_LENGTH = 200
 LICENCE_LENGTH = 300

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from common.text import printable
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import VOCABULARY_BYTES, read_object
 from engine.checkpoints.folder.layout import NetworkFiles, read_index
-from engine.common.text import printable
 from engine.schedulers.config import (
     DEFAULT_TRAIN_TIMESTEPS,
     SCHEDULER_CLASSES,

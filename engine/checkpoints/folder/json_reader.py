@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from common.text import printable
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.reading import foreign_kind, read_limited
-from engine.common.text import printable
 
 SETTINGS_BYTES: Final = 2**20
 """Limit of files of settings, which have some kilobytes."""

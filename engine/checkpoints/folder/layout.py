@@ -11,10 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from common.text import printable
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import INDEX_BYTES, read_object
 from engine.checkpoints.folder.reading import check_inside, check_regular
-from engine.common.text import printable
 
 MODEL_INDEX: Final = "model_index.json"
 CONFIG: Final = "config.json"

@@ -16,14 +16,14 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from common.text import printable
+from common.validation import first_fault
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import read_object
 from engine.checkpoints.folder.lora_settings import read_settings
 from engine.checkpoints.folder.reading import check_inside, check_regular
 from engine.checkpoints.folder.tensor_values import largest_values
 from engine.checkpoints.folder.tensors import read_header
-from engine.common.text import printable
-from engine.common.validation import first_fault
 
 LORA_METADATA: Final = "lora.json"
 LORA_WEIGHTS: Final = "pytorch_lora_weights.safetensors"

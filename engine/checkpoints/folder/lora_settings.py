@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from common.text import printable
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import BadJsonError, parse_object, read_object
-from engine.common.text import printable
 
 ADAPTER_CONFIG: Final = "adapter_config.json"
 """peft's own file, beside the weights."""

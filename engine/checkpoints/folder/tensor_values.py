@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from common.text import printable
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.tensors import Header
-from engine.common.text import printable
 
 _NUMPY: Final = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 _PIECE_BYTES: Final = 2**24

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
 
+from common.text import printable
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.json_reader import BadJsonError, parse_object
 from engine.checkpoints.folder.reading import check_regular, foreign_kind, read_beginning
-from engine.common.text import printable
 
 HEADER_BYTES: Final = 32 * 2**20
 """Limit of a header; those of published models have some hundred kilobytes."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.atomic_write import atomic_write
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.inspection import FileCache, Wanted, check_folder, identity
 from engine.checkpoints.folder.json_reader import read_object
@@ -15,7 +16,6 @@ from engine.checkpoints.folder.layout import MODEL_INDEX, ModelFiles, components
 from engine.checkpoints.folder.metadata import ModelMetadata, read_metadata
 from engine.checkpoints.folder.reading import read_limited
 from engine.checkpoints.folder.tensors import read_header
-from engine.common.atomic_write import atomic_write
 
 __all__ = [
     "MODEL_INDEX",

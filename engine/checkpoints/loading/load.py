@@ -17,6 +17,8 @@ from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 from transformers.utils import logging as transformers_logging
 
+from common.out_of_memory import is_out_of_memory, mentions_out_of_memory
+from common.text import printable
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.card import ModelCard
 from engine.checkpoints.folder.inspection import FileCache, check_network
@@ -30,8 +32,6 @@ from engine.checkpoints.folder.layout import (
 from engine.checkpoints.folder.weights import MODEL_INDEX, components, read_json_object
 from engine.checkpoints.loading.building import BUILDING
 from engine.checkpoints.loading.lora_load import fuse_loras
-from engine.common.out_of_memory import is_out_of_memory, mentions_out_of_memory
-from engine.common.text import printable
 from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline, Pipeline, TextToVideoPipeline
 from engine.schedulers import VideoScheduler, scheduler_from_config

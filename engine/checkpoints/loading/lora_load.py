@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from common.text import printable
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.lora import Lora, LoraSource, check_values, read_lora
 from engine.checkpoints.loading.building import BUILDING
-from engine.common.text import printable
 from engine.models import VideoUNet
 
 _ADAPTER_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")

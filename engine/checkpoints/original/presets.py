@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from common.validation import first_fault
 from engine.checkpoints.errors import OriginalConfigError
 from engine.checkpoints.original.config import (
     Encoder,
@@ -19,7 +20,6 @@ from engine.checkpoints.original.config import (
     TextTowerConfig,
     VisionTowerConfig,
 )
-from engine.common.validation import first_fault
 
 LICENCE: Final = "research and non-commercial use only (VideoCrafter's terms)"
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.common.out_of_memory import is_out_of_memory
+from common.out_of_memory import is_out_of_memory
 from engine.pipelines import VideoPipeline, decode_latents
 from engine.serving.cancellation import Interrupted
 from engine.serving.events import Cancelled, Finished, GenerationResult, Progress

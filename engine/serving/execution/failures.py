@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 
+from common.out_of_memory import is_out_of_memory
 from engine.checkpoints.errors import ModelChangedError, ModelLoadError
-from engine.common.out_of_memory import is_out_of_memory
 from engine.serving.events import Failed, FailureReason
 from engine.serving.media.ffmpeg import EncodeError, EncoderMissingError
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.common.disk import free_bytes, nearest_existing
+from common.disk import free_bytes, nearest_existing
 from engine.serving.events import GenerationResult
 from engine.serving.execution.failures import DISK_FULL_CODES, DiskFullError, OutputFolderError
 from engine.serving.request import ResolvedSettings

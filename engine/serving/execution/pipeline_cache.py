@@ -14,11 +14,11 @@ from typing import Final, cast
 
 import torch
 
+from common.out_of_memory import is_out_of_memory
 from engine.checkpoints.catalog import ModelCard, current_revision
 from engine.checkpoints.errors import ModelChangedError, ModelLoadError
 from engine.checkpoints.folder.weights import WeightInspector
 from engine.checkpoints.loading.load import load_pipeline
-from engine.common.out_of_memory import is_out_of_memory
 from engine.pipelines import VideoPipeline
 from engine.serving.execution.memory import (
     apply_options,

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.common.atomic_write import atomic_path
+from common.atomic_write import atomic_path
 from engine.serving.cancellation import Check, carry_on
 from engine.serving.media.ffmpeg import (
     H264,

@@ -11,9 +11,9 @@ from typing import Literal
 
 import torch
 
+from common.out_of_memory import is_out_of_memory
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
-from engine.common.out_of_memory import is_out_of_memory
 from engine.serving.cancellation import Abandoned
 from engine.serving.events import Started, Terminal
 from engine.serving.execution.batch import Commit

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from engine.common.atomic_write import atomic_write
+from common.atomic_write import atomic_write
 from training.data.errors import DataError
 from training.data.sources.sample import media_kind
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from engine.common.disk import disk_space, free_bytes, nearest_existing
-from engine.common.out_of_memory import is_out_of_memory, mentions_out_of_memory
-from engine.common.validation import Fault, first_fault
+from common.disk import disk_space, free_bytes, nearest_existing
+from common.out_of_memory import is_out_of_memory, mentions_out_of_memory
+from common.validation import Fault, first_fault
 
 
 def test_space_is_that_of_the_disk(tmp_path: Path) -> None:

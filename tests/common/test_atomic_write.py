@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.common.atomic_write import atomic_folder, atomic_path, atomic_write
+from common.atomic_write import atomic_folder, atomic_path, atomic_write
 
 
 def fail_after(write: Callable[..., object], *arguments: object) -> None:

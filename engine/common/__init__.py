@@ -1,1 +1,0 @@
-"""Small helpers for files, disks, memory and validation; nothing here knows the project."""
