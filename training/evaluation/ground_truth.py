@@ -13,10 +13,10 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from training.data.world import FPS_LABELS, MOTIONS, Scene, Split, render, sample_scene
-from training.evaluation.figures import measure_figures
+from training.evaluation.clip_metrics import NAMES, measure_clip
 from training.evaluation.prompts import Case, Prompt
 from training.evaluation.records import ClipRecord
-from training.evaluation.report import FIGURES, JudgeCheck, Report, Setting
+from training.evaluation.report import JudgeCheck, Report, Setting
 
 CHECKED = ("colour", "background", "shape", "motion")
 
@@ -100,10 +100,10 @@ def reconstruct(scene: Scene, vae: AutoencoderKL, frames: int) -> npt.NDArray[np
 
 def reference_figures(cases: Sequence[Case], fps: int, frames: int) -> dict[str, float | None]:
     """Medians of the figures over drawn clips of the cases' scenes at an fps label."""
-    measured = [measure_figures(render(replace(c.scene, fps=fps), range(frames)).numpy())
+    measured = [measure_clip(render(replace(c.scene, fps=fps), range(frames)).numpy())
                 for c in cases]  # fmt: skip
     result: dict[str, float | None] = {}
-    for name in FIGURES:
+    for name in NAMES:
         values = [
             value
             for case, figures in zip(cases, measured, strict=True)

@@ -28,7 +28,7 @@ from training.loop.checkpoint import Checkpoint, load_checkpoint, remove_partial
 from training.loop.devices import open_accelerator
 from training.loop.ema import ExponentialAverage
 from training.loop.log import Log
-from training.loop.memory import advice, is_out_of_memory
+from training.loop.memory import advice, enable_gradient_checkpointing, is_out_of_memory
 from training.loop.progress import Progress, Speed, Stopwatch
 from training.loop.run_folder import locked, replace_model
 from training.loop.stopping import Stop, stop_when_told
@@ -125,7 +125,7 @@ class _Trainer:
         self.done = 0
         self._peak: float | None = None
         if plan.gradient_checkpointing:
-            _enable_gradient_checkpointing(task.model)
+            enable_gradient_checkpointing(task.model)
         groups = task.parameter_groups()
         optimizer = torch.optim.AdamW(
             [{"params": group.parameters, "rate": group.rate} for group in groups],
@@ -289,14 +289,3 @@ def export_average(task: Task, recipe: Recipe, folder: Path) -> None:
     task.parameter_groups()  # freezes what the stage does not train
     task.model.load_state_dict({**checkpoint.model, **checkpoint.average})
     replace_model(folder, task.export)
-
-
-def _enable_gradient_checkpointing(model: nn.Module) -> None:
-    able = [m for m in model.modules() if getattr(m, "_supports_gradient_checkpointing", False)]
-    if not able:
-        raise RecipeError(
-            "optimisation.gradient_checkpointing: no part of this stage's model supports it"
-        )
-    for module in able:
-        enable: Any = module.enable_gradient_checkpointing
-        enable()

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from training.recipe.sections import (
     LatentData,
@@ -72,7 +83,13 @@ class Bookkeeping(Section):
     """Rows of the picture grid that each evaluation draws, from fixed prompts and seeds."""
 
 
-class VaeStage(Section):
+class StageSection(Section):
+    """The keys of ``[stage]``; ``kind`` says of which stage."""
+
+    kind: str
+
+
+class VaeStage(StageSection):
     """Autoencoder on single pictures: L1, L1 of the edges, L2 and a little KL."""
 
     kind: Literal["vae"] = "vae"
@@ -82,7 +99,7 @@ class VaeStage(Section):
     kl_weight: Annotated[float, Field(ge=0)] = 3e-6
 
 
-class ContrastiveStage(Section):
+class ContrastiveStage(StageSection):
     """CLIP text and vision towers, clips against captions (so that direction words count)."""
 
     kind: Literal["contrastive"] = "contrastive"
@@ -95,7 +112,7 @@ class ContrastiveStage(Section):
     frames: tuple[Annotated[int, Field(ge=0)], ...] = (0, 7, 15)
 
 
-class CaptionFactsStage(Section):
+class CaptionFactsStage(StageSection):
     """Text tower alone: every token shall carry what the caption says."""
 
     kind: Literal["caption-facts"] = "caption-facts"
@@ -104,7 +121,7 @@ class CaptionFactsStage(Section):
     """Folder that holds the ``text_encoder`` to begin with."""
 
 
-class DiffusionStage(ProceduralWorld):
+class DiffusionStage(ProceduralWorld, StageSection):
     """The settings that text-to-video and image-to-video training have in common.
 
     Without ``data`` a stage trains on the procedural world, whose keys stand beside these.
@@ -227,9 +244,45 @@ class ImageToVideoStage(DiffusionStage):
         return self
 
 
+def _other_stage(value: object, _own: ValidatorFunctionWrapHandler) -> StageSection:
+    """Validate the section of a stage that is known by its file in ``training.stages`` alone."""
+    if isinstance(value, StageSection):
+        return value
+    kind = _kind_of(value)
+    # By name and when it is needed: a stage's file stands above the recipes, and loads torch.
+    registry = import_module("training.stages.registry")
+    try:
+        section: type[StageSection] = registry.task_class(kind).section
+    except KeyError:
+        raise ValueError(f"no stage is of the kind {kind!r}") from None
+    try:
+        return section.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{key}: {first['msg']} (got {first['input']!r})") from error
+
+
+def _kind_of(value: object) -> str:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return kind if isinstance(kind, str) and re.fullmatch(r"[a-z0-9-]+", kind) else ""
+
+
+def _tag_of(value: object) -> str:
+    kind = _kind_of(value)
+    return kind if kind in _BUILT_IN else "other"
+
+
+_BUILT_IN = ("vae", "contrastive", "caption-facts", "text-to-video", "image-to-video")
+
 Stage = Annotated[
-    VaeStage | ContrastiveStage | CaptionFactsStage | TextToVideoStage | ImageToVideoStage,
-    Field(discriminator="kind"),
+    Annotated[VaeStage, Tag("vae")]
+    | Annotated[ContrastiveStage, Tag("contrastive")]
+    | Annotated[CaptionFactsStage, Tag("caption-facts")]
+    | Annotated[TextToVideoStage, Tag("text-to-video")]
+    | Annotated[ImageToVideoStage, Tag("image-to-video")]
+    | Annotated[SerializeAsAny[StageSection], WrapValidator(_other_stage), Tag("other")],
+    Discriminator(_tag_of),
 ]
 
 

@@ -22,7 +22,13 @@ from training.data.clips import (
 from training.data.world import CANVAS, Scene, render
 from training.loop import distributed
 from training.recipe.model import DiffusionStage, Optimisation, RecipeError
-from training.stages.batches import PROBE_SEED, Batch, FramePixels, Probe, SampleInputs
+from training.stages.batches import (
+    PROBE_SEED,
+    Batch,
+    FramePixels,
+    SampleInputs,
+    ValidationBatch,
+)
 
 TRAIN_SEED = 10_000
 PLACED_SEED = 20_000
@@ -75,14 +81,14 @@ class ClipSampler:
         picks = rng.integers(len(self._train), size=self._clips)
         return self._batch(self._train, rng, picks, self._frames())
 
-    def probe(self) -> Probe:
+    def probe(self) -> ValidationBatch:
         """Held-out clips that move, and the captions that say the opposite direction."""
         rng = np.random.default_rng(PROBE_SEED)
         batch = self._batch(self._probe, rng, np.arange(len(self._probe)), self._frames())
         rng = np.random.default_rng(PROBE_SEED)
         scenes = self._probe.scenes
         turned = [caption(replace(s, motion=OPPOSITE[s.motion]), rng) for s in scenes]
-        return Probe(batch, tuple(turned), "turned")
+        return ValidationBatch(batch, tuple(turned), "turned")
 
     def samples(self, count: int) -> SampleInputs:
         """The first held-out scenes and their captions, to look at what a model makes of them."""

@@ -14,7 +14,7 @@ import torch
 from tests.engine.conftest import write_tiny_model
 from training.data.world import Scene, render
 from training.evaluation.clips import Sampling
-from training.evaluation.measure import Plan, evaluate, maker
+from training.evaluation.measure import EvaluationPlan, evaluate, generator
 from training.evaluation.prompts import Case, draw_cases
 from training.evaluation.report import Report
 
@@ -46,7 +46,7 @@ class Scripted:
 def run(pipe: Any, cases: Sequence[Case], sampling: Sampling = T2V, **plan: Any) -> Report:
     """Evaluate a pipeline in this process."""
     plan = {"seed": 3, "fps": 8, "labels": LABELS, "curve_prompts": 4, "batch_size": 5} | plan
-    return evaluate(Plan(cases=tuple(cases), **plan), sampling, maker(pipe, sampling))
+    return evaluate(EvaluationPlan(cases=tuple(cases), **plan), sampling, generator(pipe, sampling))
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,8 @@ from training.errors import TrainingError
 from training.loop import distributed
 from training.recipe.model import DiffusionStage, ImageToVideoStage, RecipeError, load_recipe
 from training.stages import make_task
-from training.stages.batches import Batch, Passes
-from training.stages.conditions import PictureCondition, draw_one_kind_each
+from training.stages.batches import Batch, GradAccumCounter
+from training.stages.conditioning import PictureCondition, draw_one_kind_each
 from training.stages.image_to_video import ImageToVideoTask
 from training.stages.text_to_video import TextToVideoTask, split_temporal
 
@@ -183,7 +183,7 @@ def test_a_step_is_a_function_of_its_number(studio: Studio) -> None:
 
 
 def test_passes_begin_anew_with_each_step() -> None:
-    passes = Passes(3)
+    passes = GradAccumCounter(3)
     assert [passes.number(7, 5) for _ in range(3)] == [15, 16, 17]
     assert passes.number(8, 6) == 18
 

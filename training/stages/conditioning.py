@@ -51,7 +51,6 @@ class TextCondition:
         encoder: the text tower.
         tokenizer: its tokenizer.
         layer: which features.
-        empty: features of the empty caption ``[77, D]``, for batches that bring features along.
     """
 
     def __init__(
@@ -59,10 +58,8 @@ class TextCondition:
         encoder: CLIPTextModel,
         tokenizer: CLIPTokenizer,
         layer: TextLayer,
-        empty: Tensor | None = None,
     ) -> None:
         self.encoder, self.tokenizer, self.layer = encoder, tokenizer, layer
-        self._empty = empty
 
     def of(self, captions: Sequence[str]) -> Tensor:
         """``[B, 77, D]``"""
@@ -70,11 +67,11 @@ class TextCondition:
 
     def of_batch(self, batch: Batch, dropped: Tensor) -> Tensor:
         """``[B, 77, D]``, with the empty caption where one is dropped."""
-        if batch.text is None or self._empty is None:
+        if batch.text is None or batch.empty_text is None:
             pairs = zip(batch.captions, dropped.tolist(), strict=True)
             return self.of([EMPTY if drop else caption for caption, drop in pairs])
         lost = dropped.to(batch.text.device)[:, None, None]
-        return torch.where(lost, self._empty.to(batch.text), batch.text)
+        return torch.where(lost, batch.empty_text.to(batch.text), batch.text)
 
     def _token_ids(self, captions: Sequence[str]) -> Tensor:
         return tokenise(self.tokenizer, captions).to(self.encoder.device)
