@@ -14,15 +14,15 @@ from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
 from training.data.buckets import Buckets
 from training.data.clips import CLIP_FRAMES
-from training.data.world import FPS_LABELS
+from training.data.synthetic import FPS_LABELS
 from training.recipe.model import ImageToVideoStage, Recipe, RecipeError, TextToVideoStage
-from training.recipe.sections import Publication
+from training.recipe.sections import ModelCardConfig
 from training.recipe.shapes import trained_on
 from training.stages.components import Components
 from training.stages.diffusion import make_stage_scheduler
 
 SOLVER = "dpm++2m"
-_DEMO = Publication(
+_DEMO = ModelCardConfig(
     title="Demo (small shapes world)",
     licence="Apache-2.0",
     fps=FPS_LABELS,

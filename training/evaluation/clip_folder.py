@@ -17,7 +17,7 @@ from training.data.config import DataSetConfig
 from training.data.errors import DataError, SampleError
 from training.data.images import read_picture
 from training.data.reader import media_bytes
-from training.data.sources import Sample, Source, open_source
+from training.data.sources import DataSource, Sample, open_source
 from training.data.text import decode_leniently, printable
 from training.data.video import probe_video, read_frames
 from training.errors import TrainingError
@@ -154,7 +154,7 @@ def _at(values: dict[str, list[float | None]], name: str, number: int) -> float 
     return values[name][number] if name in values else None
 
 
-def _samples(source: Source) -> tuple[list[Sample], list[str]]:
+def _samples(source: DataSource) -> tuple[list[Sample], list[str]]:
     samples: list[Sample] = []
     skipped: list[str] = list(source.notes)
     for index in range(sum(source.groups)):

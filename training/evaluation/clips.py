@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from engine.pipelines.images import fit_to_clip_size, to_pixels
-from training.data.world import Scene, render
+from training.data.synthetic import SyntheticScene, render
 from training.evaluation.metrics.first_frame import psnr
 from training.evaluation.prompts import Case
 from training.evaluation.records import ClipRecord
@@ -121,7 +121,7 @@ def to_bytes(frames: torch.Tensor) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _picture(scene: Scene, sampling: Sampling) -> torch.Tensor:
+def _picture(scene: SyntheticScene, sampling: Sampling) -> torch.Tensor:
     """The scene's first frame as the model receives it: ``[1, 3, H, W]`` uint8."""
     pixels = fit_to_clip_size(to_pixels(render(scene, [0])), sampling.height, sampling.width)
     return (pixels * 255).round().to(torch.uint8)

@@ -60,9 +60,7 @@ def add_evaluate_parser(commands: _SubParsersAction[Any]) -> None:
     add("--batch", type=_positive, default=4, metavar="N", help="clips at a time (default: 4)")
     add("--processes", type=_positive, metavar="N", help="on the CPU (default: one for each core)")
     add("--device", help='"cpu", "cuda", "cuda:1", "mps" (default: a GPU if any)')
-    add(
-        "--output", type=Path, help="folder for the report (default: runs/report-<model>)"
-    )
+    add("--output", type=Path, help="folder for the report (default: runs/report-<model>)")
 
 
 def run_evaluate(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations, pairwise
 from typing import Any
 
-from training.data.world import CANVAS, SPEED
+from training.data.synthetic import CANVAS, SPEED
 from training.evaluation.intervals import Distribution, Proportion
 from training.evaluation.records import ClipRecord
 

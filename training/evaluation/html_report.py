@@ -130,7 +130,8 @@ def _metric_rows(report: Report) -> list[tuple[str, str, str, Distribution | Non
     for name, spread in report.metrics.items():
         metric = known.get(name)
         title, unit = (metric.title, metric.unit) if metric else (name, "")
-        rows.append((title, unit, (metric.better if metric else None) or "", spread))
+        better: str = (metric.better if metric else None) or ""
+        rows.append((title, unit, better, spread))
     return rows
 
 

@@ -15,7 +15,7 @@ from training.data.captions import (
     VERBS,
     caption,
 )
-from training.data.world import COLOURS, DIRECTIONS, Scene, Split, sample_scene
+from training.data.synthetic import COLOURS, DIRECTIONS, Split, SyntheticScene, sample_scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class Prompt:
 class Case:
     """A scene and a prompt for it; an image-to-video model gets the scene's first frame."""
 
-    scene: Scene
+    scene: SyntheticScene
     prompt: Prompt
 
 
-def describe(scene: Scene, rng: np.random.Generator) -> Prompt:
+def describe(scene: SyntheticScene, rng: np.random.Generator) -> Prompt:
     """Caption a scene and keep the facts that the caption states."""
     text = caption(scene, rng)
     return Prompt(

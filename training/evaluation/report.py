@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from training.data.world import BACKGROUNDS, CANVAS, COLOURS, MOTIONS, SHAPES
+from training.data.synthetic import BACKGROUNDS, CANVAS, COLOURS, MOTIONS, SHAPES
 from training.evaluation.clip_metrics import NAMES
 from training.evaluation.fps_curve import FpsCurve, fps_curve
 from training.evaluation.intervals import Distribution, Proportion
-from training.evaluation.records import ASPECTS, ClipRecord
+from training.evaluation.metrics.agreement import ASPECTS
+from training.evaluation.records import ClipRecord
 
 VALUES: Mapping[str, tuple[str, ...]] = {
     "colour": tuple(COLOURS),

@@ -16,7 +16,7 @@ import torch
 
 from command_line.progress import ProgressLine
 from engine.checkpoints import Catalog, ModelCard, ModelLoadError, UnknownModelError, load_pipeline
-from training.data.world import Split
+from training.data.synthetic import Split
 from training.evaluation.clips import ClipJob, Sampling
 from training.evaluation.ground_truth import check_judge, draw_every_motion
 from training.evaluation.measure import ClipGenerator, EvaluationPlan, evaluate, generator

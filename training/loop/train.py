@@ -28,12 +28,12 @@ from training.loop.checkpoint import Checkpoint, load_checkpoint, remove_partial
 from training.loop.devices import open_accelerator
 from training.loop.ema import ExponentialAverage
 from training.loop.log import Log
+from training.loop.machine_speed import measure_peak
 from training.loop.memory import advice, enable_gradient_checkpointing, is_out_of_memory
-from training.loop.progress import Progress, Speed, Stopwatch
+from training.loop.progress import Speed, Stopwatch, TrainingProgress
 from training.loop.run_folder import locked, replace_model
 from training.loop.stopping import Stop, stop_when_told
 from training.loop.task import ParameterGroup, Task
-from training.planning.hardware import measure_peak
 from training.recipe.model import Recipe, RecipeError
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class _Trainer:
             remove_partial(self.folder)
         log = Log(self.folder, self.done) if self.main else None
         board = Board(self.folder, self.done) if self.main else None
-        progress = Progress(self.done, plan.steps, plan.batch_size, show=self.main)
+        progress = TrainingProgress(self.done, plan.steps, plan.batch_size, show=self.main)
         with stop_when_told() as stop, progress:
             watch, stopping = Stopwatch(), False
             while self.done < plan.steps and not stopping:
@@ -197,7 +197,7 @@ class _Trainer:
         if board is not None:
             board.close()
 
-    def _counted_step(self, stop: Stop, progress: Progress) -> dict[str, float]:
+    def _counted_step(self, stop: Stop, progress: TrainingProgress) -> dict[str, float]:
         try:
             peak = self._peak
             if peak is None or progress.speed is not None:

@@ -26,7 +26,7 @@ def forward_operations(forward: Forward) -> int:
     return int(counter.get_total_flops())
 
 
-class _Known(NamedTuple):
+class _KnownResult(NamedTuple):
     """The result of an operation without its content."""
 
     spec: TreeSpec
@@ -45,7 +45,7 @@ class StepCounter(TorchDispatchMode):
         known: results by operation and shapes, shared by the counters of one model.
     """
 
-    def __init__(self, model: nn.Module, known: dict[Hashable, _Known]) -> None:
+    def __init__(self, model: nn.Module, known: dict[Hashable, _KnownResult]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
         self.peak = 0
@@ -68,7 +68,7 @@ class StepCounter(TorchDispatchMode):
             leaves, spec = tree_flatten(out)
             flops = _flops(func, args, kwargs, out) if any(map(_is_meta, leaves)) else 0
             if key is not None and _is_fresh(leaves, args, kwargs):
-                self._known[key] = _Known(spec, tuple(map(_described, leaves)), flops)
+                self._known[key] = _KnownResult(spec, tuple(map(_described, leaves)), flops)
         else:
             leaves = [_made(leaf) for leaf in known.leaves]
             out = tree_unflatten(leaves, known.spec)
@@ -182,7 +182,7 @@ class _Shape(NamedTuple):
 def _described(value: Any) -> Any:
     if isinstance(value, Tensor):
         return _Shape(
-            value.shape, value.stride(), value.dtype, value.device, value.storage_offset()
+            value.shape, value.stride(), value.dtype, value.device, int(value.storage_offset())
         )
     if isinstance(value, list | tuple):
         return (type(value), *map(_described, value))

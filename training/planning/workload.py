@@ -37,7 +37,7 @@ class StepCost(StepKind):
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class TrainingWorkload:
     """A recipe's model and the cost of its steps.
 
     Attributes:
@@ -51,7 +51,7 @@ class Workload:
     kinds: tuple[StepCost, ...]
 
 
-def measure_workload(recipe: Recipe) -> Workload:
+def measure_workload(recipe: Recipe) -> TrainingWorkload:
     """Count parameters, operations and activations of a recipe.
 
     Where the stage before was not run yet, its model is the one of the shipped recipe of that name.
@@ -65,7 +65,7 @@ def measure_workload(recipe: Recipe) -> Workload:
         if recipe.optimisation.gradient_checkpointing:
             enable_gradient_checkpointing(task.model)
         _compute_in(task.model.train(), recipe)
-        return Workload(
+        return TrainingWorkload(
             parameters=sum(p.numel() for p in task.model.parameters()),
             trained=sum(p.numel() for group in groups for p in group.parameters),
             kinds=tuple(_cost(task, kind) for kind in task.step_kinds()),

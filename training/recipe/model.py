@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tomllib
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Discriminator,
@@ -22,17 +23,21 @@ from pydantic import (
 from training.recipe.sections import (
     LatentData,
     LoraSection,
+    ModelCardConfig,
     PositiveInt,
-    ProceduralWorld,
-    Publication,
+    RecipeSection,
     ScheduleConfig,
-    Section,
     Share,
     StageData,
+    SyntheticDataConfig,
 )
 
 RECIPE_FOLDER = Path(__file__).parent.parent / "recipes"
 _MAX_DEPTH = 32
+RENAMED_KEYS = {"text_rate": "text_lr_scale", "temporal_rate": "temporal_lr_scale"}
+"""Keys of ``[stage]`` by their earlier names, which work for one more release."""
+
+logger = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16"]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -43,7 +48,7 @@ class RecipeError(ValueError):
     """A recipe that cannot be read or holds a wrong value; the text names the key."""
 
 
-class Optimisation(Section):
+class Optimisation(RecipeSection):
     """The optimisation: AdamW, at a rate of a warm-up of some steps, a constant part, a cosine.
 
     ``batch_size`` is that of all processes and passes together.
@@ -69,7 +74,7 @@ class Optimisation(Section):
     """Where the average is kept; "cpu" saves the accelerator's memory."""
 
 
-class Bookkeeping(Section):
+class LoggingConfig(RecipeSection):
     """The intervals of writing, in steps, and what to keep. Other values train the same weights."""
 
     log_every: PositiveInt = 20
@@ -83,7 +88,7 @@ class Bookkeeping(Section):
     """Rows of the picture grid that each evaluation draws, from fixed prompts and seeds."""
 
 
-class StageSection(Section):
+class StageSection(RecipeSection):
     """The keys of ``[stage]``; ``kind`` says of which stage."""
 
     kind: str
@@ -121,7 +126,7 @@ class CaptionFactsStage(StageSection):
     """Folder that holds the ``text_encoder`` to begin with."""
 
 
-class DiffusionStage(ProceduralWorld, StageSection):
+class DiffusionStage(SyntheticDataConfig, StageSection):
     """The settings that text-to-video and image-to-video training have in common.
 
     Without ``data`` a stage trains on the procedural world, whose keys stand beside these.
@@ -148,14 +153,24 @@ class DiffusionStage(ProceduralWorld, StageSection):
     """Share of the noise that all frames of a clip have in common (arXiv 2305.10474)."""
     min_snr_gamma: Annotated[float, Field(gt=0)] | None = None
     """Cap of the weight of low noise levels (arXiv 2303.09556); None, as in the paper, for none."""
-    temporal_rate: Annotated[float, Field(gt=0)] = 1.0
+    temporal_lr_scale: Annotated[float, Field(gt=0)] = 1.0
     """Learning rate of the temporal layers over the others'."""
-    text_rate: Annotated[float, Field(ge=0)] = 0.3
+    text_lr_scale: Annotated[float, Field(ge=0)] = 0.3
     """Learning rate of the text tower over the others'; 0 freezes it, as the paper does."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_old_names(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        for old, new in RENAMED_KEYS.items():
+            if old in raw and new in raw:
+                raise ValueError(f"{old} is the earlier name of {new}; give one of them")
+        return {RENAMED_KEYS.get(key, key): value for key, value in raw.items()}
 
     @model_validator(mode="after")
     def _one_kind_of_data(self) -> Self:
-        misplaced = sorted(ProceduralWorld.model_fields.keys() & self.model_fields_set)
+        misplaced = sorted(SyntheticDataConfig.model_fields.keys() & self.model_fields_set)
         if self.data is not None and misplaced:
             raise ValueError(
                 f"{misplaced[0]} belongs to the procedural world and has no meaning beside "
@@ -286,14 +301,14 @@ Stage = Annotated[
 ]
 
 
-class Recipe(Section):
+class Recipe(RecipeSection):
     """One training stage, complete."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     seed: Annotated[int, Field(ge=0)] = 0
     optimisation: Optimisation
-    bookkeeping: Bookkeeping = Bookkeeping()
-    publication: Publication | None = None
+    bookkeeping: LoggingConfig = LoggingConfig()
+    publication: ModelCardConfig | None = None
     """Of a video model on data of one's own; the demo's is known."""
     lora: LoraSection | None = None
     """Train a LoRA of the stage's model instead of the model."""
@@ -321,13 +336,16 @@ def load_recipe(name_or_path: str) -> Recipe:
     if _depth(raw) > _MAX_DEPTH:  # tomllib reads deeper ones than can be shown in an error
         raise RecipeError(f"{path}: tables or lists are nested too deeply")
     try:
-        return Recipe.model_validate(raw)
+        recipe = Recipe.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         # What a whole section is refused for names its keys itself.
         got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
         raise RecipeError(f"{path}: {key}: {first['msg']}{got}") from error
+    for old in sorted(RENAMED_KEYS.keys() & raw["stage"].keys()):
+        logger.warning("%s: stage.%s is called %s now", path, old, RENAMED_KEYS[old])
+    return recipe
 
 
 def _depth(value: object) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from training.data.config import ResolutionConfig, WindowConfig
 from training.data.errors import DataError
 from training.data.manifest import read_manifest
-from training.data.world import CANVAS
+from training.data.synthetic import CANVAS
 from training.recipe.model import DiffusionStage, RecipeError
 from training.recipe.sections import LatentData, MediaData
 

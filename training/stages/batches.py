@@ -21,7 +21,7 @@ FramePixels = Callable[[Sequence[int]], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class VideoBatch:
     """Clips, or single pictures.
 
     Attributes:
@@ -45,7 +45,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.captions)
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> VideoBatch:
         """The batch with its tensors on a device."""
         return replace(
             self,
@@ -65,7 +65,7 @@ class ValidationBatch:
         kind: what is wrong with them, in one word for the log.
     """
 
-    batch: Batch
+    batch: VideoBatch
     others: tuple[str, ...]
     kind: str
 
@@ -92,7 +92,7 @@ class SampleInputs:
 class BatchSource(Protocol):
     """A source of batches for a diffusion stage; each process has samples of its own."""
 
-    def batch(self, rng: np.random.Generator, step: int) -> Batch:
+    def batch(self, rng: np.random.Generator, step: int) -> VideoBatch:
         """This process's share of one pass of a step.
 
         Whether a step trains on pictures is the same for all processes and passes.

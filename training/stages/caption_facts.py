@@ -19,13 +19,13 @@ from transformers import CLIPTextModel
 
 from engine.pipelines.text import encode_text, tokenise
 from training.data.captions import caption
-from training.data.world import (
+from training.data.synthetic import (
     BACKGROUNDS,
     COLOURS,
     MOTIONS,
     PLACES,
     SHAPES,
-    Scene,
+    SyntheticScene,
     sample_placed_scene,
     sample_scene,
 )
@@ -104,11 +104,8 @@ class CaptionFactsTask(StageTask[CaptionBatch]):
         return (StepKind("caption", 1.0, self._plan.batch_size),)
 
     def example_batch(self, kind: str, count: int) -> CaptionBatch:
-        whole = {"dtype": torch.int64, "device": self.device}
-        return CaptionBatch(
-            torch.zeros(count, MAX_TOKENS, **whole),
-            {fact: torch.zeros(count, **whole) for fact in FACTS},
-        )
+        ids = torch.zeros(count, MAX_TOKENS, dtype=torch.int64, device=self.device)
+        return CaptionBatch(ids, dict.fromkeys(FACTS, ids[:, 0]))
 
     def batch_loss(self, batch: CaptionBatch, rng: np.random.Generator) -> Tensor:
         scores = self.model(batch.token_ids)
@@ -148,5 +145,5 @@ class CaptionFactsTask(StageTask[CaptionBatch]):
         )
 
 
-def _value(scene: Scene, fact: str) -> str:
+def _value(scene: SyntheticScene, fact: str) -> str:
     return getattr(scene, fact) or ""

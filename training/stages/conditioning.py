@@ -17,7 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from engine.pipelines.images import clip_pixels, unconditional_pixels
 from engine.pipelines.text import TextLayer, encode_text, tokenise
-from training.stages.batches import Batch
+from training.stages.batches import VideoBatch
 
 EMPTY = ""
 
@@ -65,7 +65,7 @@ class TextCondition:
         """``[B, 77, D]``"""
         return encode_text(self.encoder, self._token_ids(captions), self.layer)
 
-    def of_batch(self, batch: Batch, dropped: Tensor) -> Tensor:
+    def of_batch(self, batch: VideoBatch, dropped: Tensor) -> Tensor:
         """``[B, 77, D]``, with the empty caption where one is dropped."""
         if batch.text is None or batch.empty_text is None:
             pairs = zip(batch.captions, dropped.tolist(), strict=True)
@@ -88,7 +88,7 @@ class PictureCondition:
     def __init__(self, vision: CLIPVisionModel, projection: nn.Module) -> None:
         self.vision, self.projection = vision, projection
 
-    def of_batch(self, batch: Batch, picks: Sequence[int], dropped: Tensor) -> Tensor:
+    def of_batch(self, batch: VideoBatch, picks: Sequence[int], dropped: Tensor) -> Tensor:
         """``[B, N, D]``: tokens of one frame each, or of mid grey where it is dropped."""
         assert batch.frame_pixels is not None, "the recipe asks for data with pixels"
         size = int(self.vision.config.image_size)  # type: ignore[arg-type]  # square here

@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 from engine.pipelines.images import clip_pixels
 from engine.pipelines.text import tokenise
 from training.data.captions import caption, every_word
-from training.data.world import CANVAS, render, sample_scene
+from training.data.synthetic import CANVAS, render, sample_scene
 from training.loop import distributed
 from training.loop.task import ParameterGroup, StepKind
 from training.recipe.model import ContrastiveStage, Optimisation, Recipe
@@ -30,7 +30,7 @@ from training.stages.tokenizer import MAX_TOKENS, make_tokenizer
 TEST_SEED = 98
 
 
-class Towers(nn.Module):
+class ClipTowers(nn.Module):
     """Text tower, vision tower, and the two projections that only this stage uses."""
 
     def __init__(self, stage: ContrastiveStage, vocabulary: int, end_token: int) -> None:
@@ -89,7 +89,7 @@ class ContrastiveTask(StageTask[ContrastiveBatch]):
     """Symmetric InfoNCE over the batch (CLIP, arXiv 2103.00020)."""
 
     section = ContrastiveStage
-    model: Towers
+    model: ClipTowers
 
     @classmethod
     def of(cls, recipe: Recipe, components: Components) -> Self:
@@ -100,7 +100,7 @@ class ContrastiveTask(StageTask[ContrastiveBatch]):
         self.stage = stage
         self._plan = plan
         self.tokenizer = make_tokenizer(every_word())
-        self.model = Towers(stage, len(self.tokenizer), self.tokenizer.eos_token_id)
+        self.model = ClipTowers(stage, len(self.tokenizer), self.tokenizer.eos_token_id)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return [ParameterGroup(list(self.model.parameters()))]

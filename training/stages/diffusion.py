@@ -12,7 +12,7 @@ from engine.schedulers import clip_noise, make_scheduler
 from engine.schedulers.base import VideoScheduler
 from training.recipe.model import DiffusionStage
 from training.recipe.sections import ScheduleConfig
-from training.stages.batches import Batch
+from training.stages.batches import VideoBatch
 from training.stages.objective import denoising_objective
 
 TEXT_LAYER: TextLayer = "penultimate"
@@ -57,7 +57,7 @@ def draw_noise(
 def denoising_loss(
     unet: VideoUNet,
     scheduler: VideoScheduler,
-    batch: Batch,
+    batch: VideoBatch,
     timesteps: Tensor,
     noise: Tensor,
     text: Tensor,

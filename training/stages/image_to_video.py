@@ -21,7 +21,7 @@ from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline
 from training.loop.task import ParameterGroup, Samples
 from training.recipe.model import ImageToVideoStage, Optimisation, Recipe, RecipeError
-from training.stages.batches import PROBE_SEED, Batch
+from training.stages.batches import PROBE_SEED, VideoBatch
 from training.stages.clip_samples import sample_clips
 from training.stages.components import Components, frozen, frozen_dtype
 from training.stages.conditioning import (
@@ -94,10 +94,10 @@ class ImageToVideoTask(VideoTask):
         temporal, other = split_temporal(unet)
         return [
             ParameterGroup([p for p in other if p.requires_grad]),
-            ParameterGroup(temporal, self.stage.temporal_rate),
+            ParameterGroup(temporal, self.stage.temporal_lr_scale),
         ]
 
-    def batch_loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+    def batch_loss(self, batch: VideoBatch, rng: np.random.Generator) -> Tensor:
         count, stage = len(batch), self.stage
         if stage.both_dropout is None:
             captions = draw_captions_to_drop(rng, count, stage.caption_dropout)
@@ -167,7 +167,7 @@ class ImageToVideoTask(VideoTask):
         self.model.projection.save_pretrained(folder / "image_projection")
         self.keep_frozen_text(folder)
 
-    def _condition(self, rng: np.random.Generator, batch: Batch) -> list[int]:
+    def _condition(self, rng: np.random.Generator, batch: VideoBatch) -> list[int]:
         """Choose the frame of each clip that is its condition."""
         frames = batch.latents.shape[2]
         if self.stage.condition_frame == "first" or frames == 1:

@@ -16,16 +16,16 @@ from training.data.errors import DataError, SampleError
 from training.data.joint import is_picture_step
 from training.data.latents import LatentBatch, LatentClip, LatentSet, collate_latents
 from training.data.loader import BatchLoader
-from training.data.order import DrawOrder
+from training.data.order import DeterministicSampler
 from training.loop import distributed
 from training.recipe.model import DiffusionStage, Optimisation
 from training.recipe.sections import LatentData
 from training.stages.batches import (
     PROBE_SEED,
-    Batch,
     GradAccumCounter,
     SampleInputs,
     ValidationBatch,
+    VideoBatch,
     as_training_error,
     rotated,
 )
@@ -76,7 +76,7 @@ class LatentSource:
             def loader(
                 stream: int, found: LatentSet, size: int
             ) -> BatchLoader[LatentClip, LatentBatch]:
-                order = DrawOrder(
+                order = DeterministicSampler(
                     found.groups,
                     seed=seed,
                     stream=stream,
@@ -101,7 +101,7 @@ class LatentSource:
                 self._pictures = loader(1, self._open(data.pictures), count)
             self._stack = stack.pop_all()
 
-    def batch(self, rng: np.random.Generator, step: int) -> Batch:
+    def batch(self, rng: np.random.Generator, step: int) -> VideoBatch:
         """See :class:`training.stages.batches.BatchSource`."""
         share = self._data.picture_share
         before = math.floor(step * share)
@@ -176,8 +176,8 @@ class LatentSource:
         self._pixels = (bucket.height, bucket.width)
         return clips
 
-    def _as_batch(self, read: LatentBatch, *, pictures: bool = False) -> Batch:
-        return Batch(
+    def _as_batch(self, read: LatentBatch, *, pictures: bool = False) -> VideoBatch:
+        return VideoBatch(
             latents=read.latents,
             captions=read.captions,
             fps=read.fps,

@@ -27,7 +27,7 @@ from engine.pipelines import TextToVideoPipeline
 from training.loop.task import ParameterGroup, Samples, StepKind
 from training.recipe.model import ImageToVideoStage, Recipe, RecipeError, TextToVideoStage
 from training.recipe.sections import LoraSection, LoraTargets
-from training.stages.batches import Batch
+from training.stages.batches import VideoBatch
 from training.stages.components import Components
 from training.stages.registry import task_class
 from training.stages.stage_task import StageTask
@@ -51,7 +51,7 @@ def attention_layers(unet: VideoUNet, targets: LoraTargets) -> list[str]:
     return [name for name in names if _is_temporal(name) == (targets == "temporal")]
 
 
-class LoraTask(StageTask[Batch]):
+class LoraTask(StageTask[VideoBatch]):
     """Another task, of which only a LoRA is trained.
 
     Args:
@@ -78,7 +78,7 @@ class LoraTask(StageTask[Batch]):
             raise RecipeError('lora: needs stage.trains = "video"')
         assert isinstance(inner, VideoTask)
         self._facts = lora_facts(section, recipe.name, stage.start)
-        self._inner, self._temporal_rate = inner, stage.temporal_rate
+        self._inner, self._temporal_lr_scale = inner, stage.temporal_lr_scale
         self.model = inner.model
         unet = inner.model.unet
         assert isinstance(unet, VideoUNet)
@@ -97,11 +97,11 @@ class LoraTask(StageTask[Batch]):
         _save_what_is_trained_only(self.model)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The tensors of the LoRA; those of temporal layers at the stage's ``temporal_rate``."""
+        """The tensors of the LoRA; those of temporal layers at ``temporal_lr_scale``."""
         trained = [(n, p) for n, p in self.unet.named_parameters() if p.requires_grad]
         groups = [
             ParameterGroup([p for n, p in trained if not _is_temporal(n)]),
-            ParameterGroup([p for n, p in trained if _is_temporal(n)], self._temporal_rate),
+            ParameterGroup([p for n, p in trained if _is_temporal(n)], self._temporal_lr_scale),
         ]
         return [group for group in groups if group.parameters]
 
@@ -109,11 +109,11 @@ class LoraTask(StageTask[Batch]):
         """Open the stage's data."""
         self._inner.open()
 
-    def draw(self, rng: np.random.Generator, step: int) -> Batch:
+    def draw(self, rng: np.random.Generator, step: int) -> VideoBatch:
         """Draw from the stage's data."""
         return self._inner.draw(rng, step)
 
-    def batch_loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+    def batch_loss(self, batch: VideoBatch, rng: np.random.Generator) -> Tensor:
         """Return the stage's loss."""
         return self._inner.batch_loss(batch, rng)
 
@@ -121,7 +121,7 @@ class LoraTask(StageTask[Batch]):
         """Return the stage's kinds of steps."""
         return self._inner.step_kinds()
 
-    def example_batch(self, kind: str, count: int) -> Batch:
+    def example_batch(self, kind: str, count: int) -> VideoBatch:
         """Return the stage's example."""
         self._inner.device = self.device
         return self._inner.example_batch(kind, count)

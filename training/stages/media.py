@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engine.pipelines.latents import encode_frames
 from training.data.errors import DataError, SampleError
-from training.data.joint import JointLoader, MediaBatch, collate, is_picture_step
+from training.data.joint import ImageVideoLoader, MediaBatch, collate, is_picture_step
 from training.data.reader import Clip, MediaReader
 from training.data.sources import open_source
 from training.loop import distributed
@@ -21,11 +21,11 @@ from training.recipe.model import Optimisation
 from training.recipe.sections import MediaData
 from training.stages.batches import (
     PROBE_SEED,
-    Batch,
     FramePixels,
     GradAccumCounter,
     SampleInputs,
     ValidationBatch,
+    VideoBatch,
     as_training_error,
     rotated,
 )
@@ -68,7 +68,7 @@ class MediaSource:
         self._passes = GradAccumCounter(plan.accumulate)
         self._probe: ValidationBatch | None = None
         with as_training_error():
-            self._loader = JointLoader(
+            self._loader = ImageVideoLoader(
                 data.model_copy(update={"picture_batch": pictures // plan.accumulate}),
                 batch_size=plan.batch_size // plan.accumulate,
                 seed=seed,
@@ -76,7 +76,7 @@ class MediaSource:
                 world=distributed.world_size(),
             )
 
-    def batch(self, rng: np.random.Generator, step: int) -> Batch:
+    def batch(self, rng: np.random.Generator, step: int) -> VideoBatch:
         """See :class:`training.stages.batches.BatchSource`."""
         share = self._data.picture_share
         before = math.floor(step * share)
@@ -125,7 +125,7 @@ class MediaSource:
         """Draws of this process that were left out: ``skipped``, for whatever reason."""
         return {"skipped": sum(self._loader.skipped.values())}
 
-    def _encoded(self, media: MediaBatch, *, sample: bool = True) -> Batch:
+    def _encoded(self, media: MediaBatch, *, sample: bool = True) -> VideoBatch:
         frames = media.frames / 2 + 0.5  # [B, F, 3, H, W] in [0, 1]
         batch = encode_batch(
             self._vae,
@@ -180,10 +180,10 @@ def encode_batch(
     *,
     pictures: bool,
     sample: bool = True,
-) -> Batch:
+) -> VideoBatch:
     """Encode frames ``[B, F, 3, H, W]`` in [0, 1], a few at a time, as a batch without pixels."""
     latents = encode_frames(vae, frames, sample=sample, chunk_size=ENCODED_AT_ONCE)
-    return Batch(latents=latents, captions=captions, fps=fps, pictures=pictures)
+    return VideoBatch(latents=latents, captions=captions, fps=fps, pictures=pictures)
 
 
 def _pixels(frames: Tensor) -> FramePixels:

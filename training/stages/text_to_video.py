@@ -14,7 +14,7 @@ from engine.models import VideoUNet
 from engine.pipelines import TextToVideoPipeline
 from training.loop.task import ParameterGroup, Samples
 from training.recipe.model import Optimisation, Recipe, TextToVideoStage
-from training.stages.batches import PROBE_SEED, Batch
+from training.stages.batches import PROBE_SEED, VideoBatch
 from training.stages.clip_samples import sample_clips
 from training.stages.components import Components, frozen, frozen_dtype
 from training.stages.conditioning import TextCondition, draw_captions_to_drop
@@ -54,7 +54,7 @@ class TextToVideoTask(VideoTask):
     ) -> None:
         networks = components or Components()
         self.stage = stage
-        self.trains_text = stage.text_rate > 0
+        self.trains_text = stage.text_lr_scale > 0
         super().__init__(stage, plan, seed, networks, trains_text=self.trains_text)
         text_encoder = networks.text_encoder(stage)
         unet = networks.text_to_video_unet(stage, text_encoder.config.hidden_size)
@@ -68,14 +68,14 @@ class TextToVideoTask(VideoTask):
         temporal, other = split_temporal(self.model.unet)
         groups = [
             ParameterGroup(other),
-            ParameterGroup(temporal, self.stage.temporal_rate),
+            ParameterGroup(temporal, self.stage.temporal_lr_scale),
         ]
         if self.trains_text:
             text = list(self.model.text_encoder.parameters())
-            groups.append(ParameterGroup(text, self.stage.text_rate))
+            groups.append(ParameterGroup(text, self.stage.text_lr_scale))
         return groups
 
-    def batch_loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+    def batch_loss(self, batch: VideoBatch, rng: np.random.Generator) -> Tensor:
         dropped = draw_captions_to_drop(rng, len(batch), self.stage.caption_dropout)
         timesteps = draw_timesteps(rng, len(batch), self.stage)
         text = self.text.of_batch(batch, dropped)

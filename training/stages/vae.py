@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
-from training.data.world import CANVAS, Scene, render, sample_scene
+from training.data.synthetic import CANVAS, SyntheticScene, render, sample_scene
 from training.loop import distributed
 from training.loop.task import ParameterGroup, Samples, StepKind
 from training.recipe.model import Optimisation, Recipe, VaeStage
@@ -145,7 +145,7 @@ def random_pictures(rng: np.random.Generator, count: int) -> Tensor:
     return pictures.to(memory_format=torch.channels_last)
 
 
-def _anywhere(scene: Scene, rng: np.random.Generator) -> Scene:
+def _anywhere(scene: SyntheticScene, rng: np.random.Generator) -> SyntheticScene:
     turned = scene.motion == "spin"
     return replace(
         scene,

@@ -12,7 +12,7 @@ from torch import nn
 from training.loop.task import StepKind
 from training.recipe.model import DiffusionStage, Optimisation
 from training.recipe.shapes import step_shapes
-from training.stages.batches import Batch, BatchSource
+from training.stages.batches import BatchSource, VideoBatch
 from training.stages.components import Components, frozen, frozen_dtype
 from training.stages.conditioning import TextCondition
 from training.stages.diffusion import make_stage_scheduler
@@ -22,7 +22,7 @@ from training.stages.stage_task import StageTask
 from training.stages.tokenizer import MAX_TOKENS
 
 
-class VideoTask(StageTask[Batch]):
+class VideoTask(StageTask[VideoBatch]):
     """Denoise clips and pictures of a data section.
 
     Args:
@@ -71,14 +71,14 @@ class VideoTask(StageTask[Batch]):
         """Open the data, so that what is wrong with it is said before anything is computed."""
         _ = self.source
 
-    def draw(self, rng: np.random.Generator, step: int) -> Batch:
+    def draw(self, rng: np.random.Generator, step: int) -> VideoBatch:
         return self.source.batch(rng, step).to(self.device)
 
     def step_kinds(self) -> tuple[StepKind, ...]:
         shapes = step_shapes(self._section, self._plan.batch_size)
         return tuple(StepKind(shape.name, shape.share, shape.samples) for shape in shapes)
 
-    def example_batch(self, kind: str, count: int) -> Batch:
+    def example_batch(self, kind: str, count: int) -> VideoBatch:
         shapes = step_shapes(self._section, self._plan.batch_size)
         shape = next(shape for shape in shapes if shape.name == kind)
         captions, fps = ("a caption",) * count, torch.zeros(count, device=self.device)
@@ -89,7 +89,7 @@ class VideoTask(StageTask[Batch]):
             batch = encode_batch(vae, frames, captions, fps, pictures=kind == "picture")
         else:
             latents = torch.zeros(count, 4, *shape.latents, device=self.device)
-            batch = Batch(latents, captions, fps, pictures=kind == "picture")
+            batch = VideoBatch(latents, captions, fps, pictures=kind == "picture")
         features = None
         if not self._trains_text:  # a frozen tower may have computed them beforehand
             width = self.text.encoder.config.hidden_size

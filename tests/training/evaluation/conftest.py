@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.engine.conftest import write_tiny_model
-from training.data.world import Scene, render
+from training.data.synthetic import SyntheticScene, render
 from training.evaluation.clips import Sampling
 from training.evaluation.measure import EvaluationPlan, evaluate, generator
 from training.evaluation.prompts import Case, draw_cases
@@ -22,7 +22,7 @@ LABELS = (8, 12, 16, 24)
 T2V = Sampling(steps=5, guidance=4.0, width=64, height=64, num_frames=16, pictures=False)
 I2V = replace(T2V, pictures=True)
 
-Spoil = Callable[[Scene], Scene]
+Spoil = Callable[[SyntheticScene], SyntheticScene]
 
 
 class Scripted:

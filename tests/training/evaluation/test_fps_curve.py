@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.data.world import DIRECTIONS, FPS_LABELS, SPEED, render, sample_scene
+from training.data.synthetic import DIRECTIONS, FPS_LABELS, SPEED, render, sample_scene
 from training.evaluation.chart import draw_curve
 from training.evaluation.fps_curve import fps_curve
 from training.evaluation.ground_truth import degrade, judge_scenes

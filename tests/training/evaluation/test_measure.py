@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.training.evaluation.conftest import I2V, LABELS, Scripted, run
-from training.data.world import DIRECTIONS, render
+from training.data.synthetic import DIRECTIONS, render
 from training.evaluation.clips import to_bytes
 from training.evaluation.measure import EvaluationPlan
 from training.evaluation.targets import targets

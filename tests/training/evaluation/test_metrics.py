@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.data.world import Scene, render
+from training.data.synthetic import SyntheticScene, render
 from training.evaluation.clip_metrics import measure_clip
 from training.evaluation.metrics import optical_flow as flow
 
-PLAIN = Scene(
+PLAIN = SyntheticScene(
     shape="circle", colour="red", background="grey", motion="still", fps=8, x=32.0, y=32.0,
     radius=12.0, angle=0.0,
 )  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.data.world import COLOURS, render, sample_scene
+from training.data.synthetic import COLOURS, render, sample_scene
 from training.evaluation.contact_sheet import contact_sheet
 from training.evaluation.ground_truth import evaluate_judge
 from training.evaluation.intervals import Proportion
