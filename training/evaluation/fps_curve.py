@@ -1,4 +1,4 @@
-"""Does the fps label control the speed? The same prompts and noise at every label."""
+"""Control of the speed by the fps label: the same prompts and noise at every label."""
 
 from __future__ import annotations
 

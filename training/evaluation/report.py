@@ -20,7 +20,7 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "shape": SHAPES,
     "motion": MOTIONS,
 }
-"""What each aspect can be, in the order of the tables."""
+"""The values of each aspect, in the order of the tables."""
 
 STEADY_LIMIT = 0.10
 """Colour and size may change by less than this share where nothing should change."""

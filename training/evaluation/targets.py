@@ -32,7 +32,7 @@ class Target:
     unit: Unit
     limit: float
     at_least: bool
-    """Whether the value must reach the limit; else it must stay below."""
+    """True if the value must reach the limit; else it must stay below."""
     value: float | None
     interval: tuple[float, float] | None
     count: int

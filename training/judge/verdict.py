@@ -24,7 +24,7 @@ class Verdict:
     """
 
     found: bool
-    """Whether at least half of the frames show one object on a plain background."""
+    """True if at least half of the frames show one object on a plain background."""
     visible: float
     """Share of the frames that show it, 0..1."""
     background: str | None

@@ -122,8 +122,9 @@ def make_plan(
 ) -> TrainingPlan:
     """Estimate time and memory of a recipe on given hardware.
 
-    Counted are the trained model and its optimiser (float32, AdamW), not frozen encoders, data
-    preparation or evaluations. Memory is that of DDP: everything on each device.
+    Counted are the trained model, its optimiser (float32, AdamW), and frozen encoders of pixels
+    where they work in a step; not a frozen text tower, whose features may be computed beforehand,
+    decoding or evaluations. Memory is that of DDP: everything on each device.
 
     Args:
         recipe: what to train.

@@ -71,7 +71,7 @@ class Optimisation(RecipeSection):
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     ema: Decay = 0.995
     ema_device: Literal["model", "cpu"] = "model"
-    """Where the average is kept; "cpu" saves the accelerator's memory."""
+    """Device of the average; "cpu" saves the accelerator's memory."""
 
 
 class LoggingConfig(RecipeSection):
@@ -81,7 +81,7 @@ class LoggingConfig(RecipeSection):
     evaluate_every: PositiveInt = 200
     save_every: PositiveInt = 200
     keep: PositiveInt = 2
-    """How many of the newest checkpoints stay."""
+    """Number of the newest checkpoints that stay."""
     keep_every: PositiveInt | None = None
     """Checkpoints whose step this divides stay for good."""
     samples: Annotated[int, Field(ge=0, le=64)] = 4
@@ -232,7 +232,7 @@ class ImageToVideoStage(DiffusionStage):
     vision: Path | None = None
     """Folder of a CLIP vision model (default: ``image_encoder`` in ``towers``)."""
     condition_frame: Literal["first", "random"] = "first"
-    """Which frame of its clip is the condition; a picture is always its own."""
+    """The frame of a clip that is its condition; a picture is always its own."""
     image_dropout: Share = 0.1
     """Share of conditions that are replaced by mid grey, sent through tower and projection."""
     both_dropout: Share | None = None

@@ -30,7 +30,7 @@ class ScheduleConfig(RecipeSection):
     """
 
     prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
-    """What the network predicts: the noise, as the released models, or the velocity."""
+    """Prediction of the network: the noise, as the released models, or the velocity."""
     zero_terminal_snr: bool = True
     """Pure noise at the last timestep (arXiv 2305.08891); not with epsilon."""
     rescale_to: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -114,7 +114,7 @@ class LoraSection(RecipeSection):
     """An update is ``alpha / rank`` times the product of its two matrices; None: as the rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     targets: LoraTargets = "attention"
-    """Which attention layers: all, those within frames, or those over time."""
+    """Attention layers to update: all, those within frames, or those over time."""
     base: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """Name of the model that is updated (default: what the folder ``stage.start`` says)."""
     title: Annotated[str, Field(min_length=1, max_length=80)] | None = None

@@ -60,7 +60,7 @@ _ONLY: Final[Mapping[str, tuple[Any, ...]]] = {
     "time_embedding_type": ("positional",),
     "timestep_post_act": (None,),
 }
-"""What tensors do not tell: options of diffusers' UNet that must be as the video UNet computes."""
+"""Options of diffusers' UNet, not told by tensors, that must be as the video UNet computes."""
 
 
 @dataclass(frozen=True, slots=True)

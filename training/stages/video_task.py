@@ -1,4 +1,4 @@
-"""What the two stages that train a video model have in common: their data and their steps."""
+"""Data and steps of the two stages that train a video model."""
 
 from __future__ import annotations
 

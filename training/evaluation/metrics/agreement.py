@@ -1,4 +1,4 @@
-"""Does a clip show what its prompt asks for, as the judge sees it?"""
+"""Agreement of clips with their prompts, as the judge sees it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from training.evaluation.metrics.per_clip import PerClipMetric
 from training.evaluation.prompts import Prompt
 
 ASPECTS = ("colour", "background", "shape", "motion", "direction")
-"""What a prompt may demand."""
+"""The aspects of a clip that a prompt may demand."""
 
 
 def agrees(clip: EvaluatedClip, prompt: Prompt, aspect: str) -> bool | None:

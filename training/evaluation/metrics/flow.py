@@ -21,7 +21,7 @@ class FlowSpeed(PerClipMetric):
 
 
 class WarpedDifference(PerClipMetric):
-    """What the flow leaves unexplained between frames."""
+    """Mean absolute difference of frames after the flow between them is undone."""
 
     name = "warped_difference"
     title = "difference after undoing that flow"

@@ -20,7 +20,7 @@ _LUMA = np.array((0.299, 0.587, 0.114))
 
 
 class Need(StrEnum):
-    """What a metric cannot do without, besides the clips."""
+    """An input that a metric needs besides the clips."""
 
     FACTS = "prompts with known facts"
     PICTURE = "the picture that each clip began with"
