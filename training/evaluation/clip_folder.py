@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from training.data.text import decode_leniently, printable
 from training.data.video import probe_video, read_frames
 from training.errors import TrainingError
 from training.evaluation.metrics import find_metrics
-from training.evaluation.metrics.metric import EvaluatedClip, Metric, missing_needs
+from training.evaluation.metrics.metric import EvaluatedClip, measured, missing_needs
 from training.evaluation.prompts import Prompt, recognise
 from training.evaluation.records import ClipRecord
 from training.evaluation.report import Report
@@ -30,6 +30,8 @@ from training.evaluation.report import Report
 PROMPTS_FILE = "prompts.txt"
 MAX_FRAMES = 128
 """Longer clips are measured up to here."""
+_AT_ONCE = 8
+"""Clips that are in memory at a time."""
 _LEAST_SIDE = 16
 _LEAST_WORDS = 3
 """A file name of fewer words is no prompt."""
@@ -37,23 +39,48 @@ _LEAST_WORDS = 3
 
 @dataclass(frozen=True, slots=True)
 class FolderClip:
-    """A clip of a folder, and the prompt that it was made for ("" where none is known)."""
+    """A clip of a folder, not read yet.
 
-    name: str
+    Attributes:
+        video: its file.
+        prompt: that it was made for; "" where none is known.
+        picture: that it began with, if there is one of its name.
+    """
+
+    video: Sample
     prompt: str
-    clip: EvaluatedClip
+    picture: Sample | None
+
+    def read(self) -> EvaluatedClip:
+        """Decode the clip.
+
+        Raises:
+            SampleError: it is broken, or too small for the judge.
+        """
+        data = media_bytes(self.video)
+        facts = probe_video(io.BytesIO(data))
+        if min(facts.width, facts.height) < _LEAST_SIDE:
+            size = f"{facts.width}x{facts.height}"
+            raise SampleError("too small", f"{size} pixels, {_LEAST_SIDE} a side needed")
+        indices = range(min(facts.frames, MAX_FRAMES))
+        frames = np.stack(list(read_frames(io.BytesIO(data), indices))).transpose(0, 3, 1, 2)
+        return EvaluatedClip(
+            np.ascontiguousarray(frames),
+            max(1, round(facts.fps)),
+            None if self.picture is None else _fitted(self.picture, facts.height, facts.width),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ClipFolder:
-    """The clips of a folder that can be measured, and a line for each file that cannot."""
+    """The clips of a folder, and a line for each file that is none."""
 
     clips: tuple[FolderClip, ...]
     skipped: tuple[str, ...]
 
 
-def read_clips(folder: Path) -> ClipFolder:
-    """Read the clips of a folder, or of a CSV file that names them.
+def list_clips(folder: Path) -> ClipFolder:
+    """List the clips of a folder, or of a CSV file that names them.
 
     A prompt is taken from a CSV, a ``.txt`` or ``.json`` beside the clip, or a list of captions, as
     `training.data.sources` reads them; else from ``prompts.txt``, which has a line for each clip in
@@ -64,70 +91,83 @@ def read_clips(folder: Path) -> ClipFolder:
         DataError: there is no such folder, it holds no clips, or ``prompts.txt`` has too few or too
             many lines.
     """
-    source = open_source(DataSetConfig(path=folder))
-    samples, skipped = _samples(source)
+    samples, skipped = _samples(open_source(DataSetConfig(path=folder)))
     videos = [sample for sample in samples if sample.kind == "video"]
     if not videos:
         raise DataError(f"{folder} holds no clips")
-    listed = _listed_prompts(folder, len(videos))
+    lines = _listed_prompts(folder, len(videos))
     pictures = {_stem(s.key): s for s in samples if s.kind == "picture"}
-    clips: list[FolderClip] = []
-    for video, line in zip(videos, listed, strict=True):
-        prompt = video.caption or line or _prompt_of(video.key)
-        try:
-            clip = _read(video, pictures.get(_stem(video.key)))
-        except SampleError as error:
-            skipped.append(_line(video.key, error))
-            continue
-        clips.append(FolderClip(video.key, prompt, clip))
+    clips = tuple(
+        FolderClip(
+            video, video.caption or line or _prompt_of(video.key), pictures.get(_stem(video.key))
+        )
+        for video, line in zip(videos, lines, strict=True)
+    )
     known = {_stem(video.key) for video in videos}
     skipped += [f"{s.key}: a picture, not a clip" for n, s in pictures.items() if n not in known]
-    return ClipFolder(tuple(clips), tuple(skipped))
+    return ClipFolder(clips, tuple(skipped))
 
 
 def evaluate_clips(folder: Path) -> Report:
-    """Measure the clips of a folder by every metric that can be.
+    """Measure the clips of a folder by every metric that can be, a few clips at a time.
 
     Raises:
-        DataError: see `read_clips`.
+        DataError: see `list_clips`.
         TrainingError: none of the clips can be read.
     """
-    read = read_clips(folder)
-    if not read.clips:
-        raise TrainingError(f"no clip of {folder} can be measured; {read.skipped[0]}")
-    clips = [one.clip for one in read.clips]
-    prompts = [recognise(one.prompt) for one in read.clips]
-    values: dict[str, list[float | None]] = {}
-    unmeasured: dict[str, str] = {}
-    for metric in find_metrics():
-        if reason := _why_not(metric, clips, prompts):
-            unmeasured[metric.name] = reason
-            continue
-        values[metric.name] = metric.measure(clips, prompts)
-        if all(value is None for value in values[metric.name]):
-            unmeasured[metric.name] = "none of the clips has a value"
-            del values[metric.name]
+    listed = list_clips(folder)
+    skipped = list(listed.skipped)
+    records: list[ClipRecord] = []
+    lacking: dict[str, str] = {}
+    metrics = find_metrics()
+    for start in range(0, len(listed.clips), _AT_ONCE):
+        clips: list[EvaluatedClip] = []
+        prompts: list[Prompt] = []
+        for one in listed.clips[start : start + _AT_ONCE]:
+            try:
+                clips.append(one.read())
+                prompts.append(recognise(one.prompt))
+            except SampleError as error:
+                skipped.append(printable(f"{one.video.key}: {error.reason} ({error.detail})"))
+        values: dict[str, list[float | None]] = {}
+        for metric in metrics:
+            if missing := missing_needs(metric, clips, prompts):
+                lacking[metric.name] = f"needs {' and '.join(missing)}"
+                values[metric.name] = [None] * len(clips)
+            else:
+                values[metric.name] = measured(metric, clips, prompts)
+        records += [
+            ClipRecord.of_evaluated(
+                clip,
+                prompt,
+                seed=start + place,
+                first_frame_psnr=values["first_frame_psnr"][place],
+                metrics={name: of_all[place] for name, of_all in values.items()},
+            )
+            for place, (clip, prompt) in enumerate(zip(clips, prompts, strict=True))
+        ]
+    if not records:
+        raise TrainingError(f"no clip of {folder} can be measured; {skipped[-1]}")
+    return _report(folder, records, lacking, skipped)
+
+
+def _report(
+    folder: Path, records: Sequence[ClipRecord], lacking: dict[str, str], skipped: Sequence[str]
+) -> Report:
+    """Put a report together; a metric of which no clip has a value is not measured."""
+    names = records[0].metrics.keys()
+    empty = [name for name in names if all(r.metrics[name] is None for r in records)]
+    unmeasured = {name: lacking.get(name, "none of the clips has a value") for name in empty}
     unmeasured["fps_control"] = "needs clips of the same prompt and noise at several fps labels"
-    records = [
-        ClipRecord.of_evaluated(
-            one.clip,
-            prompt,
-            seed=number,
-            first_frame_psnr=_at(values, "first_frame_psnr", number),
-            metrics={name: measured[number] for name, measured in values.items()},
-        )
-        for number, (one, prompt) in enumerate(zip(read.clips, prompts, strict=True))
+    kept = [
+        replace(record, metrics={n: v for n, v in record.metrics.items() if n not in unmeasured})
+        for record in records
     ]
     return Report(
-        settings={
-            "model": folder.stem,
-            "task": "clips made elsewhere",
-            "clips": str(folder),
-            "files": ", ".join(one.name for one in read.clips),
-        },
-        clips=tuple(records),
+        settings={"model": folder.stem, "task": "clips made elsewhere", "clips": str(folder)},
+        clips=tuple(kept),
         unmeasured=unmeasured,
-        skipped=read.skipped,
+        skipped=tuple(skipped),
     )
 
 
@@ -143,17 +183,6 @@ def summary(report: Report) -> str:
     return "\n".join([*lines, *(f"left out: {line}" for line in report.skipped)])
 
 
-def _why_not(
-    metric: Metric, clips: Sequence[EvaluatedClip], prompts: Sequence[Prompt]
-) -> str | None:
-    missing = missing_needs(metric, clips, prompts)
-    return f"needs {' and '.join(missing)}" if missing else None
-
-
-def _at(values: dict[str, list[float | None]], name: str, number: int) -> float | None:
-    return values[name][number] if name in values else None
-
-
 def _samples(source: DataSource) -> tuple[list[Sample], list[str]]:
     samples: list[Sample] = []
     skipped: list[str] = list(source.notes)
@@ -163,20 +192,6 @@ def _samples(source: DataSource) -> tuple[list[Sample], list[str]]:
         except SampleError as error:
             skipped.append(printable(str(error)))
     return samples, skipped
-
-
-def _read(video: Sample, picture: Sample | None) -> EvaluatedClip:
-    data = media_bytes(video)
-    facts = probe_video(io.BytesIO(data))
-    if min(facts.width, facts.height) < _LEAST_SIDE:
-        raise SampleError("too small", f"{facts.width}x{facts.height} pixels, 16 a side needed")
-    indices = range(min(facts.frames, MAX_FRAMES))
-    frames = np.stack(list(read_frames(io.BytesIO(data), indices))).transpose(0, 3, 1, 2)
-    return EvaluatedClip(
-        np.ascontiguousarray(frames),
-        max(1, round(facts.fps)),
-        None if picture is None else _fitted(picture, facts.height, facts.width),
-    )
 
 
 def _fitted(picture: Sample, height: int, width: int) -> Any:
@@ -208,7 +223,3 @@ def _prompt_of(key: str) -> str:
 
 def _stem(key: str) -> str:
     return key.rpartition(".")[0]
-
-
-def _line(key: str, error: SampleError) -> str:
-    return printable(f"{key}: {error.reason} ({error.detail})")

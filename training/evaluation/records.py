@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from training.evaluation.clip_metrics import ClipMetrics, added_metrics, measure
 from training.evaluation.metrics.agreement import ASPECTS
-from training.evaluation.metrics.metric import EvaluatedClip
+from training.evaluation.metrics.metric import EvaluatedClip, measured
 from training.evaluation.prompts import Prompt
 from training.judge import Verdict
 
@@ -53,7 +53,7 @@ class ClipRecord:
             ValueError: If the judge refuses the clip's shape.
         """
         seen = EvaluatedClip(clip, fps)
-        metrics = {m.name: m.measure([seen], [prompt])[0] for m in added_metrics()}
+        metrics = {m.name: measured(m, [seen], [prompt])[0] for m in added_metrics()}
         return cls.of_evaluated(
             seen, prompt, seed, first_frame_psnr=first_frame_psnr, metrics=metrics
         )

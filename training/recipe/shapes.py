@@ -74,9 +74,9 @@ def trained_on(stage: DiffusionStage) -> tuple[ResolutionConfig, int]:
         case LatentData() as data:
             try:
                 made = read_manifest(data.clips).preprocessing
-            except DataError as error:
+            except (DataError, OSError) as error:
                 raise RecipeError(f"stage.data.clips: {error}") from error
-            if made["window"] is None:
+            if made.get("window") is None:
                 raise RecipeError(f"stage.data.clips: {data.clips} holds pictures, not clips")
             window = WindowConfig.model_validate(made["window"])
             return ResolutionConfig.model_validate(made["resolution"]), window.frames

@@ -15,6 +15,7 @@ from tests.training.data.sets import write_mp4
 from training.cli import main
 from training.data.synthetic import SyntheticScene, render, sample_scene
 from training.evaluation.prompts import describe, recognise
+from training.evaluation.report_json import from_json, to_json
 
 PROMPT = "a red circle moving to the left on a black background"
 
@@ -32,7 +33,9 @@ def frames_of(drawn: SyntheticScene) -> np.ndarray:
 def evaluate(folder: Path, output: Path) -> dict[str, Any]:
     assert main(["evaluate", "--clips", str(folder), "--output", str(output)]) == 0
     assert (output / "report.html").stat().st_size > 1000
-    document: dict[str, Any] = json.loads((output / "report.json").read_text())
+    text = (output / "report.json").read_text()
+    assert to_json(from_json(text)) == text
+    document: dict[str, Any] = json.loads(text)
     return document
 
 
@@ -78,6 +81,17 @@ def test_prompts_come_from_files_beside_the_clips_and_from_names(tmp_path: Path)
     (folder / "2.json").write_text(json.dumps({"prompt": "from a JSON file"}))
     texts = [clip["prompt"]["text"] for clip in evaluate(folder, tmp_path / "out")["clips"]]
     assert texts == ["from a text file", "from a JSON file", PROMPT]
+
+
+def test_more_clips_than_are_in_memory_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number in range(10):
+        write_mp4(folder / f"{number}.mp4", frames_of(scene())[:4])
+    (folder / "9.txt").write_text(PROMPT)  # in the second part alone
+    report = evaluate(folder, tmp_path / "out")
+    assert report["metrics"]["flicker"]["values"]["count"] == 10
+    assert report["metrics"]["colour_as_asked"]["values"]["count"] == 1
 
 
 def test_a_table_names_clips_and_prompts(clips: Path, tmp_path: Path) -> None:

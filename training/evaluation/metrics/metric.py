@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -93,6 +94,20 @@ class Metric(Protocol):
     ) -> list[float | None]:
         """Measure each clip, made for the prompt at the same place; None where it cannot be."""
         ...
+
+
+def measured(
+    metric: Metric, clips: Sequence[EvaluatedClip], prompts: Sequence[Prompt]
+) -> list[float | None]:
+    """Measure clips; what is no finite number becomes None.
+
+    Raises:
+        ValueError: the metric has not as many values as there are clips.
+    """
+    values = metric.measure(clips, prompts)
+    if len(values) != len(clips):
+        raise ValueError(f"metric {metric.name}: {len(values)} values of {len(clips)} clips")
+    return [None if v is None or not math.isfinite(v) else float(v) for v in values]
 
 
 def missing_needs(
