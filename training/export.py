@@ -15,15 +15,15 @@ from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
 from training.data.buckets import Buckets
 from training.data.clips import CLIP_FRAMES
-from training.data.world import FPS_LABELS
+from training.data.synthetic import FPS_LABELS
 from training.recipe.model import ImageToVideoStage, Recipe, RecipeError, TextToVideoStage
-from training.recipe.sections import Publication
+from training.recipe.sections import ModelCardConfig
 from training.recipe.shapes import trained_on
+from training.stages.components import Components
 from training.stages.diffusion import make_stage_scheduler
-from training.stages.parts import load_tokenizer, load_vae, load_vision
 
 SOLVER = "dpm++2m"
-_DEMO = Publication(
+_DEMO = ModelCardConfig(
     title="Demo (small shapes world)",
     licence="Apache-2.0",
     fps=FPS_LABELS,
@@ -70,12 +70,13 @@ def export_model(recipe: Recipe, run_folder: Path, output: Path) -> None:
             raise RecipeError(f"{part} does not exist; run the stages before first")
     # A frozen text tower that is the towers' own was not written with the run.
     text = weights / "text_encoder"
+    networks = Components()
     parts: dict[str, Any] = {
-        "vae": load_vae(stage),
+        "vae": networks.vae(stage),
         "text_encoder": CLIPTextModel.from_pretrained(
             text if text.is_dir() else stage.towers / "text_encoder", use_safetensors=True
         ),
-        "tokenizer": load_tokenizer(stage),
+        "tokenizer": networks.tokenizer(stage.towers),
         "unet": VideoUNet.from_pretrained(weights / "unet", use_safetensors=True),
         "scheduler": make_stage_scheduler(stage.schedule, SOLVER),
         "text_layer": stage.text_layer,
@@ -85,7 +86,7 @@ def export_model(recipe: Recipe, run_folder: Path, output: Path) -> None:
     if isinstance(stage, ImageToVideoStage):
         pipeline = ImageToVideoPipeline(
             **parts,
-            image_encoder=load_vision(stage),
+            image_encoder=networks.vision(stage),
             image_projection=ImageProjection.from_pretrained(
                 weights / "image_projection", use_safetensors=True
             ),

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.training.line import Line, recipe
 from training.loop.board import picture_grid
 from training.loop.log import Log
-from training.loop.progress import Progress, Speed
+from training.loop.progress import Speed, TrainingProgress
 from training.loop.train import run
 
 
@@ -77,7 +77,7 @@ def test_the_log_averages_what_came_between_two_lines(tmp_path: Path) -> None:
 def test_lines_tell_throughput_share_of_peak_and_time_to_go(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with Progress(0, 100, batch_size=8) as progress:
+    with TrainingProgress(0, 100, batch_size=8) as progress:
         progress.speed = Speed(flops=1e9, peak=1e10)
         progress.advance(0.5, 0.2)
         progress.line({"step": 10, "loss": 0.5})
@@ -88,7 +88,7 @@ def test_lines_tell_throughput_share_of_peak_and_time_to_go(
 
 
 def test_only_the_main_process_shows_anything(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(0, 10, batch_size=8, show=False) as progress:
+    with TrainingProgress(0, 10, batch_size=8, show=False) as progress:
         progress.advance(0.5, 0.2)
         progress.line({"step": 1, "loss": 0.5})
     assert capsys.readouterr() == ("", "")

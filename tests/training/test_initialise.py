@@ -19,7 +19,7 @@ from training.stages.initialise import (
     image_names,
     initialise_from_image_model,
     read_image_unet,
-    starts_anew,
+    reinitialized,
 )
 from training.stages.text_to_video import split_temporal
 
@@ -128,7 +128,7 @@ def test_the_published_sizes_take_every_tensor_of_stable_diffusion(preset: str) 
         unet = VideoUNet(**unet_config_from_original(PRESETS[preset].config.unet_config))
     names, own, theirs = image_names(unet), unet.state_dict(), image.state_dict()
     assert set(names.values()) == set(theirs)
-    assert {n for n in own if not starts_anew(n)} == set(names)
+    assert {n for n in own if not reinitialized(n)} == set(names)
     assert all(own[ours].shape == theirs[name].shape for ours, name in names.items())
     assert sum(own[name].numel() for name in names) == 865_910_724
 

@@ -39,7 +39,7 @@ clips = 2
 probe_clips = 2
 frames = 4
 stride = 4
-temporal_rate = 2.0
+temporal_lr_scale = 2.0
 {stage}
 [optimisation]
 steps = {steps}

@@ -19,8 +19,9 @@ from engine.models import VideoUNet
 from engine.models.original_names import UNET_PREFIX, unet_original_names
 from engine.schedulers import VideoScheduler, make_scheduler
 from training.recipe.model import Recipe
+from training.recipe.sections import ScheduleConfig
 from training.stages.batches import Batch
-from training.stages.diffusion import demo_scheduler, denoising_loss
+from training.stages.diffusion import denoising_loss, make_stage_scheduler
 from training.stages.objective import (
     Objective,
     denoising_objective,
@@ -45,7 +46,7 @@ def processes() -> dict[str, VideoScheduler]:
         "noise, rescaled": make_scheduler("ddim", 0.3),
         "velocity": make_scheduler("ddim", **velocity),
         "velocity, rescaled": make_scheduler("ddim", 0.7, **velocity),
-        "demo": demo_scheduler(),
+        "demo": make_stage_scheduler(ScheduleConfig()),
     }
 
 
@@ -204,14 +205,14 @@ def test_min_snr_weights_are_a_share_that_grows_with_gamma(
 
 def test_pure_noise_weighs_nothing() -> None:
     last = torch.tensor([999])
-    assert signal_to_noise(demo_scheduler(), last) == 0
-    assert min_snr_weights(demo_scheduler(), last, 5.0) == 0
+    assert signal_to_noise(make_stage_scheduler(ScheduleConfig()), last) == 0
+    assert min_snr_weights(make_stage_scheduler(ScheduleConfig()), last, 5.0) == 0
 
 
 @pytest.mark.parametrize("gamma", [0.0, -1.0, float("nan"), float("inf")])
 def test_gamma_out_of_range_is_named(gamma: float) -> None:
     with pytest.raises(ValueError, match="min_snr_gamma: a finite number above 0"):
-        min_snr_weights(demo_scheduler(), T, gamma)
+        min_snr_weights(make_stage_scheduler(ScheduleConfig()), T, gamma)
 
 
 def test_recipes_leave_the_weights_off() -> None:
@@ -238,7 +239,7 @@ def test_the_stages_loss_is_the_mean_square_of_the_velocity_to_the_bit() -> None
     torch.nn.init.normal_(unet.get_parameter("conv_out.weight"), std=0.1)
     fps, text = torch.tensor([8.0, 16.0, 24.0]), torch.randn(3, 77, 8)
     batch = Batch(noise(7), ("", "", ""), fps)
-    scheduler, unit = demo_scheduler(), noise(8)
+    scheduler, unit = make_stage_scheduler(ScheduleConfig()), noise(8)
     loss = denoising_loss(unet, scheduler, batch, T, unit, text)
     predicted = unet(scheduler.add_noise(batch.latents, unit, T), T, text, fps=fps).sample
     target = scheduler.get_velocity(batch.latents, unit, T)

@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from engine.models import VideoUNet
 from training.cli import main
 from training.planning.hardware import ACCELERATORS, measure_peak
-from training.planning.plan import Plan, make_plan
-from training.planning.workload import Workload, measure_workload
+from training.planning.plan import TrainingPlan, make_plan
+from training.planning.workload import TrainingWorkload, measure_workload
 from training.recipe.model import Optimisation, Recipe, RecipeError, load_recipe
 
 H100 = ACCELERATORS["h100"]
@@ -34,7 +34,7 @@ def pictures(**plan: object) -> Recipe:
             "frames": 4,
             "model_channels": 32,
             "num_head_channels": 8,
-            "text_rate": 0,
+            "text_lr_scale": 0,
         },
         "optimisation": {"steps": 100, "batch_size": 4, "learning_rate": 1e-3, **plan},
     }
@@ -42,7 +42,7 @@ def pictures(**plan: object) -> Recipe:
 
 
 @cache
-def work_of(precision: str = "fp32", saving: bool = False) -> Workload:
+def work_of(precision: str = "fp32", saving: bool = False) -> TrainingWorkload:
     return measure_workload(pictures(precision=precision, gradient_checkpointing=saving))
 
 
@@ -154,7 +154,7 @@ def test_the_command_prints_for_people_and_for_programs(
     assert facts["steps"] == 2000
     assert facts["devices"] == 4
     assert facts["fits"] is True
-    assert set(Plan.__dataclass_fields__) <= set(facts)
+    assert set(TrainingPlan.__dataclass_fields__) <= set(facts)
 
 
 @pytest.mark.parametrize(

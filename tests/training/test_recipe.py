@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from training.cli import main
-from training.recipe.model import RECIPE_FOLDER, RecipeError, load_recipe
+from training.recipe.model import RECIPE_FOLDER, RecipeError, TextToVideoStage, load_recipe
 
 GOOD = """
 name = "mine"
@@ -83,3 +83,34 @@ def test_a_recipe_that_nobody_wrote_by_hand_is_one_line(tmp_path: Path, text: st
         load_recipe(str(path))
     assert "\n" not in str(refused.value)
     assert str(path) in str(refused.value)
+
+
+OLD = """
+name = "mine"
+[stage]
+kind = "text-to-video"
+vae = "v"
+towers = "t"
+text_rate = 0.0
+temporal_rate = 2.0
+[optimisation]
+steps = 10
+batch_size = 2
+learning_rate = 1e-3
+"""
+
+
+def test_earlier_names_of_keys_work_and_the_new_ones_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = load_recipe(write(tmp_path, OLD))
+    stage = recipe.stage
+    assert isinstance(stage, TextToVideoStage)
+    assert (stage.text_lr_scale, stage.temporal_lr_scale) == (0.0, 2.0)
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "stage.temporal_rate is called temporal_lr_scale now",
+        "stage.text_rate is called text_lr_scale now",
+    ]
+    again = OLD.replace("text_rate = 0.0", "text_rate = 0.0\ntext_lr_scale = 0.1")
+    with pytest.raises(RecipeError, match="text_rate is the earlier name of text_lr_scale"):
+        load_recipe(write(tmp_path, again))

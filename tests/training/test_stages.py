@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,9 @@ from safetensors.torch import load_file
 from engine.checkpoints import Catalog, load_pipeline
 from training.cli import main
 from training.data.clips import load_clips, scene_of
+from training.recipe.model import load_recipe
+from training.stages import make_task
+from training.stages.batches import VideoBatch
 from training.stages.vae import normalise_latents, random_pictures
 
 RECIPE = """
@@ -65,6 +70,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     shop = Workshop(tmp_path_factory.mktemp("workshop"))
     vae = shop.train("vae", "vae", SMALL_VAE)
     towers = shop.train("towers", "contrastive", SMALL_TOWERS)
+    shop.train("text", "caption-facts", f'towers = "{towers}"\nstart = "{towers}"')
     parts = f'vae = "{vae}"\ntowers = "{towers}"\n{SHORT}\n'
     pictures = "image_share = 1.0\nimage_batch = 2\n"
     images = shop.train("images", "text-to-video", parts + pictures + SMALL_UNET)
@@ -133,6 +139,28 @@ def test_an_exported_run_is_a_model_that_makes_clips(workshop: Workshop, name: s
     ).frames
     assert frames.shape == (1, 4, 3, 64, 64)
     assert torch.isfinite(frames).all()
+
+
+@pytest.mark.parametrize("name", ["vae", "towers", "text", "images", "video", "mapping", "animate"])
+def test_what_is_planned_has_the_shapes_of_what_is_trained(workshop: Workshop, name: str) -> None:
+    with closing(make_task(load_recipe(str(workshop.folder / f"{name}.toml")))) as task:
+        drawn = task.draw(np.random.default_rng(0), 0)
+        kind = task.step_kinds()[-1]
+        assert kind.samples == 2
+        assert shapes(task.example_batch(kind.name, 2)) == shapes(drawn)
+
+
+def shapes(value: object) -> object:
+    """The shapes of a batch's tensors; a frozen tower's features may come along or not."""
+    if isinstance(value, torch.Tensor):
+        return tuple(value.shape), value.dtype
+    if isinstance(value, VideoBatch):
+        assert value.frame_pixels is not None
+        first = value.frame_pixels([0] * len(value))
+        return shapes([value.latents, value.fps, first]), len(value.captions), value.pictures
+    items = value.values() if isinstance(value, dict) else value
+    assert isinstance(items, Iterable)
+    return [shapes(item) for item in items]
 
 
 def test_export_keeps_the_model_card_and_replaces_the_rest(workshop: Workshop) -> None:

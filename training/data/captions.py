@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.data.world import COLOURS, Scene
+from training.data.synthetic import COLOURS, SyntheticScene
 
 SHAPE_WORDS: dict[str, Sequence[str]] = {
     "circle": ("circle", "circle", "ball", "disc", "dot"),
@@ -57,7 +57,7 @@ CLOSINGS = ("", "", "", "", "", ", 4k", ", high quality", ", smooth", " please",
 
 
 def motion_words(motion: str, rng: np.random.Generator) -> str:
-    """Return words for a motion of :data:`training.data.world.MOTIONS`."""
+    """Return words for a motion of :data:`training.data.synthetic.MOTIONS`."""
     special = OTHER_MOTION_WORDS.get(motion, ())
     if motion not in DIRECTION_WORDS or (special and rng.random() < 0.25):
         return str(rng.choice(np.array(special)))
@@ -70,7 +70,7 @@ def _stray_word(rng: np.random.Generator) -> str:
     return "".join(letters)
 
 
-def caption(scene: Scene, rng: np.random.Generator) -> str:
+def caption(scene: SyntheticScene, rng: np.random.Generator) -> str:
     """Describe a scene in one lower-case line, e.g. ``a red ball drifting to the left on black``.
 
     Colour, shape and motion are always named; the background three times in four. One caption in

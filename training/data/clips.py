@@ -14,7 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from common.atomic_write import atomic_path
-from training.data.world import SHAPES, Scene, render, sample_placed_scene, sample_scene
+from training.data.synthetic import (
+    SHAPES,
+    SyntheticScene,
+    render,
+    sample_placed_scene,
+    sample_scene,
+)
 
 CLIP_FRAMES = 16
 
@@ -24,13 +30,13 @@ class ClipCache:
     """``latents [N, F, C, h, w]`` in half precision, and the scenes they show."""
 
     latents: Tensor
-    scenes: list[Scene]
+    scenes: list[SyntheticScene]
 
     def __len__(self) -> int:
         return len(self.scenes)
 
 
-def scene_of(seed: int, index: int, moving: float) -> Scene:
+def scene_of(seed: int, index: int, moving: float) -> SyntheticScene:
     """The scene with a given number in the set with a given seed and share of movers."""
     return sample_scene(np.random.default_rng([seed, index]), moving=moving, frames=CLIP_FRAMES)
 
@@ -60,7 +66,7 @@ def load_placed_pictures(vae: AutoencoderKL, folder: Path, *, seed: int, count: 
 
 
 def _load(
-    vae: AutoencoderKL, folder: Path, name: str, scenes: list[Scene], frames: int
+    vae: AutoencoderKL, folder: Path, name: str, scenes: list[SyntheticScene], frames: int
 ) -> ClipCache:
     # The digest keeps another autoencoder, or another version of the world, from reading these.
     path = folder / f"latents-{_digest(vae, scenes)}-{name}.safetensors"
@@ -73,14 +79,14 @@ def _load(
 
 
 @torch.no_grad()
-def _encode(vae: AutoencoderKL, scene: Scene, frames: int) -> Tensor:
+def _encode(vae: AutoencoderKL, scene: SyntheticScene, frames: int) -> Tensor:
     pixels = render(scene, range(frames)).float() / 127.5 - 1  # [F, 3, H, W]
     pixels = pixels.to(memory_format=torch.channels_last)
     latents: Tensor = vae.encode(pixels).latent_dist.mode()  # [F, C, h, w]
     return latents.half().contiguous()
 
 
-def _digest(vae: AutoencoderKL, scenes: list[Scene]) -> str:
+def _digest(vae: AutoencoderKL, scenes: list[SyntheticScene]) -> str:
     digest = hashlib.sha256(repr(scenes).encode())
     for shape in SHAPES:  # a scene may come to be drawn in another way
         drawn = next((scene for scene in scenes if scene.shape == shape), None)

@@ -19,7 +19,7 @@ from training.data.text import printable
 
 if TYPE_CHECKING:
     from training.data.manifest import Manifest
-    from training.data.precompute import TextTower
+    from training.data.precompute import TextFeatureEncoder
 
 # What argparse needs of `add_subparsers()`; its own class has no public name.
 Subcommands = Any
@@ -175,14 +175,16 @@ def _precompute(options: argparse.Namespace) -> int:
     return 0
 
 
-def _text_tower(options: argparse.Namespace, device: str) -> TextTower:
+def _text_tower(options: argparse.Namespace, device: str) -> TextFeatureEncoder:
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    from training.data.precompute import TextTower
+    from training.data.precompute import TextFeatureEncoder
 
     encoder = _loaded("--text", options.text / "text_encoder", CLIPTextModel)
     tokenizer = _loaded("--text", options.text / "tokenizer", CLIPTokenizer, is_network=False)
-    return TextTower(str(options.text), encoder.eval().to(device), tokenizer, options.text_layer)
+    return TextFeatureEncoder(
+        str(options.text), encoder.eval().to(device), tokenizer, options.text_layer
+    )
 
 
 def _loaded(option: str, folder: Path, kind: Any, *, is_network: bool = True) -> Any:

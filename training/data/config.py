@@ -88,7 +88,7 @@ class DataConfig(_Section):
 
     clips: DataSetConfig
     pictures: DataSetConfig | None = None
-    """Where pictures come from (default: single frames of the clips)."""
+    """Data set of the pictures (default: single frames of the clips)."""
     resolution: ResolutionConfig
     window: WindowConfig = WindowConfig()
     picture_share: Share = 0.0625

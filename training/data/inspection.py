@@ -17,7 +17,7 @@ from training.data.config import ResolutionConfig, WindowConfig
 from training.data.errors import SampleError, about_sample
 from training.data.images import find_cuts, fit, read_picture
 from training.data.reader import media_bytes
-from training.data.sources import MediaKind, Sample, Source
+from training.data.sources import DataSource, MediaKind, Sample
 from training.data.text import printable
 from training.data.video import VideoFacts, probe_video, read_frames
 
@@ -28,7 +28,7 @@ _LOOK = Bucket(64, 64)  # small frames tell cuts as well as large ones
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class ValueRange:
     """Least, middle and greatest of some numbers."""
 
     minimum: float
@@ -75,10 +75,10 @@ class DataReport:
     with_cuts: int
     broken: dict[str, int] = field(default_factory=dict)
     broken_samples: tuple[Broken, ...] = ()
-    width: Spread | None = None
-    height: Spread | None = None
-    fps: Spread | None = None
-    duration: Spread | None = None
+    width: ValueRange | None = None
+    height: ValueRange | None = None
+    fps: ValueRange | None = None
+    duration: ValueRange | None = None
     buckets: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -88,7 +88,7 @@ class DataReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Inspected:
     key: str
     kind: MediaKind | None = None
     caption: str | None = None
@@ -98,7 +98,7 @@ class _Look:
 
 
 def inspect_source(
-    source: Source,
+    source: DataSource,
     resolution: ResolutionConfig,
     *,
     limit: int = 0,
@@ -120,7 +120,7 @@ def inspect_source(
     count = min(limit, total) if limit else total
     threshold = WindowConfig().cut_threshold if cut_threshold is None else cut_threshold
     indices = [index * total // count for index in range(count)]
-    looks: list[_Look] = []
+    looks: list[_Inspected] = []
     with ThreadPoolExecutor(max(1, workers)) as pool:
         # A few hundred at a time: a pool would take all of ten million in hand at once.
         for start in range(0, count, 256):
@@ -130,18 +130,18 @@ def inspect_source(
     return _report(source, looks, resolution)
 
 
-def _look(source: Source, index: int, threshold: float) -> _Look:
+def _look(source: DataSource, index: int, threshold: float) -> _Inspected:
     try:
         with about_sample(f"sample {index}"):
             sample = source.sample(index)
     except SampleError as error:
-        return _Look(f"sample {index}", error=error)
+        return _Inspected(f"sample {index}", error=error)
     try:
         with about_sample(sample.key):
             facts, cut = _decode(sample, threshold)
     except SampleError as error:
-        return _Look(sample.key, sample.kind, sample.caption, error)
-    return _Look(sample.key, sample.kind, sample.caption, None, facts, cut)
+        return _Inspected(sample.key, sample.kind, sample.caption, error)
+    return _Inspected(sample.key, sample.kind, sample.caption, None, facts, cut)
 
 
 def _decode(sample: Sample, threshold: float) -> tuple[VideoFacts, bool]:
@@ -160,7 +160,9 @@ def _decode(sample: Sample, threshold: float) -> tuple[VideoFacts, bool]:
     return facts, bool(find_cuts(window, threshold))
 
 
-def _report(source: Source, looks: Sequence[_Look], resolution: ResolutionConfig) -> DataReport:
+def _report(
+    source: DataSource, looks: Sequence[_Inspected], resolution: ResolutionConfig
+) -> DataReport:
     buckets = Buckets(resolution)
     filled: Counter[str] = Counter()
     too_small = 0
@@ -203,10 +205,10 @@ def _report(source: Source, looks: Sequence[_Look], resolution: ResolutionConfig
     )
 
 
-def _spread(values: Sequence[float]) -> Spread | None:
+def _spread(values: Sequence[float]) -> ValueRange | None:
     if not values:
         return None
-    return Spread(min(values), statistics.median(values), max(values))
+    return ValueRange(min(values), statistics.median(values), max(values))
 
 
 def as_text(report: DataReport) -> str:

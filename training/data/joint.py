@@ -15,9 +15,9 @@ from torch import Tensor
 from training.data.config import DataConfig, DataSetConfig, WindowConfig
 from training.data.errors import DataError
 from training.data.loader import BatchLoader
-from training.data.order import DrawOrder
+from training.data.order import DeterministicSampler
 from training.data.reader import Clip, MediaReader
-from training.data.sources import Source, open_source
+from training.data.sources import DataSource, open_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def is_picture_step(step: int, share: float) -> bool:
     return math.floor((step + 1) * share) > math.floor(step * share)
 
 
-class JointLoader:
+class ImageVideoLoader:
     """The batch of every training step, a pure function of seed, step, rank and world.
 
     Args:
@@ -83,7 +83,7 @@ class JointLoader:
 
             def loader(
                 stream: int,
-                source: Source,
+                source: DataSource,
                 kept: DataSetConfig,
                 window: WindowConfig | None,
                 size: int,
@@ -92,7 +92,9 @@ class JointLoader:
                     MediaReader(
                         source, config.resolution, window, missing_caption=kept.missing_caption
                     ),
-                    DrawOrder(source.groups, seed=seed, stream=stream, rank=rank, world=world),
+                    DeterministicSampler(
+                        source.groups, seed=seed, stream=stream, rank=rank, world=world
+                    ),
                     collate,
                     batch_size=_share_of(size, world),
                     workers=config.workers,
@@ -146,3 +148,7 @@ def _share_of(batch_size: int, world: int) -> int:
     if batch_size % world:
         raise DataError(f"a batch of {batch_size} does not divide by {world} processes")
     return batch_size // world
+
+
+JointLoader = ImageVideoLoader
+"""The earlier name."""

@@ -18,9 +18,9 @@ import numpy as np
 
 from training.data.buckets import Bucket
 from training.data.errors import DataError, SampleError, about_sample
-from training.data.order import DrawOrder
-from training.data.planner import Block, PlannedBatch, Planner
-from training.data.skips import Skips
+from training.data.order import DeterministicSampler
+from training.data.planner import BatchBlock, BucketBatchSampler, PlannedBatch
+from training.data.skips import SkipCounter
 
 ItemT = TypeVar("ItemT")
 BatchT = TypeVar("BatchT")
@@ -61,7 +61,7 @@ class BatchLoader(Generic[ItemT, BatchT]):
     def __init__(
         self,
         reader: Reader[ItemT],
-        order: DrawOrder,
+        order: DeterministicSampler,
         collate: Callable[[Sequence[ItemT]], BatchT],
         *,
         batch_size: int,
@@ -72,14 +72,14 @@ class BatchLoader(Generic[ItemT, BatchT]):
         self._order = order
         self._collate = collate
         self._batch_size = batch_size
-        self._planner = Planner(order, self._bucket, batch_size)
+        self._planner = BucketBatchSampler(order, self._bucket, batch_size)
         self._closing = threading.Event()
         self._prefetch = prefetch if workers else 0
-        self._skips = Skips()
+        self._skips = SkipCounter()
         self._pool = ThreadPoolExecutor(workers, "data") if workers else None
         # A plan may wait for the pool, so it must not take up one of its threads.
         self._planning = ThreadPoolExecutor(1, "data-plan") if workers else None
-        self._blocks: dict[int, Future[Block]] = {}
+        self._blocks: dict[int, Future[BatchBlock]] = {}
         self._pending: dict[int, list[Future[_Loaded[ItemT]]]] = {}
         self._counted_block = -1
 
@@ -139,7 +139,7 @@ class BatchLoader(Generic[ItemT, BatchT]):
             for position in range(self._batch_size)
         ]
 
-    def _plan(self, block: int) -> Future[Block]:
+    def _plan(self, block: int) -> Future[BatchBlock]:
         if block not in self._blocks:
             for old in [b for b in self._blocks if b not in (block - 1, block + 1)]:
                 self._blocks.pop(old).cancel()
@@ -156,9 +156,9 @@ class BatchLoader(Generic[ItemT, BatchT]):
 
     def _load(self, batch: PlannedBatch, number: int, position: int) -> _Loaded[ItemT]:
         first = batch.indices[position]
-        at = batch.spares.index(first)
+        at = batch.fallbacks.index(first)
         # From the draw itself on, once around all of the block that have its bucket.
-        candidates = dict.fromkeys((*batch.spares[at:], *batch.spares[:at]))
+        candidates = dict.fromkeys((*batch.fallbacks[at:], *batch.fallbacks[:at]))
         errors: list[SampleError] = []
         for index in candidates:
             rng = self._order.generator(number * self._batch_size + position)

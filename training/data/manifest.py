@@ -19,14 +19,14 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ModelIdentity(_Record):
+class ModelDigest(_Record):
     """A model by name, for people, and by digest, which decides."""
 
     name: str
     digest: str
 
 
-class TextIdentity(ModelIdentity):
+class TextDigest(ModelDigest):
     """A text tower and the layer whose features were taken."""
 
     layer: Literal["last", "penultimate"]
@@ -63,8 +63,8 @@ class Manifest(_Record):
     """
 
     version: Literal[1] = 1
-    vae: ModelIdentity
-    text: TextIdentity | None
+    vae: ModelDigest
+    text: TextDigest | None
     preprocessing: dict[str, Any]
     source: SourceIdentity
     empty_caption: FileRecord | None = None
@@ -136,7 +136,7 @@ def refuse_other(
             raise _other(folder, f"{key} = {made!r}", f"{value!r} is needed")
 
 
-def _short(model: ModelIdentity) -> str:
+def _short(model: ModelDigest) -> str:
     return f"{model.name} (digest {model.digest[:12]})"
 
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 SHARDS_MIXED = 8
 # Every use of randomness has seeds of its own, large so that no step or epoch equals them.
-_SHARDS, _WITHIN, _STAND_IN, _DRAW, _BLOCK = range(2**31, 2**31 + 5)
+_SHARDS, _WITHIN, _REPLACEMENT, _DRAW, _BLOCK = range(2**31, 2**31 + 5)
 
 
-class DrawOrder:
+class DeterministicSampler:
     """An endless order over a data set: every epoch goes through all samples once, shuffled anew.
 
     Groups (shards) are shuffled, then the samples of a few neighbouring groups are mixed, so
@@ -64,8 +64,8 @@ class DrawOrder:
             return int(self._members_of(epoch, window, shards)[position - begin])
 
     def another(self, number: int, attempt: int) -> int:
-        """A stand-in for a draw that cannot be used; attempts count from 1."""
-        rng = np.random.default_rng([*self._seed, _STAND_IN, self._rank, number, attempt])
+        """A replacement for a draw that cannot be used; attempts count from 1."""
+        rng = np.random.default_rng([*self._seed, _REPLACEMENT, self._rank, number, attempt])
         return int(rng.integers(self.size))
 
     def generator(self, number: int) -> np.random.Generator:

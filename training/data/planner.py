@@ -9,17 +9,17 @@ import numpy as np
 
 from training.data.buckets import Bucket
 from training.data.errors import DataError, SampleError
-from training.data.order import DrawOrder
+from training.data.order import DeterministicSampler
 
 MIN_BLOCK_BATCHES = 8
 BLOCK_DRAWS = 512
-MAX_STAND_INS = 1000
+MAX_REPLACEMENTS = 1000
 
-Mapper = Callable[[Callable[[int], "Draw"], Sequence[int]], Iterable["Draw"]]
+Mapper = Callable[[Callable[[int], "SampledIndex"], Sequence[int]], Iterable["SampledIndex"]]
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class SampledIndex:
     """A sample that fell to a draw, its bucket, and what could not be used before it."""
 
     index: int
@@ -29,22 +29,22 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class PlannedBatch:
-    """Samples of one bucket; ``spares`` take the place of those that fail to decode."""
+    """Samples of one bucket; ``fallbacks`` take the place of those that fail to decode."""
 
     bucket: Bucket
     indices: tuple[int, ...]
-    spares: tuple[int, ...]
+    fallbacks: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class BatchBlock:
     """A run of batches that were planned together, and what was left out on the way."""
 
     batches: tuple[PlannedBatch, ...]
     errors: tuple[SampleError, ...]
 
 
-class Planner:
+class BucketBatchSampler:
     """Sorts blocks of consecutive draws into batches.
 
     A block's draws are grouped by bucket. What is left over after the full batches fills the
@@ -57,13 +57,15 @@ class Planner:
         batch_size: samples of a batch.
     """
 
-    def __init__(self, order: DrawOrder, bucket: Callable[[int], Bucket], batch_size: int) -> None:
+    def __init__(
+        self, order: DeterministicSampler, bucket: Callable[[int], Bucket], batch_size: int
+    ) -> None:
         self.block_batches = max(MIN_BLOCK_BATCHES, BLOCK_DRAWS // batch_size)
         self._order = order
         self._bucket = bucket
         self._batch_size = batch_size
 
-    def block(self, number: int, mapper: Mapper = map) -> Block:
+    def block(self, number: int, mapper: Mapper = map) -> BatchBlock:
         """Plan a block.
 
         Args:
@@ -93,19 +95,19 @@ class Planner:
             repeated = tuple(members[i % len(members)] for i in range(self._batch_size))
             batches.append(PlannedBatch(bucket, repeated, tuple(groups[bucket])))
         shuffled = tuple(batches[i] for i in rng.permutation(len(batches)))
-        return Block(shuffled, tuple(error for draw in draws for error in draw.errors))
+        return BatchBlock(shuffled, tuple(error for draw in draws for error in draw.errors))
 
-    def _draw(self, number: int) -> Draw:
+    def _draw(self, number: int) -> SampledIndex:
         errors: list[SampleError] = []
         index = self._order.index(number)
-        for attempt in range(1, MAX_STAND_INS + 1):
+        for attempt in range(1, MAX_REPLACEMENTS + 1):
             try:
-                return Draw(index, self._bucket(index), tuple(errors))
+                return SampledIndex(index, self._bucket(index), tuple(errors))
             except SampleError as error:
                 errors.append(error)
             index = self._order.another(number, attempt)
         raise DataError(
-            f"none of {MAX_STAND_INS} samples drawn from the data set can be used; "
+            f"none of {MAX_REPLACEMENTS} samples drawn from the data set can be used; "
             f"the last: {errors[-1]}"
         )
 

@@ -28,17 +28,17 @@ from training.data.manifest import (
     MANIFEST,
     FileRecord,
     Manifest,
-    ModelIdentity,
+    ModelDigest,
     ShardRecord,
     SourceIdentity,
-    TextIdentity,
+    TextDigest,
     read_manifest,
     refuse_other,
     write_manifest,
 )
 from training.data.reader import Clip, MediaReader
-from training.data.skips import Skips
-from training.data.sources import Source
+from training.data.skips import SkipCounter
+from training.data.sources import DataSource
 
 EMPTY_CAPTION = "empty-caption.safetensors"
 
@@ -60,7 +60,7 @@ class PrecomputeConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class TextTower:
+class TextFeatureEncoder:
     """The text encoder whose features are kept."""
 
     name: str
@@ -76,21 +76,21 @@ class TextTower:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _LatentEntry:
     latents: Tensor
     text: Tensor | None
     facts: dict[str, Any]
 
 
 def precompute(
-    source: Source,
+    source: DataSource,
     config: PrecomputeConfig,
     output: Path,
     *,
     source_path: str,
     vae: AutoencoderKL,
     vae_name: str,
-    text: TextTower | None = None,
+    text: TextFeatureEncoder | None = None,
     workers: int = 2,
     report: Callable[[Manifest], None] = lambda _: None,
 ) -> Manifest:
@@ -120,7 +120,7 @@ def precompute(
         OSError: the folder cannot be written.
     """
     wanted = Manifest(
-        vae=ModelIdentity(name=vae_name, digest=model_digest(vae, vae.config)),
+        vae=ModelDigest(name=vae_name, digest=model_digest(vae, vae.config)),
         text=_identity(text),
         preprocessing=config.model_dump(mode="json"),
         source=SourceIdentity(path=source_path, kind=source.kind, samples=sum(source.groups)),
@@ -150,11 +150,11 @@ def precompute(
     return manifest
 
 
-def _identity(text: TextTower | None) -> TextIdentity | None:
+def _identity(text: TextFeatureEncoder | None) -> TextDigest | None:
     if text is None:
         return None
     digest = model_digest(text.encoder, text.encoder.config.to_dict())
-    return TextIdentity(name=text.name, digest=digest, layer=text.layer)
+    return TextDigest(name=text.name, digest=digest, layer=text.layer)
 
 
 def _go_on(output: Path, wanted: Manifest) -> Manifest:
@@ -220,10 +220,10 @@ def _shard(
     end: int,
     clips: Iterator[Clip | SampleError],
     vae: AutoencoderKL,
-    text: TextTower | None,
+    text: TextFeatureEncoder | None,
 ) -> ShardRecord:
-    skips = Skips()
-    entries: list[_Entry] = []
+    skips = SkipCounter()
+    entries: list[_LatentEntry] = []
     for clip in clips:
         if isinstance(clip, SampleError):
             skips.add([clip])
@@ -245,7 +245,7 @@ def _shard(
     )
 
 
-def _encode(clip: Clip, vae: AutoencoderKL, text: TextTower | None) -> _Entry:
+def _encode(clip: Clip, vae: AutoencoderKL, text: TextFeatureEncoder | None) -> _LatentEntry:
     frames = clip.frames[None].float() / 255  # [1, F, 3, H, W]
     latents = encode_frames(vae, frames, sample=False)[0].half().cpu().contiguous()  # [C, F, h, w]
     facts = {
@@ -255,7 +255,7 @@ def _encode(clip: Clip, vae: AutoencoderKL, text: TextTower | None) -> _Entry:
         "width": clip.frames.shape[-1],
         "height": clip.frames.shape[-2],
     }
-    return _Entry(latents, text.features(clip.caption) if text else None, facts)
+    return _LatentEntry(latents, text.features(clip.caption) if text else None, facts)
 
 
 def _write(

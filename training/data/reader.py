@@ -15,10 +15,10 @@ from training.data.buckets import Bucket, Buckets, enlargement
 from training.data.config import ResolutionConfig, WindowConfig
 from training.data.errors import SampleError
 from training.data.images import find_cuts, fit, picture_size, read_picture
-from training.data.sources import Sample, Slice, Source
+from training.data.sources import DataSource, Sample, Slice
+from training.data.synthetic import CANVAS, SyntheticScene, render
 from training.data.video import VideoFacts, probe_video, read_frames, video_size
 from training.data.windows import Window, draw_window
-from training.data.world import CANVAS, Scene, render
 
 PROCEDURAL_FRAMES = 16
 
@@ -45,7 +45,7 @@ class MediaReader:
 
     def __init__(
         self,
-        source: Source,
+        source: DataSource,
         resolution: ResolutionConfig,
         window: WindowConfig | None,
         *,
@@ -102,7 +102,7 @@ class MediaReader:
     def _clip(
         self, sample: Sample, bucket: Bucket, place: tuple[float, float], rng: np.random.Generator
     ) -> Clip:
-        data = None if isinstance(sample.media, Scene) else media_bytes(sample)
+        data = None if isinstance(sample.media, SyntheticScene) else media_bytes(sample)
         facts = sample_facts(sample, data)
         self._check_size(facts.width, facts.height, bucket)
         caption = sample.caption or ""
@@ -154,7 +154,7 @@ def shown_size(sample: Sample) -> tuple[int, int]:
     Raises:
         SampleError: the sample cannot be read.
     """
-    if isinstance(sample.media, Scene):
+    if isinstance(sample.media, SyntheticScene):
         return CANVAS, CANVAS
     try:
         with sample.media.open() as file:
@@ -171,7 +171,7 @@ def sample_facts(sample: Sample, data: bytes | None) -> VideoFacts:
     Raises:
         SampleError: the video is broken.
     """
-    if isinstance(sample.media, Scene):
+    if isinstance(sample.media, SyntheticScene):
         return VideoFacts(CANVAS, CANVAS, sample.media.fps, PROCEDURAL_FRAMES)
     assert data is not None, "a video on disk comes with its bytes"
     return probe_video(io.BytesIO(data))
@@ -185,7 +185,7 @@ def _read(
     place: tuple[float, float],
 ) -> Tensor:
     """Frames ``[F, 3, H, W]``, each cropped as it is decoded, so large videos need no memory."""
-    if isinstance(sample.media, Scene):
+    if isinstance(sample.media, SyntheticScene):
         scene = render(sample.media, indices).permute(0, 2, 3, 1).contiguous().numpy()
         return torch.stack([fit(frame, bucket, place) for frame in scene])
     assert data is not None, "a video on disk comes with its bytes"

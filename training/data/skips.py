@@ -14,7 +14,7 @@ LOGGED_PER_REASON = 20
 logger = logging.getLogger(__name__)
 
 
-class Skips:
+class SkipCounter:
     """Counts of the draws that were left out, by reason; the first of each reason are logged."""
 
     def __init__(self) -> None:

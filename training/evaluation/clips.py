@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -12,7 +11,8 @@ import numpy.typing as npt
 import torch
 
 from engine.pipelines.images import fit_to_clip_size, to_pixels
-from training.data.world import Scene, render
+from training.data.synthetic import SyntheticScene, render
+from training.evaluation.metrics.first_frame import psnr
 from training.evaluation.prompts import Case
 from training.evaluation.records import ClipRecord
 
@@ -33,7 +33,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ClipJob:
     """One clip to make: a case, the seed of its noise, an fps label."""
 
     case: Case
@@ -69,7 +69,7 @@ class ClipPipeline(Protocol):
         """Render one clip per prompt."""
 
 
-def make_clips(pipe: ClipPipeline, jobs: Sequence[Job], sampling: Sampling) -> list[ClipRecord]:
+def make_clips(pipe: ClipPipeline, jobs: Sequence[ClipJob], sampling: Sampling) -> list[ClipRecord]:
     """Render the jobs in one call of the pipeline and judge the clips.
 
     Each clip has noise of its own, so that it does not depend on the batch it is in.
@@ -121,13 +121,7 @@ def to_bytes(frames: torch.Tensor) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def psnr(ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio of two byte pictures in dB, at most 100."""
-    error = float(np.mean((ours.astype(np.float64) - theirs.astype(np.float64)) ** 2))
-    return min(100.0, 10 * math.log10(255**2 / error)) if error > 0 else 100.0
-
-
-def _picture(scene: Scene, sampling: Sampling) -> torch.Tensor:
+def _picture(scene: SyntheticScene, sampling: Sampling) -> torch.Tensor:
     """The scene's first frame as the model receives it: ``[1, 3, H, W]`` uint8."""
     pixels = fit_to_clip_size(to_pixels(render(scene, [0])), sampling.height, sampling.width)
     return (pixels * 255).round().to(torch.uint8)

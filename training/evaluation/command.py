@@ -24,7 +24,13 @@ def add_evaluate_parser(commands: _SubParsersAction[Any]) -> None:
         "report.json and contact-sheet.png.",
     )
     add = parser.add_argument
-    add("model", help="name of a known model, or path of a model folder")
+    add("model", nargs="?", help="name of a known model, or path of a model folder")
+    add(
+        "--clips",
+        type=Path,
+        metavar="FOLDER",
+        help="measure clips made elsewhere instead: a folder of MP4 files, or a CSV of them",
+    )
     add("--prompts", type=_positive, default=200, metavar="N", help="default: 200")
     add(
         "--split",
@@ -66,8 +72,13 @@ def run_evaluate(options: argparse.Namespace) -> int:
         TrainingError: the work failed for a reason that the user can act on.
         OSError: the report cannot be written.
     """
+    if (options.model is None) == (options.clips is None):
+        raise usage_error("evaluate: name a model, or a folder by --clips")
+    if options.clips is not None:
+        return _run_clips(options)
+
     from engine.checkpoints import ModelLoadError
-    from training.evaluation.run import EvaluationSettings, SettingsError, evaluate_model
+    from training.evaluation.run import EvaluationSettings, EvaluationSettingsError, evaluate_model
 
     settings = EvaluationSettings(
         model=options.model,
@@ -86,7 +97,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     )
     try:
         report, folder = evaluate_model(settings)
-    except (ModelLoadError, SettingsError) as error:
+    except (ModelLoadError, EvaluationSettingsError) as error:
         raise usage_error(str(error)) from error
     except BrokenProcessPool:
         raise TrainingError(
@@ -100,6 +111,25 @@ def run_evaluate(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise CommandError("interrupted; no report was written", code=INTERRUPTED) from None
     print(report.summary())
+    print(f"report: {folder / 'report.html'}")
+    return 0
+
+
+def _run_clips(options: argparse.Namespace) -> int:
+    from training.data.errors import DataError
+    from training.evaluation.clip_folder import evaluate_clips, summary
+    from training.evaluation.report_files import write_report
+
+    for name in ("steps", "guidance", "fps", "processes", "device"):
+        if getattr(options, name) is not None:
+            raise usage_error(f"--{name}: of clips that are made, not of --clips")
+    try:
+        report = evaluate_clips(options.clips)
+    except DataError as error:
+        raise usage_error(f"--clips: {error}") from error
+    folder = options.output or Path("runs") / f"report-{options.clips.stem}"
+    write_report(report, folder)
+    print(summary(report))
     print(f"report: {folder / 'report.html'}")
     return 0
 

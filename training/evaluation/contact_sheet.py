@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from training.evaluation.records import ASPECTS, ClipRecord
+from training.evaluation.metrics.agreement import ASPECTS
+from training.evaluation.records import ClipRecord
 from training.evaluation.report import Report
 
 EVERY = 3

@@ -1,4 +1,4 @@
-"""Does the fps label control the speed? The same prompts and noise at every label."""
+"""Control of the speed by the fps label: the same prompts and noise at every label."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from itertools import combinations, pairwise
 from typing import Any
 
-from training.data.world import CANVAS, SPEED
-from training.evaluation.estimates import Rate, Spread
+from training.data.synthetic import CANVAS, SPEED
+from training.evaluation.intervals import Distribution, Proportion
 from training.evaluation.records import ClipRecord
 
 
@@ -24,25 +24,25 @@ class FpsCurve:
     labels: tuple[int, ...]
     speeds: tuple[tuple[float | None, ...], ...]
     truth: tuple[float, ...]
-    directions: tuple[Rate, ...]
+    directions: tuple[Proportion, ...]
 
     @property
-    def monotone(self) -> Rate:
+    def monotone(self) -> Proportion:
         """Prompts whose speed falls strictly from each label to the next; no tolerance."""
-        return Rate.of(
+        return Proportion.of(
             all(_falls(slow, fast) for slow, fast in pairwise(row)) for row in self.speeds
         )
 
     @property
-    def pairs(self) -> Rate:
+    def pairs(self) -> Proportion:
         """The same for all pairs of labels, counted one by one; pairs of a prompt are related."""
-        return Rate.of(
+        return Proportion.of(
             _falls(slow, fast) for row in self.speeds for slow, fast in combinations(row, 2)
         )
 
-    def spread(self, index: int) -> Spread | None:
+    def spread(self, index: int) -> Distribution | None:
         """The speeds at one label."""
-        return Spread.of(row[index] for row in self.speeds)
+        return Distribution.of(row[index] for row in self.speeds)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the curve as plain values for the JSON report."""
@@ -82,11 +82,13 @@ def fps_curve(clips: Sequence[ClipRecord], side: int) -> FpsCurve | None:
         labels=labels,
         speeds=tuple(tuple(group[label].speed for label in labels) for group in whole),
         truth=tuple(SPEED / label * side / CANVAS for label in labels),
-        directions=tuple(Rate.of(g[label].agrees("direction") for g in whole) for label in labels),
+        directions=tuple(
+            Proportion.of(g[label].agrees("direction") for g in whole) for label in labels
+        ),
     )
 
 
-def rate_to_dict(rate: Rate) -> dict[str, Any]:
+def rate_to_dict(rate: Proportion) -> dict[str, Any]:
     """A rate with its share and interval, in JSON's types."""
     return {**asdict(rate), "share": rate.share, "interval": rate.interval}
 

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from training.data.world import FPS_LABELS, MOTIONS, Scene, Split, render, sample_scene
-from training.evaluation.figures import measure_figures
+from training.data.synthetic import FPS_LABELS, MOTIONS, Split, SyntheticScene, render, sample_scene
+from training.evaluation.clip_metrics import NAMES, measure_clip
 from training.evaluation.prompts import Case, Prompt
 from training.evaluation.records import ClipRecord
-from training.evaluation.report import FIGURES, JudgeCheck, Report, Setting
+from training.evaluation.report import JudgeCheck, Report, Setting
 
 CHECKED = ("colour", "background", "shape", "motion")
 
@@ -47,7 +47,7 @@ def evaluate_judge(
 
 
 def judge_scenes(
-    scenes: Sequence[Scene], clips: npt.NDArray[np.uint8], settings: Mapping[str, Setting]
+    scenes: Sequence[SyntheticScene], clips: npt.NDArray[np.uint8], settings: Mapping[str, Setting]
 ) -> Report:
     """Judge clips ``[N, F, 3, H, W]`` that show the given scenes, e.g. after a VAE."""
     records = tuple(
@@ -57,12 +57,12 @@ def judge_scenes(
     return Report({**settings, "scenes": len(scenes)}, records)
 
 
-def draw_every_motion(per_cell: int, seed: int, split: Split) -> list[Scene]:
+def draw_every_motion(per_cell: int, seed: int, split: Split) -> list[SyntheticScene]:
     """``per_cell`` scenes for every motion at every fps label of the world."""
     rng = np.random.default_rng(seed)
-    scenes: list[Scene] = []
+    scenes: list[SyntheticScene] = []
     for motion in MOTIONS:
-        found: list[Scene] = []
+        found: list[SyntheticScene] = []
         while len(found) < per_cell * len(FPS_LABELS):
             scene = sample_scene(rng, split=split)
             if scene.motion == motion:
@@ -71,7 +71,9 @@ def draw_every_motion(per_cell: int, seed: int, split: Split) -> list[Scene]:
     return scenes
 
 
-def check_judge(scenes: Sequence[Scene], vae: AutoencoderKL | None, frames: int) -> JudgeCheck:
+def check_judge(
+    scenes: Sequence[SyntheticScene], vae: AutoencoderKL | None, frames: int
+) -> JudgeCheck:
     """The judge's agreement on drawn clips, or on what an autoencoder makes of them.
 
     What a model's autoencoder blurs away no judge can see, however good the model is.
@@ -89,7 +91,7 @@ def check_judge(scenes: Sequence[Scene], vae: AutoencoderKL | None, frames: int)
 
 
 @torch.no_grad()
-def reconstruct(scene: Scene, vae: AutoencoderKL, frames: int) -> npt.NDArray[np.uint8]:
+def reconstruct(scene: SyntheticScene, vae: AutoencoderKL, frames: int) -> npt.NDArray[np.uint8]:
     """A scene's clip, encoded and decoded: uint8 ``[F, 3, H, W]``."""
     pixels = render(scene, range(frames)).to(vae.device, vae.dtype) / 127.5 - 1
     decoded = vae.decode(vae.encode(pixels).latent_dist.mode()).sample
@@ -100,10 +102,10 @@ def reconstruct(scene: Scene, vae: AutoencoderKL, frames: int) -> npt.NDArray[np
 
 def reference_figures(cases: Sequence[Case], fps: int, frames: int) -> dict[str, float | None]:
     """Medians of the figures over drawn clips of the cases' scenes at an fps label."""
-    measured = [measure_figures(render(replace(c.scene, fps=fps), range(frames)).numpy())
+    measured = [measure_clip(render(replace(c.scene, fps=fps), range(frames)).numpy())
                 for c in cases]  # fmt: skip
     result: dict[str, float | None] = {}
-    for name in FIGURES:
+    for name in NAMES:
         values = [
             value
             for case, figures in zip(cases, measured, strict=True)
@@ -114,7 +116,7 @@ def reference_figures(cases: Sequence[Case], fps: int, frames: int) -> dict[str,
     return result
 
 
-def _facts(scene: Scene) -> Prompt:
+def _facts(scene: SyntheticScene) -> Prompt:
     text = f"{scene.colour} {scene.shape} {scene.motion} on {scene.background}, {scene.fps} fps"
     return Prompt(text, scene.colour, scene.background, scene.shape, scene.motion)
 

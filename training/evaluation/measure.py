@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from training.evaluation.clips import ClipPipeline, Job, Sampling, make_clips
+from training.evaluation.clips import ClipJob, ClipPipeline, Sampling, make_clips
 from training.evaluation.ground_truth import reference_figures
 from training.evaluation.prompts import Case
 from training.evaluation.records import ClipRecord
 from training.evaluation.report import JudgeCheck, Report, Setting
 
-Maker = Callable[[Sequence[Sequence[Job]]], Iterable[tuple[int, list[ClipRecord]]]]
+ClipGenerator = Callable[[Sequence[Sequence[ClipJob]]], Iterable[tuple[int, list[ClipRecord]]]]
 """Makes batches of jobs; yields each batch's number and clips as they are done, in any order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class EvaluationPlan:
     """The plan of an evaluation: the clips to make.
 
     Args:
@@ -46,32 +46,34 @@ class Plan:
             raise ValueError("an evaluation needs cases and a batch size of 1 or more")
 
     @property
-    def jobs(self) -> tuple[Job, ...]:
+    def jobs(self) -> tuple[ClipJob, ...]:
         """Every case's clip."""
         return tuple(
-            Job(case, (self.seed + i) % 2**32, self.fps) for i, case in enumerate(self.cases)
+            ClipJob(case, (self.seed + i) % 2**32, self.fps) for i, case in enumerate(self.cases)
         )
 
     @property
-    def curve_jobs(self) -> tuple[Job, ...]:
+    def curve_jobs(self) -> tuple[ClipJob, ...]:
         """The clips of the fps curve; those at ``fps`` are among :attr:`jobs`, too."""
         chosen = [job for job in self.jobs if job.case.prompt.direction is not None]
         labels = self.labels if len(self.labels) > 1 else ()
         return tuple(
-            Job(job.case, job.seed, fps) for job in chosen[: self.curve_prompts] for fps in labels
+            ClipJob(job.case, job.seed, fps)
+            for job in chosen[: self.curve_prompts]
+            for fps in labels
         )
 
     @property
-    def work(self) -> list[list[Job]]:
+    def work(self) -> list[list[ClipJob]]:
         """All clips, each once, in batches."""
         todo = list(dict.fromkeys((*self.jobs, *self.curve_jobs)))
         return [todo[i : i + self.batch_size] for i in range(0, len(todo), self.batch_size)]
 
 
 def evaluate(
-    plan: Plan,
+    plan: EvaluationPlan,
     sampling: Sampling,
-    make: Maker,
+    make: ClipGenerator,
     *,
     settings: dict[str, Setting] | None = None,
     judge_checks: Sequence[JudgeCheck] = (),
@@ -81,12 +83,12 @@ def evaluate(
     Args:
         plan: what to make.
         sampling: how.
-        make: who makes them; :func:`maker` in this process, or several processes.
+        make: who makes them; :func:`generator` in this process, or several processes.
         settings: more to say in the report.
         judge_checks: what is known of the judge.
     """
     work = plan.work
-    made: dict[Job, ClipRecord] = {}
+    made: dict[ClipJob, ClipRecord] = {}
     for number, records in make(work):
         made.update(zip(work[number], records, strict=True))
     stated: dict[str, Setting] = {
@@ -109,10 +111,10 @@ def evaluate(
     )
 
 
-def maker(pipe: ClipPipeline, sampling: Sampling) -> Maker:
+def generator(pipe: ClipPipeline, sampling: Sampling) -> ClipGenerator:
     """Make clips in this process with a pipeline that is on its device, in evaluation mode."""
 
-    def make(work: Sequence[Sequence[Job]]) -> Iterable[tuple[int, list[ClipRecord]]]:
+    def make(work: Sequence[Sequence[ClipJob]]) -> Iterable[tuple[int, list[ClipRecord]]]:
         for number, batch in enumerate(work):
             yield number, make_clips(pipe, batch, sampling)
 

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from engine.checkpoints import ModelCard, load_pipeline
 from engine.pipelines import Pipeline
-from training.evaluation.clips import Job, Sampling, make_clips
-from training.evaluation.measure import Maker
+from training.evaluation.clips import ClipJob, Sampling, make_clips
+from training.evaluation.measure import ClipGenerator
 from training.evaluation.records import ClipRecord
 
 
@@ -31,17 +31,17 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def process_maker(card: ModelCard, sampling: Sampling, processes: int) -> Maker:
+def process_generator(card: ModelCard, sampling: Sampling, processes: int) -> ClipGenerator:
     """Make clips with CPU pipelines of a ready model in several processes.
 
     The clips are those of one process, for each has noise of its own.
 
-    Raises (from the maker):
+    Raises (from the generator):
         BrokenProcessPool: a process died, as when the system is out of memory.
         ModelLoadError, ValueError: as in one process.
     """
 
-    def make(work: Sequence[Sequence[Job]]) -> Iterable[tuple[int, list[ClipRecord]]]:
+    def make(work: Sequence[Sequence[ClipJob]]) -> Iterable[tuple[int, list[ClipRecord]]]:
         threads = max(usable_cores() // processes, 1)
         others = set(multiprocessing.active_children())
         with ProcessPoolExecutor(
@@ -87,5 +87,5 @@ def _pipeline(card: ModelCard) -> Pipeline:
     return load_pipeline(card)
 
 
-def _make(card: ModelCard, sampling: Sampling, batch: Sequence[Job]) -> list[ClipRecord]:
+def _make(card: ModelCard, sampling: Sampling, batch: Sequence[ClipJob]) -> list[ClipRecord]:
     return make_clips(_pipeline(card), batch, sampling)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.captions import BACKGROUND_WORDS, OTHER_MOTION_WORDS, caption
-from training.data.world import DIRECTIONS, Scene, Split, sample_scene
+from training.data.captions import (
+    BACKGROUND_WORDS,
+    DIRECTION_WORDS,
+    OTHER_MOTION_WORDS,
+    SHAPE_WORDS,
+    VERBS,
+    caption,
+)
+from training.data.synthetic import COLOURS, DIRECTIONS, Split, SyntheticScene, sample_scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,11 @@ class Prompt:
         return self.motion if self.motion in DIRECTIONS else None
 
     @property
+    def has_facts(self) -> bool:
+        """True if the prompt demands something that the judge can see."""
+        return any((self.colour, self.background, self.shape, self.motion))
+
+    @property
     def complete(self) -> bool:
         """True if the prompt demands something of all four aspects."""
         return None not in (self.colour, self.background, self.shape, self.motion)
@@ -35,11 +48,11 @@ class Prompt:
 class Case:
     """A scene and a prompt for it; an image-to-video model gets the scene's first frame."""
 
-    scene: Scene
+    scene: SyntheticScene
     prompt: Prompt
 
 
-def describe(scene: Scene, rng: np.random.Generator) -> Prompt:
+def describe(scene: SyntheticScene, rng: np.random.Generator) -> Prompt:
     """Caption a scene and keep the facts that the caption states."""
     text = caption(scene, rng)
     return Prompt(
@@ -49,6 +62,50 @@ def describe(scene: Scene, rng: np.random.Generator) -> Prompt:
         shape=scene.shape,
         motion=scene.motion if _states_motion(text, scene.motion) else None,
     )
+
+
+def recognise(text: str) -> Prompt:
+    """Read the facts of the small world from anybody's words; none where they ask for other things.
+
+    A fact that is not said, or said in two ways, is left open. Without a colour and a shape the
+    prompt is about something else, and has no facts.
+    """
+    words = text.lower()
+    papers = {word: name for name, options in BACKGROUND_WORDS.items() for word in options}
+    background = None
+    choices = "|".join(sorted(map(re.escape, papers), key=len, reverse=True))
+    if found := re.search(rf"\b(?:on|against)(?: an?)? ({choices})(?: background)?\b", words):
+        background = papers[found[1]]
+        words = words[: found.start()] + words[found.end() :]
+    colour = _only({name for name in COLOURS if _says(words, name)})
+    shape = _only(
+        {name for name, options in SHAPE_WORDS.items() if any(_says(words, w) for w in options)}
+    )
+    if colour is None or shape is None:
+        return Prompt(text)
+    return Prompt(text, colour, background, shape, _only(_motions(words)))
+
+
+def _motions(words: str) -> set[str]:
+    verbs = "|".join(verb for pair in VERBS for verb in pair)
+    directions = {
+        motion
+        for motion, options in DIRECTION_WORDS.items()
+        if re.search(rf"\b(?:{verbs}) (?:{'|'.join(map(re.escape, options))})\b", words)
+    }
+    return directions | {
+        motion
+        for motion, options in OTHER_MOTION_WORDS.items()
+        if any(option and _says(words, option) for option in options)
+    }
+
+
+def _says(words: str, phrase: str) -> bool:
+    return re.search(rf"\b{re.escape(phrase)}\b", words) is not None
+
+
+def _only(names: set[str]) -> str | None:
+    return next(iter(names)) if len(names) == 1 else None
 
 
 def draw_cases(n: int, seed: int, *, moving: float = 0.5, split: Split = "all") -> tuple[Case, ...]:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.figures import ClipFigures, measure_figures
+from training.evaluation.clip_metrics import ClipMetrics, added_metrics, measure
+from training.evaluation.metrics.agreement import ASPECTS
+from training.evaluation.metrics.metric import EvaluatedClip, measured
 from training.evaluation.prompts import Prompt
-from training.judge import Verdict, judge
-
-ASPECTS = ("colour", "background", "shape", "motion", "direction")
-"""What a prompt may demand."""
+from training.judge import Verdict
 
 LARGEST_SIDE = 128
 """Kept frames are made no larger than this, pixels."""
@@ -33,8 +32,9 @@ class ClipRecord:
     seed: int
     verdict: Verdict
     fps: int | None = None
-    figures: ClipFigures | None = None
+    figures: ClipMetrics | None = None
     first_frame_psnr: float | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
     frames: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -52,21 +52,43 @@ class ClipRecord:
         Raises:
             ValueError: If the judge refuses the clip's shape.
         """
+        seen = EvaluatedClip(clip, fps)
+        metrics = {m.name: measured(m, [seen], [prompt])[0] for m in added_metrics()}
+        return cls.of_evaluated(
+            seen, prompt, seed, first_frame_psnr=first_frame_psnr, metrics=metrics
+        )
+
+    @classmethod
+    def of_evaluated(
+        cls,
+        clip: EvaluatedClip,
+        prompt: Prompt,
+        seed: int,
+        *,
+        first_frame_psnr: float | None,
+        metrics: Mapping[str, float | None],
+    ) -> ClipRecord:
+        """Record a clip with metrics that were measured already.
+
+        Raises:
+            ValueError: If the judge refuses the clip's shape.
+        """
         return cls(
             prompt=prompt,
             seed=seed,
-            verdict=judge(clip),
-            fps=fps,
-            figures=measure_figures(clip),
+            verdict=clip.verdict,
+            fps=clip.fps,
+            figures=measure(clip),
             first_frame_psnr=first_frame_psnr,
-            frames=_reduced(clip),
+            metrics=metrics,
+            frames=_reduced(clip.frames),
         )
 
     def agrees(self, aspect: str) -> bool | None:
         """Return whether the clip shows what the prompt demands; ``None`` if it demands nothing.
 
         Raises:
-            KeyError: If ``aspect`` is not one of :data:`ASPECTS`.
+            KeyError: If ``aspect`` is none that a prompt may demand.
         """
         if aspect not in ASPECTS:
             raise KeyError(aspect)
@@ -100,6 +122,7 @@ class ClipRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the frames, in JSON's types."""
+        added = {"metrics": dict(self.metrics)} if self.metrics else {}
         return {
             "prompt": asdict(self.prompt),
             "seed": self.seed,
@@ -108,6 +131,7 @@ class ClipRecord:
             "first_frame_psnr": self.first_frame_psnr,
             "verdict": asdict(self.verdict),
             "figures": asdict(self.figures) if self.figures else None,
+            **added,
         }
 
     @classmethod
@@ -128,8 +152,9 @@ class ClipRecord:
             seed=int(entry["seed"]),
             verdict=Verdict(**verdict),
             fps=entry["fps"],
-            figures=ClipFigures(**entry["figures"]) if entry["figures"] else None,
+            figures=ClipMetrics(**entry["figures"]) if entry["figures"] else None,
             first_frame_psnr=entry["first_frame_psnr"],
+            metrics=dict(entry.get("metrics", {})),
         )
 
 

@@ -1,23 +1,18 @@
-"""The report of an evaluation, as numbers with intervals and as JSON."""
+"""The report of an evaluation, as numbers with intervals."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from training.data.world import BACKGROUNDS, CANVAS, COLOURS, MOTIONS, SHAPES
-from training.evaluation.bars import STEADY_LIMIT, bars
-from training.evaluation.estimates import Rate, Spread
-from training.evaluation.figures import ClipFigures
-from training.evaluation.fps_curve import FpsCurve, fps_curve, rate_to_dict
-from training.evaluation.records import ASPECTS, ClipRecord
-
-FORMAT = 2
-"""Version of the JSON layout."""
+from training.data.synthetic import BACKGROUNDS, CANVAS, COLOURS, MOTIONS, SHAPES
+from training.evaluation.clip_metrics import NAMES
+from training.evaluation.fps_curve import FpsCurve, fps_curve
+from training.evaluation.intervals import Distribution, Proportion
+from training.evaluation.metrics.agreement import ASPECTS
+from training.evaluation.records import ClipRecord
 
 VALUES: Mapping[str, tuple[str, ...]] = {
     "colour": tuple(COLOURS),
@@ -25,9 +20,10 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "shape": SHAPES,
     "motion": MOTIONS,
 }
-"""What each aspect can be, in the order of the tables."""
+"""The values of each aspect, in the order of the tables."""
 
-FIGURES = tuple(f.name for f in fields(ClipFigures))
+STEADY_LIMIT = 0.10
+"""Colour and size may change by less than this share where nothing should change."""
 
 Setting = str | int | float | bool | None
 
@@ -37,7 +33,7 @@ class JudgeCheck:
     """The judge's rates of agreement on clips whose facts are known."""
 
     name: str
-    rates: Mapping[str, Rate]
+    rates: Mapping[str, Proportion]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +44,9 @@ class Confusion:
     columns: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]
 
-    def rate(self, asked: str) -> Rate:
+    def rate(self, asked: str) -> Proportion:
         """Return the rate at which ``asked`` was also seen."""
-        return Rate(self.counts[asked].get(asked, 0), sum(self.counts[asked].values()))
+        return Proportion(self.counts[asked].get(asked, 0), sum(self.counts[asked].values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,8 @@ class Report:
 
     ``curve_clips`` are clips of the same prompts and noise at every fps label. ``reference``
     holds the medians of the figures over drawn clips of the same scenes: what a perfect model
-    would have. ``judge_checks`` say how far the judge can be trusted.
+    would have. ``judge_checks`` say how far the judge can be trusted. ``unmeasured`` says of
+    metrics why no clip has a value, ``skipped`` of files why they are not among the clips.
     """
 
     settings: Mapping[str, Setting]
@@ -67,9 +64,11 @@ class Report:
     curve_clips: tuple[ClipRecord, ...] = ()
     reference: Mapping[str, float | None] = field(default_factory=dict)
     judge_checks: tuple[JudgeCheck, ...] = ()
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
     @property
-    def rates(self) -> dict[str, Rate]:
+    def rates(self) -> dict[str, Proportion]:
         """Agreement per aspect (over the clips whose prompt demands it), and over all clips.
 
         ``obeyed``: steady and everything as demanded; ``found``: shows one object; ``steady``:
@@ -77,12 +76,14 @@ class Report:
         ``steady_size``: the object changes by less than :data:`STEADY_LIMIT`.
         """
         clips = self.clips
-        result = {aspect: Rate.of(clip.agrees(aspect) for clip in clips) for aspect in ASPECTS}
-        result["obeyed"] = Rate.of(clip.obeys for clip in clips)
-        result["found"] = Rate.of(clip.verdict.found for clip in clips)
-        result["steady"] = Rate.of(clip.verdict.steady for clip in clips)
-        result["steady_colour"] = Rate.of(_below(clip.colour_change) for clip in clips)
-        result["steady_size"] = Rate.of(_below(clip.size_change) for clip in clips)
+        result = {
+            aspect: Proportion.of(clip.agrees(aspect) for clip in clips) for aspect in ASPECTS
+        }
+        result["obeyed"] = Proportion.of(clip.obeys for clip in clips)
+        result["found"] = Proportion.of(clip.verdict.found for clip in clips)
+        result["steady"] = Proportion.of(clip.verdict.steady for clip in clips)
+        result["steady_colour"] = Proportion.of(_below(clip.colour_change) for clip in clips)
+        result["steady_size"] = Proportion.of(_below(clip.size_change) for clip in clips)
         return result
 
     @property
@@ -92,25 +93,33 @@ class Report:
         return statistics.median(jerks) if jerks else None
 
     @property
-    def misfit(self) -> Spread | None:
+    def misfit(self) -> Distribution | None:
         """The area in which objects differ from the ideal shape of their name, over their own area.
 
         The judge gives a rough shape the name of the nearest ideal one; this says how rough.
         """
-        return Spread.of(clip.verdict.misfit for clip in self.clips)
+        return Distribution.of(clip.verdict.misfit for clip in self.clips)
 
     @property
-    def spreads(self) -> dict[str, Spread | None]:
-        """The figures of :class:`ClipFigures` over the clips; size where it should not change."""
+    def spreads(self) -> dict[str, Distribution | None]:
+        """The figures of :class:`ClipMetrics` over the clips; size where it should not change."""
         measured = [clip.figures for clip in self.clips if clip.figures is not None]
-        result = {name: Spread.of(getattr(one, name) for one in measured) for name in FIGURES}
-        result["size_change"] = Spread.of(clip.size_change for clip in self.clips)
+        result = {name: Distribution.of(getattr(one, name) for one in measured) for name in NAMES}
+        result["size_change"] = Distribution.of(clip.size_change for clip in self.clips)
         return result
 
     @property
-    def first_frame_psnr(self) -> Spread | None:
+    def metrics(self) -> dict[str, Distribution | None]:
+        """The clips' values of metrics that are no part of :class:`ClipMetrics`, by name."""
+        names = dict.fromkeys(name for clip in self.clips for name in clip.metrics)
+        return {
+            name: Distribution.of(clip.metrics.get(name) for clip in self.clips) for name in names
+        }
+
+    @property
+    def first_frame_psnr(self) -> Distribution | None:
         """First frames against the pictures given, dB; ``None`` for text-to-video."""
-        return Spread.of(clip.first_frame_psnr for clip in self.clips)
+        return Distribution.of(clip.first_frame_psnr for clip in self.clips)
 
     @property
     def curve(self) -> FpsCurve | None:
@@ -152,60 +161,6 @@ class Report:
             lines.append(f"{'fps control':<13} {curve.monotone} slower at every higher label")
         return "\n".join(lines)
 
-    def to_json(self) -> str:
-        """Write settings, totals and clips as strict JSON."""
-        curve = self.curve
-        document = {
-            "format": FORMAT,
-            "settings": dict(self.settings),
-            "bars": [bar.to_dict() for bar in bars(self)],
-            "rates": {name: rate_to_dict(rate) for name, rate in self.rates.items()},
-            "median_jerk": self.median_jerk,
-            "misfit": _optional(self.misfit),
-            "first_frame_psnr": _optional(self.first_frame_psnr),
-            "fps_curve": curve.to_dict() if curve else None,
-            "figures": {name: _optional(spread) for name, spread in self.spreads.items()},
-            "reference": dict(self.reference),
-            "confusion": {aspect: self.confusion(aspect).counts for aspect in VALUES},
-            "judge": [
-                {"name": check.name, "rates": {n: rate_to_dict(r) for n, r in check.rates.items()}}
-                for check in self.judge_checks
-            ],
-            "clips": [clip.to_dict() for clip in self.clips],
-            "curve_clips": [clip.to_dict() for clip in self.curve_clips],
-        }
-        return json.dumps(document, indent=1, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Report:
-        """Read what :meth:`to_json` wrote; the totals are computed anew from the clips.
-
-        Raises:
-            ValueError: If the text is not such a report; the message says where.
-        """
-        document = json.loads(text)
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise ValueError(f"not an evaluation report of format {FORMAT}")
-        try:
-            return cls(
-                settings=dict(document["settings"]),
-                clips=tuple(ClipRecord.from_dict(entry) for entry in document["clips"]),
-                curve_clips=tuple(ClipRecord.from_dict(e) for e in document["curve_clips"]),
-                reference=dict(document["reference"]),
-                judge_checks=tuple(_judge_check(entry) for entry in document["judge"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"broken evaluation report: {error}") from error
-
-
-def _judge_check(entry: Mapping[str, Any]) -> JudgeCheck:
-    rates = {name: Rate(rate["hits"], rate["total"]) for name, rate in entry["rates"].items()}
-    return JudgeCheck(entry["name"], rates)
-
 
 def _below(change: float | None) -> bool | None:
     return None if change is None else change < STEADY_LIMIT
-
-
-def _optional(spread: Spread | None) -> dict[str, Any] | None:
-    return asdict(spread) if spread else None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,20 +16,19 @@ import torch
 
 from command_line.progress import ProgressLine
 from engine.checkpoints import Catalog, ModelCard, ModelLoadError, UnknownModelError, load_pipeline
-from training.data.world import Split
-from training.evaluation.bars import bars
-from training.evaluation.clips import Job, Sampling
-from training.evaluation.contact_sheet import contact_sheet
+from training.data.synthetic import Split
+from training.evaluation.clips import ClipJob, Sampling
 from training.evaluation.ground_truth import check_judge, draw_every_motion
-from training.evaluation.measure import Maker, Plan, evaluate, maker
-from training.evaluation.page import to_html
-from training.evaluation.processes import process_maker, usable_cores
+from training.evaluation.measure import ClipGenerator, EvaluationPlan, evaluate, generator
+from training.evaluation.processes import process_generator, usable_cores
 from training.evaluation.prompts import draw_cases
 from training.evaluation.records import ClipRecord
 from training.evaluation.report import JudgeCheck, Report, Setting
+from training.evaluation.report_files import write_report
+from training.evaluation.targets import targets
 
 
-class SettingsError(ValueError):
+class EvaluationSettingsError(ValueError):
     """A setting that the model cannot be evaluated with; one line for the user."""
 
 
@@ -80,7 +77,7 @@ def evaluate_model(settings: EvaluationSettings) -> tuple[Report, Path]:
 
     Raises:
         ModelLoadError: no such model, or it cannot be loaded.
-        SettingsError: a setting is out of the model's or the machine's range.
+        EvaluationSettingsError: a setting is out of the model's or the machine's range.
         BrokenProcessPool: a process died.
         OSError: the report cannot be written.
     """
@@ -90,8 +87,8 @@ def evaluate_model(settings: EvaluationSettings) -> tuple[Report, Path]:
     sampling, fps = _sampling(card, settings)
     pipeline = load_pipeline(card, device=device)
     folder = settings.output or Path("runs") / f"report-{card.name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    plan = Plan(
+    folder.mkdir(parents=True, exist_ok=True)  # before hours of work, not after
+    plan = EvaluationPlan(
         cases=draw_cases(settings.prompts, settings.seed, split=settings.split),
         seed=settings.seed,
         fps=fps,
@@ -107,10 +104,10 @@ def evaluate_model(settings: EvaluationSettings) -> tuple[Report, Path]:
         _say("checking the judge on drawn clips")
         scenes = draw_every_motion(settings.judge_check, settings.seed, settings.split)
         checks = [check_judge(scenes, vae, card.num_frames) for vae in (None, pipeline.vae)]
-    make = maker(pipeline, sampling)
+    make = generator(pipeline, sampling)
     if processes > 1:
         del pipeline  # each process has its own
-        make = process_maker(card, sampling, processes)
+        make = process_generator(card, sampling, processes)
     stated: dict[str, Setting] = {
         "model": card.name,
         "revision": card.revision,
@@ -128,10 +125,10 @@ def evaluate_model(settings: EvaluationSettings) -> tuple[Report, Path]:
         torch=torch.__version__,
         opencv=_version("opencv-python-headless"),
     )
-    _write(report, folder)
-    for bar in bars(report):
-        state = {None: "not measured", True: "cleared", False: "NOT cleared"}[bar.passed]
-        _say(f"{bar.title}: {state}")
+    write_report(report, folder)
+    for target in targets(report):
+        state = {None: "not measured", True: "cleared", False: "NOT cleared"}[target.passed]
+        _say(f"{target.title}: {state}")
     return report, folder
 
 
@@ -152,7 +149,7 @@ def _device(name: str | None) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise SettingsError(f"--device {name} cannot be used: {reason}") from None
+        raise EvaluationSettingsError(f"--device {name} cannot be used: {reason}") from None
     return device
 
 
@@ -164,12 +161,14 @@ def _sampling(card: ModelCard, settings: EvaluationSettings) -> tuple[Sampling, 
     guidance = card.default_guidance if settings.guidance is None else settings.guidance
     fps = settings.fps or card.default_fps
     if steps > card.max_steps:
-        raise SettingsError(f"--steps must be 1 to {card.max_steps}, not {steps}")
+        raise EvaluationSettingsError(f"--steps must be 1 to {card.max_steps}, not {steps}")
     if not 1 <= guidance <= card.max_guidance:
-        raise SettingsError(f"--guidance must be 1 to {card.max_guidance:g}, not {guidance:g}")
+        raise EvaluationSettingsError(
+            f"--guidance must be 1 to {card.max_guidance:g}, not {guidance:g}"
+        )
     if fps not in card.fps_choices:
         labels = ", ".join(map(str, card.fps_choices))
-        raise SettingsError(f"--fps must be one of {labels}, not {fps}")
+        raise EvaluationSettingsError(f"--fps must be one of {labels}, not {fps}")
     return Sampling(
         steps=steps,
         guidance=guidance,
@@ -180,10 +179,10 @@ def _sampling(card: ModelCard, settings: EvaluationSettings) -> tuple[Sampling, 
     ), fps
 
 
-def _shown(make: Maker, processes: int) -> Maker:
+def _shown(make: ClipGenerator, processes: int) -> ClipGenerator:
     """The same, with a bar on stderr and, as soon as it can be told, the time it will take."""
 
-    def shown(work: Sequence[Sequence[Job]]) -> Iterable[tuple[int, list[ClipRecord]]]:
+    def shown(work: Sequence[Sequence[ClipJob]]) -> Iterable[tuple[int, list[ClipRecord]]]:
         count = sum(map(len, work))
         _say(f"{count} clips, {processes} {'process' if processes == 1 else 'processes'}")
         began = 0.0
@@ -225,17 +224,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _write(report: Report, folder: Path) -> None:
-    """Put the files in place, each whole."""
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as part:
-        parts = Path(part)
-        (parts / "report.json").write_text(report.to_json(), encoding="utf-8")
-        (parts / "report.html").write_text(to_html(report), encoding="utf-8")
-        contact_sheet(report).save(parts / "contact-sheet.png")
-        for name in ("contact-sheet.png", "report.json", "report.html"):
-            os.replace(parts / name, folder / name)
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.data.world import BACKGROUNDS, COLOURS
+from training.data.synthetic import BACKGROUNDS, COLOURS
 from training.judge.colour import nearest_name
 from training.judge.mask import Segmentation, segment
 from training.judge.motion import Tracks, Trend, mean_jerk, name_motion
@@ -19,12 +19,12 @@ from training.judge.thresholds import REFERENCE_SIDE, Thresholds
 class Verdict:
     """The judge's verdict on a clip.
 
-    Names are those of :mod:`training.data.world`, or ``None`` where nothing fits. Lengths are
+    Names are those of :mod:`training.data.synthetic`, or ``None`` where nothing fits. Lengths are
     pixels of the clip. Figures of the object are ``None`` when too few frames show it.
     """
 
     found: bool
-    """Whether at least half of the frames show one object on a plain background."""
+    """True if at least half of the frames show one object on a plain background."""
     visible: float
     """Share of the frames that show it, 0..1."""
     background: str | None

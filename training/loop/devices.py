@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _PATIENCE = timedelta(hours=2)
-"""How long processes wait for the main one, which evaluates and saves alone."""
+"""Time that processes wait for the main one, which evaluates and saves alone."""
 
 
 @contextmanager

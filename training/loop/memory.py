@@ -1,10 +1,13 @@
-"""Advice on what to change in the recipe when memory is used up."""
+"""Memory: say what to change when it is used up, and compute activations again."""
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
-from training.recipe.model import Recipe
+import torch
+from torch import nn
+
+from training.recipe.model import Recipe, RecipeError
 
 
 def advice(recipe: Recipe, processes: int, sample: str, device: torch.device) -> str:
@@ -33,3 +36,19 @@ def advice(recipe: Recipe, processes: int, sample: str, device: torch.device) ->
     elif share == 1:
         text += "; only smaller or shorter clips, or more machines with FSDP, need less"
     return text
+
+
+def enable_gradient_checkpointing(model: nn.Module) -> None:
+    """Let every part of a model that can compute its activations again in the backward pass.
+
+    Raises:
+        RecipeError: no part can.
+    """
+    able = [m for m in model.modules() if getattr(m, "_supports_gradient_checkpointing", False)]
+    if not able:
+        raise RecipeError(
+            "optimisation.gradient_checkpointing: no part of this stage's model supports it"
+        )
+    for module in able:
+        enable: Any = module.enable_gradient_checkpointing
+        enable()

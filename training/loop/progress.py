@@ -32,7 +32,7 @@ class Speed:
         return self.flops / seconds / self.peak
 
 
-class Progress:
+class TrainingProgress:
     """Shows loss, throughput, time to go, and the share of peak where that is known.
 
     Args:

@@ -30,6 +30,21 @@ class Samples:
     captions: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class StepKind:
+    """One kind of step of a stage.
+
+    Attributes:
+        name: of a sample of it: "clip", "picture".
+        share: of the steps, 0..1.
+        samples: a step, of all processes and passes.
+    """
+
+    name: str
+    share: float
+    samples: int
+
+
 class Task(ABC):
     """A model, its loss, and how its results are judged and handed on.
 

@@ -29,12 +29,12 @@ from training.loop.checkpoint import Checkpoint, load_checkpoint, remove_partial
 from training.loop.devices import open_accelerator
 from training.loop.ema import ExponentialAverage
 from training.loop.log import Log
-from training.loop.memory import advice
-from training.loop.progress import Progress, Speed, Stopwatch
+from training.loop.machine_speed import measure_peak
+from training.loop.memory import advice, enable_gradient_checkpointing
+from training.loop.progress import Speed, Stopwatch, TrainingProgress
 from training.loop.run_folder import locked, replace_model
 from training.loop.stopping import Stop, stop_when_told
 from training.loop.task import ParameterGroup, Task
-from training.planning.hardware import measure_peak
 from training.recipe.model import Recipe, RecipeError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class _Trainer:
         self.done = 0
         self._peak: float | None = None
         if plan.gradient_checkpointing:
-            _enable_gradient_checkpointing(task.model)
+            enable_gradient_checkpointing(task.model)
         groups = task.parameter_groups()
         optimizer = torch.optim.AdamW(
             [{"params": group.parameters, "rate": group.rate} for group in groups],
@@ -170,7 +170,7 @@ class _Trainer:
             remove_partial(self.folder)
         log = Log(self.folder, self.done) if self.main else None
         board = Board(self.folder, self.done) if self.main else None
-        progress = Progress(self.done, plan.steps, plan.batch_size, show=self.main)
+        progress = TrainingProgress(self.done, plan.steps, plan.batch_size, show=self.main)
         with stop_when_told() as stop, progress:
             watch, stopping = Stopwatch(), False
             while self.done < plan.steps and not stopping:
@@ -198,7 +198,7 @@ class _Trainer:
         if board is not None:
             board.close()
 
-    def _counted_step(self, stop: Stop, progress: Progress) -> dict[str, float]:
+    def _counted_step(self, stop: Stop, progress: TrainingProgress) -> dict[str, float]:
         try:
             peak = self._peak
             if peak is None or progress.speed is not None:
@@ -290,14 +290,3 @@ def export_average(task: Task, recipe: Recipe, folder: Path) -> None:
     task.parameter_groups()  # freezes what the stage does not train
     task.model.load_state_dict({**checkpoint.model, **checkpoint.average})
     replace_model(folder, task.export)
-
-
-def _enable_gradient_checkpointing(model: nn.Module) -> None:
-    able = [m for m in model.modules() if getattr(m, "_supports_gradient_checkpointing", False)]
-    if not able:
-        raise RecipeError(
-            "optimisation.gradient_checkpointing: no part of this stage's model supports it"
-        )
-    for module in able:
-        enable: Any = module.enable_gradient_checkpointing
-        enable()

@@ -13,7 +13,7 @@ from training.planning.hardware import ACCELERATORS, ASSUMED_UTILISATION, Accele
 from training.recipe.model import Precision, Recipe, RecipeError, load_recipe
 
 if TYPE_CHECKING:
-    from training.planning.workload import Workload
+    from training.planning.workload import TrainingWorkload
 
 HERE, CPU = "here", "cpu"
 _GB = 1e9
@@ -42,7 +42,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """An estimate.
 
     Attributes:
@@ -118,12 +118,13 @@ def make_plan(
     device: Accelerator,
     devices: int = 1,
     utilisation: float = ASSUMED_UTILISATION,
-    work: Workload | None = None,
-) -> Plan:
+    work: TrainingWorkload | None = None,
+) -> TrainingPlan:
     """Estimate time and memory of a recipe on given hardware.
 
-    Counted are the trained model and its optimiser (float32, AdamW), not frozen encoders, data
-    preparation or evaluations. Memory is that of DDP: everything on each device.
+    Counted are the trained model, its optimiser (float32, AdamW), and frozen encoders of pixels
+    where they work in a step; not a frozen text tower, whose features may be computed beforehand,
+    decoding or evaluations. Memory is that of DDP: everything on each device.
 
     Args:
         recipe: what to train.
@@ -161,7 +162,7 @@ def make_plan(
     room = _SPARE * device.memory - fixed.total
     shares = [kind.samples // devices for kind in work.kinds]
     passes = (n for n in range(1, math.gcd(*shares) + 1) if all(s % n == 0 for s in shares))
-    return Plan(
+    return TrainingPlan(
         recipe=recipe.name,
         steps=plan.steps,
         samples=samples,

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from common.validation import first_fault
 from training.recipe.sections import (
     LatentData,
     LoraSection,
+    ModelCardConfig,
     PositiveInt,
-    ProceduralWorld,
-    Publication,
+    RecipeSection,
     ScheduleConfig,
-    Section,
     Share,
     StageData,
+    SyntheticDataConfig,
 )
 
 RECIPE_FOLDER = Path(__file__).parent.parent / "recipes"
 _MAX_DEPTH = 32
+RENAMED_KEYS = {"text_rate": "text_lr_scale", "temporal_rate": "temporal_lr_scale"}
+"""Keys of ``[stage]`` by their earlier names, which work for one more release."""
+
+logger = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16"]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -33,7 +49,7 @@ class RecipeError(ValueError):
     """A recipe that cannot be read or holds a wrong value; the text names the key."""
 
 
-class Optimisation(Section):
+class Optimisation(RecipeSection):
     """The optimisation: AdamW, at a rate of a warm-up of some steps, a constant part, a cosine.
 
     ``batch_size`` is that of all processes and passes together.
@@ -56,24 +72,30 @@ class Optimisation(Section):
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     ema: Decay = 0.995
     ema_device: Literal["model", "cpu"] = "model"
-    """Where the average is kept; "cpu" saves the accelerator's memory."""
+    """Device of the average; "cpu" saves the accelerator's memory."""
 
 
-class Bookkeeping(Section):
+class LoggingConfig(RecipeSection):
     """The intervals of writing, in steps, and what to keep. Other values train the same weights."""
 
     log_every: PositiveInt = 20
     evaluate_every: PositiveInt = 200
     save_every: PositiveInt = 200
     keep: PositiveInt = 2
-    """How many of the newest checkpoints stay."""
+    """Number of the newest checkpoints that stay."""
     keep_every: PositiveInt | None = None
     """Checkpoints whose step this divides stay for good."""
     samples: Annotated[int, Field(ge=0, le=64)] = 4
     """Rows of the picture grid that each evaluation draws, from fixed prompts and seeds."""
 
 
-class VaeStage(Section):
+class StageSection(RecipeSection):
+    """The keys of ``[stage]``; ``kind`` says of which stage."""
+
+    kind: str
+
+
+class VaeStage(StageSection):
     """Autoencoder on single pictures: L1, L1 of the edges, L2 and a little KL."""
 
     kind: Literal["vae"] = "vae"
@@ -83,7 +105,7 @@ class VaeStage(Section):
     kl_weight: Annotated[float, Field(ge=0)] = 3e-6
 
 
-class ContrastiveStage(Section):
+class ContrastiveStage(StageSection):
     """CLIP text and vision towers, clips against captions (so that direction words count)."""
 
     kind: Literal["contrastive"] = "contrastive"
@@ -96,7 +118,7 @@ class ContrastiveStage(Section):
     frames: tuple[Annotated[int, Field(ge=0)], ...] = (0, 7, 15)
 
 
-class CaptionFactsStage(Section):
+class CaptionFactsStage(StageSection):
     """Text tower alone: every token shall carry what the caption says."""
 
     kind: Literal["caption-facts"] = "caption-facts"
@@ -105,7 +127,7 @@ class CaptionFactsStage(Section):
     """Folder that holds the ``text_encoder`` to begin with."""
 
 
-class DiffusionStage(ProceduralWorld):
+class DiffusionStage(SyntheticDataConfig, StageSection):
     """The settings that text-to-video and image-to-video training have in common.
 
     Without ``data`` a stage trains on the procedural world, whose keys stand beside these.
@@ -132,14 +154,24 @@ class DiffusionStage(ProceduralWorld):
     """Share of the noise that all frames of a clip have in common (arXiv 2305.10474)."""
     min_snr_gamma: Annotated[float, Field(gt=0)] | None = None
     """Cap of the weight of low noise levels (arXiv 2303.09556); None, as in the paper, for none."""
-    temporal_rate: Annotated[float, Field(gt=0)] = 1.0
+    temporal_lr_scale: Annotated[float, Field(gt=0)] = 1.0
     """Learning rate of the temporal layers over the others'."""
-    text_rate: Annotated[float, Field(ge=0)] = 0.3
+    text_lr_scale: Annotated[float, Field(ge=0)] = 0.3
     """Learning rate of the text tower over the others'; 0 freezes it, as the paper does."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_old_names(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        for old, new in RENAMED_KEYS.items():
+            if old in raw and new in raw:
+                raise ValueError(f"{old} is the earlier name of {new}; give one of them")
+        return {RENAMED_KEYS.get(key, key): value for key, value in raw.items()}
 
     @model_validator(mode="after")
     def _one_kind_of_data(self) -> Self:
-        misplaced = sorted(ProceduralWorld.model_fields.keys() & self.model_fields_set)
+        misplaced = sorted(SyntheticDataConfig.model_fields.keys() & self.model_fields_set)
         if self.data is not None and misplaced:
             raise ValueError(
                 f"{misplaced[0]} belongs to the procedural world and has no meaning beside "
@@ -201,7 +233,7 @@ class ImageToVideoStage(DiffusionStage):
     vision: Path | None = None
     """Folder of a CLIP vision model (default: ``image_encoder`` in ``towers``)."""
     condition_frame: Literal["first", "random"] = "first"
-    """Which frame of its clip is the condition; a picture is always its own."""
+    """The frame of a clip that is its condition; a picture is always its own."""
     image_dropout: Share = 0.1
     """Share of conditions that are replaced by mid grey, sent through tower and projection."""
     both_dropout: Share | None = None
@@ -228,20 +260,56 @@ class ImageToVideoStage(DiffusionStage):
         return self
 
 
+def _other_stage(value: object, _own: ValidatorFunctionWrapHandler) -> StageSection:
+    """Validate the section of a stage that is known by its file in ``training.stages`` alone."""
+    if isinstance(value, StageSection):
+        return value
+    kind = _kind_of(value)
+    # By name and when it is needed: a stage's file stands above the recipes, and loads torch.
+    registry = import_module("training.stages.registry")
+    try:
+        section: type[StageSection] = registry.task_class(kind).section
+    except KeyError:
+        raise ValueError(f"no stage is of the kind {kind!r}") from None
+    try:
+        return section.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{key}: {first['msg']} (got {first['input']!r})") from error
+
+
+def _kind_of(value: object) -> str:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return kind if isinstance(kind, str) and re.fullmatch(r"[a-z0-9-]+", kind) else ""
+
+
+def _tag_of(value: object) -> str:
+    kind = _kind_of(value)
+    return kind if kind in _BUILT_IN else "other"
+
+
+_BUILT_IN = ("vae", "contrastive", "caption-facts", "text-to-video", "image-to-video")
+
 Stage = Annotated[
-    VaeStage | ContrastiveStage | CaptionFactsStage | TextToVideoStage | ImageToVideoStage,
-    Field(discriminator="kind"),
+    Annotated[VaeStage, Tag("vae")]
+    | Annotated[ContrastiveStage, Tag("contrastive")]
+    | Annotated[CaptionFactsStage, Tag("caption-facts")]
+    | Annotated[TextToVideoStage, Tag("text-to-video")]
+    | Annotated[ImageToVideoStage, Tag("image-to-video")]
+    | Annotated[SerializeAsAny[StageSection], WrapValidator(_other_stage), Tag("other")],
+    Discriminator(_tag_of),
 ]
 
 
-class Recipe(Section):
+class Recipe(RecipeSection):
     """One training stage, complete."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     seed: Annotated[int, Field(ge=0)] = 0
     optimisation: Optimisation
-    bookkeeping: Bookkeeping = Bookkeeping()
-    publication: Publication | None = None
+    bookkeeping: LoggingConfig = LoggingConfig()
+    publication: ModelCardConfig | None = None
     """Of a video model on data of one's own; the demo's is known."""
     lora: LoraSection | None = None
     """Train a LoRA of the stage's model instead of the model."""
@@ -269,9 +337,12 @@ def load_recipe(name_or_path: str) -> Recipe:
     if _depth(raw) > _MAX_DEPTH:  # tomllib reads deeper ones than can be shown in an error
         raise RecipeError(f"{path}: tables or lists are nested too deeply")
     try:
-        return Recipe.model_validate(raw)
+        recipe = Recipe.model_validate(raw)
     except ValidationError as error:
         raise RecipeError(f"{path}: {first_fault(error).with_value()}") from error
+    for old in sorted(RENAMED_KEYS.keys() & raw["stage"].keys()):
+        logger.warning("%s: stage.%s is called %s now", path, old, RENAMED_KEYS[old])
+    return recipe
 
 
 def _depth(value: object) -> int:

@@ -17,20 +17,20 @@ FramesPerSecond = Annotated[int, Field(ge=1, le=120)]
 Motion = Literal["left", "right", "up", "down", "grow", "shrink", "spin", "still"]
 
 
-class Section(BaseModel):
+class RecipeSection(BaseModel):
     """A part of a recipe: it never changes, and knows all of its keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ScheduleConfig(Section):
+class ScheduleConfig(RecipeSection):
     """The forward process and what the network predicts of it; the defaults are the demo's.
 
     Betas are linear in their roots from 0.00085 to 0.012 over 1000 timesteps, always.
     """
 
     prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
-    """What the network predicts: the noise, as the released models, or the velocity."""
+    """Prediction of the network: the noise, as the released models, or the velocity."""
     zero_terminal_snr: bool = True
     """Pure noise at the last timestep (arXiv 2305.08891); not with epsilon."""
     rescale_to: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -43,7 +43,7 @@ class ScheduleConfig(Section):
         return self
 
 
-class ProceduralWorld(Section):
+class SyntheticDataConfig(RecipeSection):
     """Keys of the demo's small world, which is what a stage without ``[stage.data]`` trains on."""
 
     clips: PositiveInt = 6144
@@ -73,7 +73,7 @@ class MediaData(DataConfig):
     """Clips that evaluations and samples use (default: some of ``clips``, spread over the set)."""
 
 
-class LatentData(Section):
+class LatentData(RecipeSection):
     """Latents that ``python -m training data precompute`` wrote beforehand.
 
     Sizes, windows, frame rates and their jitter were chosen there.
@@ -106,7 +106,7 @@ StageData = Annotated[MediaData | LatentData, Field(discriminator="kind")]
 LoraTargets = Literal["attention", "spatial", "temporal"]
 
 
-class LoraSection(Section):
+class LoraSection(RecipeSection):
     """Train low-rank updates of a model that stays frozen (arXiv 2106.09685), and export these."""
 
     rank: Annotated[int, Field(ge=1, le=512)] = 8
@@ -114,7 +114,7 @@ class LoraSection(Section):
     """An update is ``alpha / rank`` times the product of its two matrices; None: as the rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     targets: LoraTargets = "attention"
-    """Which attention layers: all, those within frames, or those over time."""
+    """Attention layers to update: all, those within frames, or those over time."""
     base: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """Name of the model that is updated (default: what the folder ``stage.start`` says)."""
     title: Annotated[str, Field(min_length=1, max_length=80)] | None = None
@@ -124,7 +124,7 @@ class LoraSection(Section):
     """Of the LoRA (default: that of the model)."""
 
 
-class Publication(Section):
+class ModelCardConfig(RecipeSection):
     """Facts that ``python -m training export`` puts in the model folder for people and the bot."""
 
     title: Annotated[str, Field(min_length=1, max_length=80)]

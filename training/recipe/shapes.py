@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from training.data.config import ResolutionConfig, WindowConfig
 from training.data.errors import DataError
 from training.data.manifest import read_manifest
-from training.data.world import CANVAS
+from training.data.synthetic import CANVAS
 from training.recipe.model import DiffusionStage, RecipeError
 from training.recipe.sections import LatentData, MediaData
 
@@ -24,7 +24,8 @@ class StepShape:
         share: of the steps, 0 to 1.
         samples: of all processes and passes.
         frames: of a sample.
-        height: in latents. Likewise ``width``.
+        height: in pixels. Likewise ``width``.
+        encodes: the autoencoder works in the step, since the data is no latents yet.
     """
 
     name: str
@@ -33,6 +34,12 @@ class StepShape:
     frames: int
     height: int
     width: int
+    encodes: bool
+
+    @property
+    def latents(self) -> tuple[int, int, int]:
+        """Frames, height and width of a sample's latents."""
+        return self.frames, self.height // REDUCTION, self.width // REDUCTION
 
 
 def step_shapes(stage: DiffusionStage, batch_size: int) -> tuple[StepShape, ...]:
@@ -47,10 +54,10 @@ def step_shapes(stage: DiffusionStage, batch_size: int) -> tuple[StepShape, ...]
     resolution, frames = trained_on(stage)
     if stage.data is not None:
         pictures = stage.data.picture_batch or batch_size * frames
-    size = (resolution.height // REDUCTION, resolution.width // REDUCTION)
+    like = (resolution.height, resolution.width, isinstance(stage.data, MediaData))
     shapes = (
-        StepShape("clip", 1 - share, batch_size, frames, *size),
-        StepShape("picture", share, pictures, 1, *size),
+        StepShape("clip", 1 - share, batch_size, frames, *like),
+        StepShape("picture", share, pictures, 1, *like),
     )
     return tuple(shape for shape in shapes if shape.share > 0)
 
@@ -67,9 +74,9 @@ def trained_on(stage: DiffusionStage) -> tuple[ResolutionConfig, int]:
         case LatentData() as data:
             try:
                 made = read_manifest(data.clips).preprocessing
-            except DataError as error:
+            except (DataError, OSError) as error:
                 raise RecipeError(f"stage.data.clips: {error}") from error
-            if made["window"] is None:
+            if made.get("window") is None:
                 raise RecipeError(f"stage.data.clips: {data.clips} holds pictures, not clips")
             window = WindowConfig.model_validate(made["window"])
             return ResolutionConfig.model_validate(made["resolution"]), window.frames

@@ -1,63 +1,53 @@
-"""The stages of training, each a :class:`training.loop.task.Task`."""
+"""The stages of training, one file each, named like the ``kind`` in a recipe's ``[stage]``."""
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any
 
-from training.loop.task import Task
-from training.recipe.model import (
-    CaptionFactsStage,
-    ContrastiveStage,
-    ImageToVideoStage,
-    Recipe,
-    RecipeError,
-    TextToVideoStage,
-    VaeStage,
-)
+from training.recipe.model import Recipe, RecipeError
+from training.stages.components import Components
+from training.stages.registry import task_class
+from training.stages.stage_task import StageTask
 
 
-def make_task(recipe: Recipe) -> Task:
-    """Build the task that a recipe describes.
+def make_task(recipe: Recipe) -> StageTask[Any]:
+    """Build the task that a recipe describes, and open its data.
+
+    Raises:
+        RecipeError: its sizes do not fit together.
+        TrainingError: a data set cannot be used.
+        OSError: a part of an earlier stage is missing.
+    """
+    task = build_task(recipe, Components())
+    try:
+        task.open()
+    except ValueError as error:
+        raise _as_recipe_error(recipe, error) from error
+    return task
+
+
+def build_task(recipe: Recipe, components: Components) -> StageTask[Any]:
+    """Build the task that a recipe describes, without its data.
+
+    Args:
+        recipe: what to train.
+        components: where the networks of the stages before come from.
 
     Raises:
         RecipeError: its sizes do not fit together.
         OSError: a part of an earlier stage is missing.
     """
     try:
-        task = _task(recipe)
         if recipe.lora is None:
-            return task
+            return task_class(recipe.stage.kind).of(recipe, components)
         from training.stages.lora import LoraTask
 
-        return LoraTask(task, recipe)
-    except RecipeError:
-        raise
+        return LoraTask.of(recipe, components)
     except ValueError as error:
-        raise RecipeError(f"recipe {recipe.name!r}: {error}") from error
+        raise _as_recipe_error(recipe, error) from error
 
 
-def _task(recipe: Recipe) -> Task:
-    plan = recipe.optimisation
-    match recipe.stage:
-        case VaeStage() as stage:
-            from training.stages.vae import VaeTask
-
-            return VaeTask(stage, plan)
-        case ContrastiveStage() as stage:
-            from training.stages.contrastive import ContrastiveTask
-
-            return ContrastiveTask(stage, plan)
-        case CaptionFactsStage() as stage:
-            from training.stages.caption_facts import CaptionFactsTask
-
-            return CaptionFactsTask(stage, plan)
-        case TextToVideoStage() as stage:
-            from training.stages.text_to_video import TextToVideoTask
-
-            return TextToVideoTask(stage, plan, recipe.seed)
-        case ImageToVideoStage() as stage:
-            from training.stages.image_to_video import ImageToVideoTask
-
-            return ImageToVideoTask(stage, plan, recipe.seed)
-        case _ as unknown:
-            assert_never(unknown)
+def _as_recipe_error(recipe: Recipe, error: ValueError) -> RecipeError:
+    if isinstance(error, RecipeError):
+        return error
+    return RecipeError(f"recipe {recipe.name!r}: {error}")

@@ -21,7 +21,7 @@ FramePixels = Callable[[Sequence[int]], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class VideoBatch:
     """Clips, or single pictures.
 
     Attributes:
@@ -30,6 +30,7 @@ class Batch:
         fps: labels ``[B]``; 0 for pictures.
         pictures: these are single pictures, for which the temporal layers are skipped.
         text: features of the captions ``[B, 77, D]`` where they were computed beforehand.
+        empty_text: features of the empty caption ``[77, D]`` where there are such of the others.
         frame_pixels: the pixels themselves; None where only latents are known.
     """
 
@@ -38,12 +39,13 @@ class Batch:
     fps: Tensor
     pictures: bool = False
     text: Tensor | None = None
+    empty_text: Tensor | None = None
     frame_pixels: FramePixels | None = None
 
     def __len__(self) -> int:
         return len(self.captions)
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> VideoBatch:
         """The batch with its tensors on a device."""
         return replace(
             self,
@@ -54,7 +56,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ValidationBatch:
     """Clips to measure on, always the same, and captions that are wrong for them.
 
     Attributes:
@@ -63,7 +65,7 @@ class Probe:
         kind: what is wrong with them, in one word for the log.
     """
 
-    batch: Batch
+    batch: VideoBatch
     others: tuple[str, ...]
     kind: str
 
@@ -90,14 +92,14 @@ class SampleInputs:
 class BatchSource(Protocol):
     """A source of batches for a diffusion stage; each process has samples of its own."""
 
-    def batch(self, rng: np.random.Generator, step: int) -> Batch:
+    def batch(self, rng: np.random.Generator, step: int) -> VideoBatch:
         """This process's share of one pass of a step.
 
         Whether a step trains on pictures is the same for all processes and passes.
         """
         ...
 
-    def probe(self) -> Probe:
+    def probe(self) -> ValidationBatch:
         """Held-out clips."""
         ...
 
@@ -127,7 +129,7 @@ def rotated(captions: Sequence[str]) -> tuple[str, ...]:
     return (*captions[1:], *captions[:1])
 
 
-class Passes:
+class GradAccumCounter:
     """Numbers the passes of a step, which the loop makes one after the other.
 
     Batches of data sets have numbers, and a pass whose gradients are added to others' must not see

@@ -11,8 +11,8 @@ from engine.pipelines import ImageToVideoPipeline, TextToVideoPipeline
 from training.loop.task import Samples
 from training.recipe.model import DiffusionStage
 from training.stages.batches import SampleInputs
+from training.stages.components import Components
 from training.stages.diffusion import make_stage_scheduler
-from training.stages.parts import load_vae
 
 SOLVER = "dpm++2m"
 STEPS = 12
@@ -38,7 +38,7 @@ def sample_clips(
         device: where ``parts`` are.
         parts: of the pipeline, without autoencoder and scheduler.
     """
-    vae = load_vae(stage)
+    vae = Components().vae(stage)
     nn.Module.to(vae, device)
     pipeline: Any = pipeline_class(
         **parts,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,16 +19,18 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 from engine.pipelines.images import clip_pixels
 from engine.pipelines.text import tokenise
 from training.data.captions import caption, every_word
-from training.data.world import CANVAS, render, sample_scene
+from training.data.synthetic import CANVAS, render, sample_scene
 from training.loop import distributed
-from training.loop.task import ParameterGroup, Task
-from training.recipe.model import ContrastiveStage, Optimisation
+from training.loop.task import ParameterGroup, StepKind
+from training.recipe.model import ContrastiveStage, Optimisation, Recipe
+from training.stages.components import Components
+from training.stages.stage_task import StageTask
 from training.stages.tokenizer import MAX_TOKENS, make_tokenizer
 
 TEST_SEED = 98
 
 
-class Towers(nn.Module):
+class ClipTowers(nn.Module):
     """Text tower, vision tower, and the two projections that only this stage uses."""
 
     def __init__(self, stage: ContrastiveStage, vocabulary: int, end_token: int) -> None:
@@ -75,43 +78,78 @@ class Towers(nn.Module):
         return F.normalize(self.clip_head(joined), dim=-1)
 
 
-class ContrastiveTask(Task):
+class ContrastiveBatch(NamedTuple):
+    """Clips in CLIP's normalised range ``[B, K, 3, H, W]``, and the token ids of their captions."""
+
+    clips: Tensor
+    token_ids: Tensor
+
+
+class ContrastiveTask(StageTask[ContrastiveBatch]):
     """Symmetric InfoNCE over the batch (CLIP, arXiv 2103.00020)."""
 
-    model: Towers
+    section = ContrastiveStage
+    model: ClipTowers
+
+    @classmethod
+    def of(cls, recipe: Recipe, components: Components) -> Self:
+        assert isinstance(recipe.stage, ContrastiveStage)
+        return cls(recipe.stage, recipe.optimisation)
 
     def __init__(self, stage: ContrastiveStage, plan: Optimisation) -> None:
         self.stage = stage
-        self.batch_size = distributed.share_of(plan.batch_size, plan.accumulate)
+        self._plan = plan
         self.tokenizer = make_tokenizer(every_word())
-        self.model = Towers(stage, len(self.tokenizer), self.tokenizer.eos_token_id)
+        self.model = ClipTowers(stage, len(self.tokenizer), self.tokenizer.eos_token_id)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return [ParameterGroup(list(self.model.parameters()))]
 
-    def loss(self, rng: np.random.Generator, step: int) -> Tensor:
-        scores = self._scores(rng, self.batch_size)
+    def draw(self, rng: np.random.Generator, step: int) -> ContrastiveBatch:
+        return self._drawn(rng, distributed.share_of(self._plan.batch_size, self._plan.accumulate))
+
+    def step_kinds(self) -> tuple[StepKind, ...]:
+        return (StepKind("clip", 1.0, self._plan.batch_size),)
+
+    def example_batch(self, kind: str, count: int) -> ContrastiveBatch:
+        frames = len(self.stage.frames)
+        return ContrastiveBatch(
+            torch.zeros(count, frames, 3, CANVAS, CANVAS, device=self.device),
+            torch.zeros(count, MAX_TOKENS, dtype=torch.int64, device=self.device),
+        )
+
+    def batch_loss(self, batch: ContrastiveBatch, rng: np.random.Generator) -> Tensor:
+        scores = self._scores(batch)
         target = torch.arange(len(scores), device=scores.device)
         return (F.cross_entropy(scores, target) + F.cross_entropy(scores.T, target)) / 2
 
     def evaluate(self) -> dict[str, float]:
-        scores = self._scores(np.random.default_rng(TEST_SEED), 64)
+        scores = self._scores(self._drawn(np.random.default_rng(TEST_SEED), 64))
         hits = scores.argmax(dim=1) == torch.arange(len(scores), device=scores.device)
         return {"retrieval_of_64": hits.float().mean().item()}
 
     def sample_size(self) -> str:
         return f"{len(self.stage.frames)} frames of {CANVAS}x{CANVAS} and a caption"
 
+    def components(self) -> dict[str, nn.Module]:
+        return {"text_encoder": self.model.text, "image_encoder": self.model.vision}
+
     def export(self, folder: Path) -> None:
         self.model.text.save_pretrained(folder / "text_encoder")
         self.model.vision.save_pretrained(folder / "image_encoder")
         self.tokenizer.save_pretrained(folder / "tokenizer")
 
-    def _scores(self, rng: np.random.Generator, count: int) -> Tensor:
+    def _drawn(self, rng: np.random.Generator, count: int) -> ContrastiveBatch:
         scenes = [sample_scene(rng) for _ in range(count)]
         captions = [caption(scene, rng) for scene in scenes]
         frames = torch.stack([render(scene, self.stage.frames) for scene in scenes])
         pixels = clip_pixels(frames.flatten(0, 1).float() / 255, CANVAS).to(self.device)
-        clips = self.model.embed_clips(pixels.unflatten(0, frames.shape[:2]))
-        texts = self.model.embed_text(tokenise(self.tokenizer, captions).to(self.device))
+        return ContrastiveBatch(
+            pixels.unflatten(0, frames.shape[:2]),
+            tokenise(self.tokenizer, captions).to(self.device),
+        )
+
+    def _scores(self, batch: ContrastiveBatch) -> Tensor:
+        clips = self.model.embed_clips(batch.clips)
+        texts = self.model.embed_text(batch.token_ids)
         return self.model.log_scale.exp().clamp(max=100) * clips @ texts.T

@@ -12,7 +12,7 @@ from engine.schedulers import clip_noise, make_scheduler
 from engine.schedulers.base import VideoScheduler
 from training.recipe.model import DiffusionStage
 from training.recipe.sections import ScheduleConfig
-from training.stages.batches import Batch
+from training.stages.batches import VideoBatch
 from training.stages.objective import denoising_objective
 
 TEXT_LAYER: TextLayer = "penultimate"
@@ -21,7 +21,12 @@ TOP_NOISE = 0.94
 
 
 def make_stage_scheduler(config: ScheduleConfig, name: str = "ddim") -> VideoScheduler:
-    """The forward process of a stage, with a solver that can sample from it."""
+    """The forward process of a stage, with a solver that can sample from it.
+
+    The demo's predicts the velocity and has pure noise at the last step: a small latent keeps its
+    mean colour at the released schedule's last timestep, so that without pure noise there sampling
+    could not choose it (arXiv 2305.08891).
+    """
     return make_scheduler(
         name,
         config.rescale_to,
@@ -30,15 +35,6 @@ def make_stage_scheduler(config: ScheduleConfig, name: str = "ddim") -> VideoSch
         # Only so does sampling begin at the timestep that is pure noise.
         timestep_spacing="trailing" if config.zero_terminal_snr else None,
     )
-
-
-def demo_scheduler(name: str = "ddim") -> VideoScheduler:
-    """The noise schedule of the demo model: velocity prediction, pure noise at the last step.
-
-    A small latent keeps its mean colour at the released schedule's last timestep; without pure
-    noise there, sampling could not choose it (arXiv 2305.08891).
-    """
-    return make_stage_scheduler(ScheduleConfig(), name)
 
 
 def draw_timesteps(rng: np.random.Generator, count: int, stage: DiffusionStage) -> Tensor:
@@ -61,7 +57,7 @@ def draw_noise(
 def denoising_loss(
     unet: VideoUNet,
     scheduler: VideoScheduler,
-    batch: Batch,
+    batch: VideoBatch,
     timesteps: Tensor,
     noise: Tensor,
     text: Tensor,
@@ -71,13 +67,14 @@ def denoising_loss(
 ) -> Tensor:
     """The objective of `training.stages.objective` for a batch and its conditions.
 
-    Pictures skip the temporal layers, which so get no gradient at all.
+    Pictures skip the temporal layers, which so get no gradient at all. ``timesteps`` may stay on
+    the CPU, where the schedule is.
     """
 
     def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
         predicted: Tensor = unet(
             noisy,
-            timesteps,
+            timesteps.to(noisy.device),
             text,
             fps=batch.fps,
             image_hidden_states=image,

@@ -11,6 +11,7 @@ what the picture shows and need not begin with its very pixels.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -18,36 +19,21 @@ from torch import Tensor, nn
 
 from engine.models import ImageProjection, VideoUNet
 from engine.pipelines import ImageToVideoPipeline
-from training.loop.task import ParameterGroup, Samples, Task
-from training.recipe.model import ImageToVideoStage, Optimisation, RecipeError
-from training.stages.batches import PROBE_SEED, Batch
+from training.loop.task import ParameterGroup, Samples
+from training.recipe.model import ImageToVideoStage, Optimisation, Recipe, RecipeError
+from training.stages.batches import PROBE_SEED, VideoBatch
 from training.stages.clip_samples import sample_clips
-from training.stages.conditions import (
+from training.stages.components import Components, frozen, frozen_dtype
+from training.stages.conditioning import (
     Dropped,
     PictureCondition,
     TextCondition,
     draw_captions_to_drop,
     draw_one_kind_each,
 )
-from training.stages.diffusion import (
-    denoising_loss,
-    draw_noise,
-    draw_timesteps,
-    make_stage_scheduler,
-)
-from training.stages.parts import (
-    check_sizes,
-    frozen,
-    frozen_dtype,
-    keep_frozen_text,
-    load_text,
-    load_tokenizer,
-    load_unet,
-    load_vision,
-    model_folder,
-)
-from training.stages.sources import make_source
+from training.stages.diffusion import denoising_loss, draw_noise, draw_timesteps
 from training.stages.text_to_video import split_temporal
+from training.stages.video_task import VideoTask
 
 MAPPING_LAYERS = ("to_k_image", "to_v_image")
 TEXT_LAYERS = ("attn_2.to_k.", "attn_2.to_v.")
@@ -62,22 +48,34 @@ class ImageToVideo(nn.Module):
         self.projection = projection
 
 
-class ImageToVideoTask(Task):
+class ImageToVideoTask(VideoTask):
     """Denoise clips given a caption and one of their frames, and pictures given themselves."""
 
+    section = ImageToVideoStage
     model: ImageToVideo
 
-    def __init__(self, stage: ImageToVideoStage, plan: Optimisation, seed: int = 0) -> None:
+    @classmethod
+    def of(cls, recipe: Recipe, components: Components) -> Self:
+        assert isinstance(recipe.stage, ImageToVideoStage)
+        return cls(recipe.stage, recipe.optimisation, recipe.seed, components)
+
+    def __init__(
+        self,
+        stage: ImageToVideoStage,
+        plan: Optimisation,
+        seed: int = 0,
+        components: Components | None = None,
+    ) -> None:
+        networks = components or Components()
         self.stage = stage
-        self.scheduler = make_stage_scheduler(stage.schedule)
+        super().__init__(stage, plan, seed, networks, trains_text=False)
         dtype = frozen_dtype(plan)
-        text_encoder = frozen(load_text(stage), dtype)
-        vision = frozen(load_vision(stage), dtype)
-        self.model = _model(stage, vision.config.hidden_size)
-        check_sizes(stage, self.model.unet)
-        self.text = TextCondition(text_encoder, load_tokenizer(stage), stage.text_layer)
+        text_encoder = frozen(networks.text_encoder(stage), dtype)
+        vision = frozen(networks.vision(stage), dtype)
+        self.model = _model(stage, networks, vision.config.hidden_size)
+        networks.check_sizes(stage, self.model.unet)
+        self.text = TextCondition(text_encoder, networks.tokenizer(stage.towers), stage.text_layer)
         self.picture = PictureCondition(vision, self.model.projection)
-        self.source = make_source(stage, plan, seed=seed, frozen_text=True)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         unet, projection = self.model.unet, self.model.projection
@@ -96,18 +94,17 @@ class ImageToVideoTask(Task):
         temporal, other = split_temporal(unet)
         return [
             ParameterGroup([p for p in other if p.requires_grad]),
-            ParameterGroup(temporal, self.stage.temporal_rate),
+            ParameterGroup(temporal, self.stage.temporal_lr_scale),
         ]
 
-    def loss(self, rng: np.random.Generator, step: int) -> Tensor:
-        batch = self.source.batch(rng, step).to(self.device)
+    def batch_loss(self, batch: VideoBatch, rng: np.random.Generator) -> Tensor:
         count, stage = len(batch), self.stage
         if stage.both_dropout is None:
             captions = draw_captions_to_drop(rng, count, stage.caption_dropout)
-            timesteps = draw_timesteps(rng, count, stage).to(self.device)
+            timesteps = draw_timesteps(rng, count, stage)
             dropped = Dropped(captions, torch.from_numpy(rng.random(count) < stage.image_dropout))
         else:
-            timesteps = draw_timesteps(rng, count, stage).to(self.device)
+            timesteps = draw_timesteps(rng, count, stage)
             dropped = draw_one_kind_each(
                 rng,
                 count,
@@ -147,9 +144,7 @@ class ImageToVideoTask(Task):
 
     def prepare(self, device: torch.device) -> None:
         super().prepare(device)
-        for tower in (self.text.encoder, self.picture.vision):
-            nn.Module.to(tower, device)
-        self.source.prepare(device)
+        nn.Module.to(self.picture.vision, device)
 
     def samples(self, count: int) -> Samples | None:
         return sample_clips(
@@ -164,21 +159,15 @@ class ImageToVideoTask(Task):
             unet=self.model.unet,
         )
 
-    def sample_size(self) -> str:
-        return self.source.sample_size()
+    def components(self) -> dict[str, nn.Module]:
+        return {"unet": self.model.unet, "image_projection": self.model.projection}
 
     def export(self, folder: Path) -> None:
         self.model.unet.save_pretrained(folder / "unet")
         self.model.projection.save_pretrained(folder / "image_projection")
-        keep_frozen_text(self.stage, folder)
+        self.keep_frozen_text(folder)
 
-    def counts(self) -> dict[str, float]:
-        return self.source.counts()
-
-    def close(self) -> None:
-        self.source.close()
-
-    def _condition(self, rng: np.random.Generator, batch: Batch) -> list[int]:
+    def _condition(self, rng: np.random.Generator, batch: VideoBatch) -> list[int]:
         """Choose the frame of each clip that is its condition."""
         frames = batch.latents.shape[2]
         if self.stage.condition_frame == "first" or frames == 1:
@@ -186,22 +175,19 @@ class ImageToVideoTask(Task):
         return [int(pick) for pick in rng.integers(frames, size=len(batch))]
 
 
-def _model(stage: ImageToVideoStage, vision_width: int) -> ImageToVideo:
+def _model(stage: ImageToVideoStage, networks: Components, vision_width: int) -> ImageToVideo:
     """The model to begin with: an image-to-video one, or a text-to-video one and a new mapping."""
-    start = model_folder(stage.start)
-    if (start / "image_projection").exists():
-        return ImageToVideo(
-            load_unet(start),
-            ImageProjection.from_pretrained(
-                start / "image_projection", torch_dtype=torch.float32, use_safetensors=True
-            ),
-        )
-    base = load_unet(start)
-    unet = VideoUNet.from_config({**base.config, "image_cross_attention": True})
+    base = networks.unet(stage.start)
+    projection = networks.projection(stage.start)
+    if projection is not None:
+        return ImageToVideo(base, projection)
+    own = {key: value for key, value in base.config.items() if not key.startswith("_")}
+    unet = VideoUNet(**own | {"image_cross_attention": True})
     left = unet.load_state_dict(base.state_dict(), strict=False)
     if left.unexpected_keys or any(
         not any(part in key for part in MAPPING_LAYERS) for key in left.missing_keys
     ):
+        start = networks.model_folder(stage.start)
         raise RecipeError(f"{start / 'unet'}: not a text-to-video UNet of this layout")
     return ImageToVideo(unet, image_projection(stage, vision_width, base.config["context_dim"]))
 

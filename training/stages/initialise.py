@@ -60,7 +60,7 @@ _ONLY: Final[Mapping[str, tuple[Any, ...]]] = {
     "time_embedding_type": ("positional",),
     "timestep_post_act": (None,),
 }
-"""What tensors do not tell: options of diffusers' UNet that must be as the video UNet computes."""
+"""Options of diffusers' UNet, not told by tensors, that must be as the video UNet computes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def initialise_from_image_model(unet: VideoUNet, image: ImageUNet) -> None:
     given = image.tensors
     missing = sorted(set(names.values()) - set(given))
     unused = sorted(set(given) - set(names.values()))
-    unfilled = sorted(n for n in own if n not in names and not starts_anew(n))
+    unfilled = sorted(n for n in own if n not in names and not reinitialized(n))
     misfits = [
         f"{theirs} {list(given[theirs].shape)} for {list(own[ours].shape)}"
         for ours, theirs in names.items()
@@ -131,10 +131,10 @@ def initialise_from_image_model(unet: VideoUNet, image: ImageUNet) -> None:
         ours: given[theirs].float().reshape(own[ours].shape) for ours, theirs in names.items()
     }
     unet.load_state_dict(loaded, strict=False)
-    silence_fps(unet)
+    zero_init_fps(unet)
 
 
-def silence_fps(unet: VideoUNet) -> None:
+def zero_init_fps(unet: VideoUNet) -> None:
     """Let the frame-rate embedding begin as zeros; gradients still reach its last layer."""
     if unet.fps_embedding is not None:
         with torch.no_grad():
@@ -142,7 +142,7 @@ def silence_fps(unet: VideoUNet) -> None:
             unet.fps_embedding.linear_2.bias.zero_()
 
 
-def starts_anew(name: str) -> bool:
+def reinitialized(name: str) -> bool:
     """Return whether a tensor of the video UNet, for time or a picture, is in no image model."""
     new = ("temporal.", "initial_temporal.", "fps_embedding.", "to_k_image.", "to_v_image.")
     return any(f".{part}" in f".{name}" for part in new)
@@ -153,7 +153,7 @@ def image_names(unet: VideoUNet) -> dict[str, str]:
     modules = dict(_modules(unet))
     names = {}
     for name in unet.state_dict():
-        if starts_anew(name):
+        if reinitialized(name):
             continue
         module, _, kind = name.rpartition(".")
         if module in modules:

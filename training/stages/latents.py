@@ -16,20 +16,19 @@ from training.data.errors import DataError, SampleError
 from training.data.joint import is_picture_step
 from training.data.latents import LatentBatch, LatentClip, LatentSet, collate_latents
 from training.data.loader import BatchLoader
-from training.data.order import DrawOrder
+from training.data.order import DeterministicSampler
 from training.loop import distributed
 from training.recipe.model import DiffusionStage, Optimisation
 from training.recipe.sections import LatentData
 from training.stages.batches import (
     PROBE_SEED,
-    Batch,
-    Passes,
-    Probe,
+    GradAccumCounter,
     SampleInputs,
+    ValidationBatch,
+    VideoBatch,
     as_training_error,
     rotated,
 )
-from training.stages.parts import text_folder
 
 _Loader = BatchLoader[LatentClip, LatentBatch]
 
@@ -42,8 +41,8 @@ class LatentSource:
         data: its data section.
         plan: batch size and passes.
         seed: of the recipe.
-        frozen_text: the text tower is frozen, so that features beside the latents are those that it
-            would give.
+        text: folder of the text tower where it is frozen, so that features beside the latents are
+            those that it would give; None where it is trained.
 
     Raises:
         RecipeError: a batch does not divide.
@@ -57,27 +56,27 @@ class LatentSource:
         plan: Optimisation,
         *,
         seed: int,
-        frozen_text: bool,
+        text: Path | None,
     ) -> None:
         self._stage, self._data = stage, data
         self._pixels = (0, 0)  # of the probe, once it is read
         vae = AutoencoderKL.from_pretrained(stage.vae, use_safetensors=True)
         self._vae_digest = model_digest(vae, vae.config)
-        self._passes = Passes(plan.accumulate)
-        self._probe: Probe | None = None
+        self._passes = GradAccumCounter(plan.accumulate)
+        self._probe: ValidationBatch | None = None
         with as_training_error(), ExitStack() as stack:
             clips = self._open(data.clips)
-            self._features = frozen_text and clips.manifest.text is not None
-            if self._features:
+            self._features = text is not None and clips.manifest.text is not None
+            if text is not None and self._features:
                 # As it lies in its folder: the digest is that of the stored number format.
-                text = CLIPTextModel.from_pretrained(text_folder(stage), use_safetensors=True)
-                clips = self._open(data.clips, model_digest(text, text.config.to_dict()))
+                tower = CLIPTextModel.from_pretrained(text, use_safetensors=True)
+                clips = self._open(data.clips, model_digest(tower, tower.config.to_dict()))
             self._empty = clips.empty_text() if self._features else None
 
             def loader(
                 stream: int, found: LatentSet, size: int
             ) -> BatchLoader[LatentClip, LatentBatch]:
-                order = DrawOrder(
+                order = DeterministicSampler(
                     found.groups,
                     seed=seed,
                     stream=stream,
@@ -102,12 +101,7 @@ class LatentSource:
                 self._pictures = loader(1, self._open(data.pictures), count)
             self._stack = stack.pop_all()
 
-    @property
-    def empty_text(self) -> torch.Tensor | None:
-        """Features of the empty caption ``[77, D]`` where features lie beside the latents."""
-        return self._empty
-
-    def batch(self, rng: np.random.Generator, step: int) -> Batch:
+    def batch(self, rng: np.random.Generator, step: int) -> VideoBatch:
         """See :class:`training.stages.batches.BatchSource`."""
         share = self._data.picture_share
         before = math.floor(step * share)
@@ -117,13 +111,13 @@ class LatentSource:
         with as_training_error():
             return self._as_batch(loader.batch(number), pictures=pictures)
 
-    def probe(self) -> Probe:
+    def probe(self) -> ValidationBatch:
         """The first held-out clips of one size."""
         if self._probe is None:
             with as_training_error():
                 found = self._open(self._data.held_out or self._data.clips)
                 batch = self._as_batch(collate_latents(self._first_of_one_size(found)))
-            self._probe = Probe(batch, rotated(batch.captions), "other")
+            self._probe = ValidationBatch(batch, rotated(batch.captions), "other")
         return self._probe
 
     def samples(self, count: int) -> SampleInputs:
@@ -182,11 +176,12 @@ class LatentSource:
         self._pixels = (bucket.height, bucket.width)
         return clips
 
-    def _as_batch(self, read: LatentBatch, *, pictures: bool = False) -> Batch:
-        return Batch(
+    def _as_batch(self, read: LatentBatch, *, pictures: bool = False) -> VideoBatch:
+        return VideoBatch(
             latents=read.latents,
             captions=read.captions,
             fps=read.fps,
             pictures=pictures,
             text=read.text if self._features else None,
+            empty_text=self._empty,
         )

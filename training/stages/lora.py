@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,9 +25,14 @@ from engine.checkpoints.folder.weights import WeightInspector
 from engine.models import VideoUNet
 from engine.models.attention import Attention
 from engine.pipelines import TextToVideoPipeline
-from training.loop.task import ParameterGroup, Samples, Task
+from training.loop.task import ParameterGroup, Samples, StepKind
 from training.recipe.model import ImageToVideoStage, Recipe, RecipeError, TextToVideoStage
 from training.recipe.sections import LoraSection, LoraTargets
+from training.stages.batches import VideoBatch
+from training.stages.components import Components
+from training.stages.registry import task_class
+from training.stages.stage_task import StageTask
+from training.stages.video_task import VideoTask
 
 TEMPORAL_LAYERS = (".temporal.", ".initial_temporal.")
 _ADAPTER = "default"
@@ -47,7 +52,7 @@ def attention_layers(unet: VideoUNet, targets: LoraTargets) -> list[str]:
     return [name for name in names if _is_temporal(name) == (targets == "temporal")]
 
 
-class LoraTask(Task):
+class LoraTask(StageTask[VideoBatch]):
     """Another task, of which only a LoRA is trained.
 
     Args:
@@ -58,7 +63,12 @@ class LoraTask(Task):
         RecipeError: the stage trains no video model, or does not say on which model.
     """
 
-    def __init__(self, inner: Task, recipe: Recipe) -> None:
+    @classmethod
+    def of(cls, recipe: Recipe, components: Components) -> Self:
+        """Build the stage's task, and a LoRA around it."""
+        return cls(task_class(recipe.stage.kind).of(recipe, components), recipe)
+
+    def __init__(self, inner: StageTask[Any], recipe: Recipe) -> None:
         section, stage = recipe.lora, recipe.stage
         assert section is not None
         if not isinstance(stage, TextToVideoStage | ImageToVideoStage):
@@ -67,8 +77,9 @@ class LoraTask(Task):
             raise RecipeError("lora: stage.start must name the model to update")
         if isinstance(stage, ImageToVideoStage) and stage.trains != "video":
             raise RecipeError('lora: needs stage.trains = "video"')
+        assert isinstance(inner, VideoTask)
         self._facts = lora_facts(section, recipe.name, stage.start)
-        self._inner, self._temporal_rate = inner, stage.temporal_rate
+        self._inner, self._temporal_lr_scale = inner, stage.temporal_lr_scale
         self.model = inner.model
         unet = inner.model.unet
         assert isinstance(unet, VideoUNet)
@@ -87,17 +98,34 @@ class LoraTask(Task):
         _save_what_is_trained_only(self.model)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The tensors of the LoRA; those of temporal layers at the stage's ``temporal_rate``."""
+        """The tensors of the LoRA; those of temporal layers at ``temporal_lr_scale``."""
         trained = [(n, p) for n, p in self.unet.named_parameters() if p.requires_grad]
         groups = [
             ParameterGroup([p for n, p in trained if not _is_temporal(n)]),
-            ParameterGroup([p for n, p in trained if _is_temporal(n)], self._temporal_rate),
+            ParameterGroup([p for n, p in trained if _is_temporal(n)], self._temporal_lr_scale),
         ]
         return [group for group in groups if group.parameters]
 
-    def loss(self, rng: np.random.Generator, step: int) -> Tensor:
+    def open(self) -> None:
+        """Open the stage's data."""
+        self._inner.open()
+
+    def draw(self, rng: np.random.Generator, step: int) -> VideoBatch:
+        """Draw from the stage's data."""
+        return self._inner.draw(rng, step)
+
+    def batch_loss(self, batch: VideoBatch, rng: np.random.Generator) -> Tensor:
         """Return the stage's loss."""
-        return self._inner.loss(rng, step)
+        return self._inner.batch_loss(batch, rng)
+
+    def step_kinds(self) -> tuple[StepKind, ...]:
+        """Return the stage's kinds of steps."""
+        return self._inner.step_kinds()
+
+    def example_batch(self, kind: str, count: int) -> VideoBatch:
+        """Return the stage's example."""
+        self._inner.device = self.device
+        return self._inner.example_batch(kind, count)
 
     def evaluate(self) -> dict[str, float]:
         """Return the stage's figures of the current weights."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from engine.pipelines.latents import encode_frames
 from training.data.errors import DataError, SampleError
-from training.data.joint import JointLoader, MediaBatch, collate, is_picture_step
+from training.data.joint import ImageVideoLoader, MediaBatch, collate, is_picture_step
 from training.data.reader import Clip, MediaReader
 from training.data.sources import open_source
 from training.loop import distributed
@@ -20,11 +21,11 @@ from training.recipe.model import Optimisation
 from training.recipe.sections import MediaData
 from training.stages.batches import (
     PROBE_SEED,
-    Batch,
     FramePixels,
-    Passes,
-    Probe,
+    GradAccumCounter,
     SampleInputs,
+    ValidationBatch,
+    VideoBatch,
     as_training_error,
     rotated,
 )
@@ -64,10 +65,10 @@ class MediaSource:
             distributed.share_of(size, plan.accumulate)
         self._data, self._vae, self._probe_clips = data, vae, probe_clips
         self._device = torch.device("cpu")
-        self._passes = Passes(plan.accumulate)
-        self._probe: Probe | None = None
+        self._passes = GradAccumCounter(plan.accumulate)
+        self._probe: ValidationBatch | None = None
         with as_training_error():
-            self._loader = JointLoader(
+            self._loader = ImageVideoLoader(
                 data.model_copy(update={"picture_batch": pictures // plan.accumulate}),
                 batch_size=plan.batch_size // plan.accumulate,
                 seed=seed,
@@ -75,7 +76,7 @@ class MediaSource:
                 world=distributed.world_size(),
             )
 
-    def batch(self, rng: np.random.Generator, step: int) -> Batch:
+    def batch(self, rng: np.random.Generator, step: int) -> VideoBatch:
         """See :class:`training.stages.batches.BatchSource`."""
         share = self._data.picture_share
         before = math.floor(step * share)
@@ -86,11 +87,11 @@ class MediaSource:
                 return self._encoded(self._loader.pictures.batch(number))
             return self._encoded(self._loader.clips.batch(number))
 
-    def probe(self) -> Probe:
+    def probe(self) -> ValidationBatch:
         """Held-out clips, read when they are first asked for; the captions are exchanged."""
         if self._probe is None:
             batch = self._encoded(self._held_out(), sample=False)
-            self._probe = Probe(batch, rotated(batch.captions), "other")
+            self._probe = ValidationBatch(batch, rotated(batch.captions), "other")
         return self._probe
 
     def samples(self, count: int) -> SampleInputs:
@@ -124,21 +125,17 @@ class MediaSource:
         """Draws of this process that were left out: ``skipped``, for whatever reason."""
         return {"skipped": sum(self._loader.skipped.values())}
 
-    def _encoded(self, media: MediaBatch, *, sample: bool = True) -> Batch:
+    def _encoded(self, media: MediaBatch, *, sample: bool = True) -> VideoBatch:
         frames = media.frames / 2 + 0.5  # [B, F, 3, H, W] in [0, 1]
-        latents = encode_frames(
+        batch = encode_batch(
             self._vae,
             frames.to(self._device),
-            sample=sample,
-            chunk_size=ENCODED_AT_ONCE,
-        )
-        return Batch(
-            latents=latents,
-            captions=media.captions,
-            fps=media.fps.to(self._device),
+            media.captions,
+            media.fps.to(self._device),
             pictures=media.pictures,
-            frame_pixels=_pixels(frames),
+            sample=sample,
         )
+        return replace(batch, frame_pixels=_pixels(frames))
 
     def _held_out(self) -> MediaBatch:
         """Clips of the recipe's stated size, spread over the set; the same at every call."""
@@ -173,6 +170,20 @@ class MediaSource:
             if not clips:
                 raise DataError(f"{chosen.path}: no clip can be used to measure on")
         return collate(clips)
+
+
+def encode_batch(
+    vae: AutoencoderKL,
+    frames: Tensor,
+    captions: tuple[str, ...],
+    fps: Tensor,
+    *,
+    pictures: bool,
+    sample: bool = True,
+) -> VideoBatch:
+    """Encode frames ``[B, F, 3, H, W]`` in [0, 1], a few at a time, as a batch without pixels."""
+    latents = encode_frames(vae, frames, sample=sample, chunk_size=ENCODED_AT_ONCE)
+    return VideoBatch(latents=latents, captions=captions, fps=fps, pictures=pictures)
 
 
 def _pixels(frames: Tensor) -> FramePixels:

@@ -19,10 +19,16 @@ from training.data.clips import (
     load_placed_pictures,
     load_relabelled_clips,
 )
-from training.data.world import CANVAS, Scene, render
+from training.data.synthetic import CANVAS, SyntheticScene, render
 from training.loop import distributed
 from training.recipe.model import DiffusionStage, Optimisation, RecipeError
-from training.stages.batches import PROBE_SEED, Batch, FramePixels, Probe, SampleInputs
+from training.stages.batches import (
+    PROBE_SEED,
+    FramePixels,
+    SampleInputs,
+    ValidationBatch,
+    VideoBatch,
+)
 
 TRAIN_SEED = 10_000
 PLACED_SEED = 20_000
@@ -65,7 +71,7 @@ class ClipSampler:
             else None
         )
 
-    def batch(self, rng: np.random.Generator, step: int) -> Batch:
+    def batch(self, rng: np.random.Generator, step: int) -> VideoBatch:
         """See :class:`training.stages.batches.BatchSource`."""
         # Drawn from the step alone: every process must take the same kind of step.
         kind = np.random.default_rng([STEP_KIND_SEED, step]).random()
@@ -75,14 +81,14 @@ class ClipSampler:
         picks = rng.integers(len(self._train), size=self._clips)
         return self._batch(self._train, rng, picks, self._frames())
 
-    def probe(self) -> Probe:
+    def probe(self) -> ValidationBatch:
         """Held-out clips that move, and the captions that say the opposite direction."""
         rng = np.random.default_rng(PROBE_SEED)
         batch = self._batch(self._probe, rng, np.arange(len(self._probe)), self._frames())
         rng = np.random.default_rng(PROBE_SEED)
         scenes = self._probe.scenes
         turned = [caption(replace(s, motion=OPPOSITE[s.motion]), rng) for s in scenes]
-        return Probe(batch, tuple(turned), "turned")
+        return ValidationBatch(batch, tuple(turned), "turned")
 
     def samples(self, count: int) -> SampleInputs:
         """The first held-out scenes and their captions, to look at what a model makes of them."""
@@ -111,7 +117,7 @@ class ClipSampler:
     def close(self) -> None:
         """There are no threads."""
 
-    def _draw_pictures(self, rng: np.random.Generator) -> Batch:
+    def _draw_pictures(self, rng: np.random.Generator) -> VideoBatch:
         """Single frames from anywhere in a clip, or pictures with a place."""
         if self._placed is not None and rng.random() < self.stage.placed_share:
             picks = rng.integers(len(self._placed), size=self._pictures)
@@ -129,13 +135,13 @@ class ClipSampler:
         rng: np.random.Generator,
         picks: np.ndarray[tuple[int], np.dtype[np.int64]],
         frames: range,
-    ) -> Batch:
+    ) -> VideoBatch:
         scenes = [cache.scenes[i] for i in picks]
         captions = tuple(caption(scene, rng) for scene in scenes)
         latents = cache.latents[torch.from_numpy(np.asarray(picks))][:, list(frames)].float()
         # Label 0 says "one picture", as in common descendants of the paper.
         labels = [0 if len(frames) == 1 else s.fps / frames.step for s in scenes]
-        return Batch(
+        return VideoBatch(
             latents=latents.movedim(1, 2),
             captions=captions,
             fps=torch.tensor(labels, dtype=torch.float32),
@@ -144,7 +150,7 @@ class ClipSampler:
         )
 
 
-def _pixels(scenes: Sequence[Scene], frames: range) -> FramePixels:
+def _pixels(scenes: Sequence[SyntheticScene], frames: range) -> FramePixels:
     def pixels(picks: Sequence[int]) -> Tensor:
         shown = zip(scenes, picks, strict=True)
         return torch.cat([render(scene, [frames[pick]]) for scene, pick in shown]).float() / 255

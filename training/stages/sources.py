@@ -9,22 +9,28 @@ from engine.checkpoints.folder.weights import MODEL_INDEX
 from training.recipe.model import DiffusionStage, Optimisation
 from training.recipe.sections import LatentData, MediaData
 from training.stages.batches import BatchSource
+from training.stages.components import Components, frozen, frozen_dtype
 from training.stages.latents import LatentSource
 from training.stages.media import MediaSource
-from training.stages.parts import frozen, frozen_dtype, load_vae
 from training.stages.procedural import ClipSampler
 
 _SHARED_LATENTS = Path("runs/latents")
 
 
 def make_source(
-    stage: DiffusionStage, plan: Optimisation, *, seed: int, frozen_text: bool
+    stage: DiffusionStage,
+    plan: Optimisation,
+    networks: Components,
+    *,
+    seed: int,
+    frozen_text: bool,
 ) -> BatchSource:
     """Open the data of a stage.
 
     Args:
         stage: of the recipe.
         plan: batch size and passes.
+        networks: where autoencoder and text tower come from.
         seed: of the recipe.
         frozen_text: the stage does not train the text tower.
 
@@ -36,10 +42,11 @@ def make_source(
         case None:
             return ClipSampler(stage, plan, _latents_folder(stage.vae))
         case MediaData() as data:
-            vae = frozen(load_vae(stage), frozen_dtype(plan))
+            vae = frozen(networks.vae(stage), frozen_dtype(plan))
             return MediaSource(data, plan, vae, seed=seed, probe_clips=stage.probe_clips)
         case LatentData() as data:
-            return LatentSource(stage, data, plan, seed=seed, frozen_text=frozen_text)
+            text = networks.text_folder(stage) if frozen_text else None
+            return LatentSource(stage, data, plan, seed=seed, text=text)
         case _ as unknown:
             assert_never(unknown)
 

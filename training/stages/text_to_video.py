@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,28 +12,14 @@ from transformers import CLIPTextModel
 
 from engine.models import VideoUNet
 from engine.pipelines import TextToVideoPipeline
-from training.loop.task import ParameterGroup, Samples, Task
-from training.recipe.model import Optimisation, TextToVideoStage
-from training.stages.batches import PROBE_SEED
+from training.loop.task import ParameterGroup, Samples
+from training.recipe.model import Optimisation, Recipe, TextToVideoStage
+from training.stages.batches import PROBE_SEED, VideoBatch
 from training.stages.clip_samples import sample_clips
-from training.stages.conditions import TextCondition, draw_captions_to_drop
-from training.stages.diffusion import (
-    denoising_loss,
-    draw_noise,
-    draw_timesteps,
-    make_stage_scheduler,
-)
-from training.stages.latents import LatentSource
-from training.stages.parts import (
-    check_sizes,
-    frozen,
-    frozen_dtype,
-    keep_frozen_text,
-    load_text,
-    load_tokenizer,
-    text_to_video_unet,
-)
-from training.stages.sources import make_source
+from training.stages.components import Components, frozen, frozen_dtype
+from training.stages.conditioning import TextCondition, draw_captions_to_drop
+from training.stages.diffusion import denoising_loss, draw_noise, draw_timesteps
+from training.stages.video_task import VideoTask
 
 TEMPORAL_LAYERS = (".temporal.", ".initial_temporal.")
 
@@ -47,44 +34,50 @@ class TextToVideo(nn.Module):
             self.text_encoder = text_encoder
 
 
-class TextToVideoTask(Task):
+class TextToVideoTask(VideoTask):
     """Joint picture and video training (VideoCrafter1, section 3.1)."""
 
+    section = TextToVideoStage
     model: TextToVideo
 
-    def __init__(self, stage: TextToVideoStage, plan: Optimisation, seed: int = 0) -> None:
+    @classmethod
+    def of(cls, recipe: Recipe, components: Components) -> Self:
+        assert isinstance(recipe.stage, TextToVideoStage)
+        return cls(recipe.stage, recipe.optimisation, recipe.seed, components)
+
+    def __init__(
+        self,
+        stage: TextToVideoStage,
+        plan: Optimisation,
+        seed: int = 0,
+        components: Components | None = None,
+    ) -> None:
+        networks = components or Components()
         self.stage = stage
-        self.trains_text = stage.text_rate > 0
-        self.scheduler = make_stage_scheduler(stage.schedule)
-        text_encoder = load_text(stage)
-        unet = text_to_video_unet(stage, text_encoder.config.hidden_size)
-        check_sizes(stage, unet)
+        self.trains_text = stage.text_lr_scale > 0
+        super().__init__(stage, plan, seed, networks, trains_text=self.trains_text)
+        text_encoder = networks.text_encoder(stage)
+        unet = networks.text_to_video_unet(stage, text_encoder.config.hidden_size)
+        networks.check_sizes(stage, unet)
         if not self.trains_text:
             text_encoder = frozen(text_encoder, frozen_dtype(plan))
         self.model = TextToVideo(unet, text_encoder if self.trains_text else None)
-        self.source = make_source(stage, plan, seed=seed, frozen_text=not self.trains_text)
-        self.text = TextCondition(
-            text_encoder,
-            load_tokenizer(stage),
-            stage.text_layer,
-            empty=self.source.empty_text if isinstance(self.source, LatentSource) else None,
-        )
+        self.text = TextCondition(text_encoder, networks.tokenizer(stage.towers), stage.text_layer)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         temporal, other = split_temporal(self.model.unet)
         groups = [
             ParameterGroup(other),
-            ParameterGroup(temporal, self.stage.temporal_rate),
+            ParameterGroup(temporal, self.stage.temporal_lr_scale),
         ]
         if self.trains_text:
             text = list(self.model.text_encoder.parameters())
-            groups.append(ParameterGroup(text, self.stage.text_rate))
+            groups.append(ParameterGroup(text, self.stage.text_lr_scale))
         return groups
 
-    def loss(self, rng: np.random.Generator, step: int) -> Tensor:
-        batch = self.source.batch(rng, step).to(self.device)
+    def batch_loss(self, batch: VideoBatch, rng: np.random.Generator) -> Tensor:
         dropped = draw_captions_to_drop(rng, len(batch), self.stage.caption_dropout)
-        timesteps = draw_timesteps(rng, len(batch), self.stage).to(self.device)
+        timesteps = draw_timesteps(rng, len(batch), self.stage)
         text = self.text.of_batch(batch, dropped)
         return denoising_loss(
             self.model.unet,
@@ -114,17 +107,16 @@ class TextToVideoTask(Task):
                 figures[f"{name}_{timestep}"] = loss.item()
         return figures
 
-    def prepare(self, device: torch.device) -> None:
-        super().prepare(device)
-        nn.Module.to(self.text.encoder, device)
-        self.source.prepare(device)
+    def components(self) -> dict[str, nn.Module]:
+        parts: dict[str, nn.Module] = {"unet": self.model.unet}
+        return parts | ({"text_encoder": self.model.text_encoder} if self.trains_text else {})
 
     def export(self, folder: Path) -> None:
         self.model.unet.save_pretrained(folder / "unet")
         if self.trains_text:
             self.model.text_encoder.save_pretrained(folder / "text_encoder")
         else:
-            keep_frozen_text(self.stage, folder)
+            self.keep_frozen_text(folder)
 
     def samples(self, count: int) -> Samples | None:
         return sample_clips(
@@ -136,15 +128,6 @@ class TextToVideoTask(Task):
             text_encoder=self.text.encoder,
             unet=self.model.unet,
         )
-
-    def sample_size(self) -> str:
-        return self.source.sample_size()
-
-    def counts(self) -> dict[str, float]:
-        return self.source.counts()
-
-    def close(self) -> None:
-        self.source.close()
 
 
 def split_temporal(unet: VideoUNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

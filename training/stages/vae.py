@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -13,23 +14,31 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
-from training.data.world import CANVAS, Scene, render, sample_scene
+from training.data.synthetic import CANVAS, SyntheticScene, render, sample_scene
 from training.loop import distributed
-from training.loop.task import ParameterGroup, Samples, Task
-from training.recipe.model import Optimisation, VaeStage
+from training.loop.task import ParameterGroup, Samples, StepKind
+from training.recipe.model import Optimisation, Recipe, VaeStage
+from training.stages.components import Components
+from training.stages.stage_task import StageTask
 
 TEST_SEED = 99
 TEST_PICTURES = 128
 
 
-class VaeTask(Task):
+class VaeTask(StageTask[Tensor]):
     """Reconstruction: L1 + edges + L2 + a little KL."""
 
+    section = VaeStage
     model: AutoencoderKL
+
+    @classmethod
+    def of(cls, recipe: Recipe, components: Components) -> Self:
+        assert isinstance(recipe.stage, VaeStage)
+        return cls(recipe.stage, recipe.optimisation)
 
     def __init__(self, stage: VaeStage, plan: Optimisation) -> None:
         self.stage = stage
-        self.batch_size = distributed.share_of(plan.batch_size, plan.accumulate)
+        self._plan = plan
         levels = len(stage.block_channels)
         self.model = AutoencoderKL(
             latent_channels=stage.latent_channels,
@@ -41,13 +50,23 @@ class VaeTask(Task):
             sample_size=CANVAS,
             scaling_factor=1.0,
         ).to(memory_format=torch.channels_last)
-        self._test = random_pictures(np.random.default_rng(TEST_SEED), TEST_PICTURES)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return [ParameterGroup(list(self.model.parameters()))]
 
-    def loss(self, rng: np.random.Generator, step: int) -> Tensor:
-        pictures = random_pictures(rng, self.batch_size).to(self.device)
+    def draw(self, rng: np.random.Generator, step: int) -> Tensor:
+        count = distributed.share_of(self._plan.batch_size, self._plan.accumulate)
+        return random_pictures(rng, count).to(self.device)
+
+    def step_kinds(self) -> tuple[StepKind, ...]:
+        return (StepKind("picture", 1.0, self._plan.batch_size),)
+
+    def example_batch(self, kind: str, count: int) -> Tensor:
+        pictures = torch.zeros(count, 3, CANVAS, CANVAS, device=self.device)
+        return pictures.to(memory_format=torch.channels_last)
+
+    def batch_loss(self, batch: Tensor, rng: np.random.Generator) -> Tensor:
+        pictures = batch
         posterior = self.model.encode(pictures).latent_dist
         decoded = self.model.decode(posterior.sample()).sample
         edges = sum(F.l1_loss(a, b) for a, b in zip(_edges(decoded), _edges(pictures), strict=True))
@@ -65,9 +84,9 @@ class VaeTask(Task):
         mse = ((decoded - self._test) / 2).square().mean(dim=(1, 2, 3))
         return {"psnr_db": (-10 * mse.log10()).mean().item()}
 
-    def prepare(self, device: torch.device) -> None:
-        super().prepare(device)
-        self._test = self._test.to(device)
+    @cached_property
+    def _test(self) -> Tensor:
+        return random_pictures(np.random.default_rng(TEST_SEED), TEST_PICTURES).to(self.device)
 
     def samples(self, count: int) -> Samples | None:
         pictures = self._test[:count]
@@ -78,6 +97,9 @@ class VaeTask(Task):
 
     def sample_size(self) -> str:
         return f"a picture of {CANVAS}x{CANVAS}"
+
+    def components(self) -> dict[str, nn.Module]:
+        return {".": self.model}
 
     def export(self, folder: Path) -> None:
         """Save with unit-variance, zero-mean latents: the affine map is folded into the weights."""
@@ -123,7 +145,7 @@ def random_pictures(rng: np.random.Generator, count: int) -> Tensor:
     return pictures.to(memory_format=torch.channels_last)
 
 
-def _anywhere(scene: Scene, rng: np.random.Generator) -> Scene:
+def _anywhere(scene: SyntheticScene, rng: np.random.Generator) -> SyntheticScene:
     turned = scene.motion == "spin"
     return replace(
         scene,

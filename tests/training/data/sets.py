@@ -19,7 +19,7 @@ from training.data.config import (
     SetKind,
     WindowConfig,
 )
-from training.data.world import render, sample_scene
+from training.data.synthetic import render, sample_scene
 
 Frames = npt.NDArray[np.uint8]
 

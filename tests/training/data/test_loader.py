@@ -16,15 +16,15 @@ from tests.training.data.sets import data_config, jpeg, picture_shard, write_mp4
 from training.data.buckets import Bucket
 from training.data.config import DataConfig, DataSetConfig, ResolutionConfig, WindowConfig
 from training.data.errors import DataError, SampleError
-from training.data.joint import JointLoader, MediaBatch, is_picture_step
-from training.data.order import DrawOrder
-from training.data.planner import Planner
+from training.data.joint import ImageVideoLoader, MediaBatch, is_picture_step
+from training.data.order import DeterministicSampler
+from training.data.planner import BucketBatchSampler
 
 GROUPS = st.lists(st.integers(0, 7), min_size=1, max_size=20).filter(lambda groups: sum(groups) > 0)
 
 
 def steps(config: DataConfig, wanted: range, rank: int = 0, world: int = 1) -> list[MediaBatch]:
-    with JointLoader(config, batch_size=2 * world, seed=5, rank=rank, world=world) as loader:
+    with ImageVideoLoader(config, batch_size=2 * world, seed=5, rank=rank, world=world) as loader:
         return [loader.step(step) for step in wanted]
 
 
@@ -46,7 +46,8 @@ def test_every_epoch_goes_once_through_all_samples_of_all_ranks(
 ) -> None:
     size = sum(groups)
     orders = [
-        DrawOrder(groups, seed=seed, rank=rank, world=world, mixed=mixed) for rank in range(world)
+        DeterministicSampler(groups, seed=seed, rank=rank, world=world, mixed=mixed)
+        for rank in range(world)
     ]
     drawn = [orders[n % world].index(n // world) for n in range(3 * size)]
     for epoch in range(3):
@@ -56,13 +57,15 @@ def test_every_epoch_goes_once_through_all_samples_of_all_ranks(
 @settings(max_examples=25, deadline=None)
 @given(groups=GROUPS, numbers=st.lists(st.integers(0, 200), min_size=1, max_size=20))
 def test_a_draw_does_not_depend_on_those_before(groups: list[int], numbers: list[int]) -> None:
-    used = DrawOrder(groups, seed=1)
-    assert [used.index(n) for n in numbers] == [DrawOrder(groups, seed=1).index(n) for n in numbers]
+    used = DeterministicSampler(groups, seed=1)
+    assert [used.index(n) for n in numbers] == [
+        DeterministicSampler(groups, seed=1).index(n) for n in numbers
+    ]
 
 
 def test_seeds_streams_and_epochs_differ() -> None:
     def first(seed: int, stream: int, start: int = 0) -> list[int]:
-        order = DrawOrder([50], seed=seed, stream=stream)
+        order = DeterministicSampler([50], seed=seed, stream=stream)
         return [order.index(n) for n in range(start, start + 50)]
 
     orders = [first(0, 0), first(1, 0), first(0, 1), first(0, 0, start=50)]
@@ -70,14 +73,14 @@ def test_seeds_streams_and_epochs_differ() -> None:
 
 
 def test_shards_are_read_a_few_at_a_time() -> None:
-    order = DrawOrder([10] * 12, seed=0, mixed=3)
+    order = DeterministicSampler([10] * 12, seed=0, mixed=3)
     shards = [order.index(n) // 10 for n in range(120)]
     assert [len(set(shards[i : i + 30])) for i in range(0, 120, 30)] == [3, 3, 3, 3]
     assert len(set(shards[:10])) > 1
 
 
 def test_randomness_differs_between_draws_ranks_and_uses() -> None:
-    zero, one = (DrawOrder([9], seed=0, rank=rank, world=2) for rank in (0, 1))
+    zero, one = (DeterministicSampler([9], seed=0, rank=rank, world=2) for rank in (0, 1))
     draws = {g.random() for order in (zero, one) for g in map(order.generator, range(50))}
     draws |= {g.random() for g in map(zero.block_generator, range(50))}
     # The loop draws from [seed, step, rank].
@@ -97,20 +100,20 @@ def test_randomness_differs_between_draws_ranks_and_uses() -> None:
 def test_batches_hold_one_bucket_and_full_ones_use_every_draw_once(
     buckets: list[int], batch_size: int, block: int
 ) -> None:
-    order = DrawOrder([len(buckets)], seed=3)
-    planner = Planner(order, lambda index: Bucket(16 * buckets[index], 16), batch_size)
+    order = DeterministicSampler([len(buckets)], seed=3)
+    planner = BucketBatchSampler(order, lambda index: Bucket(16 * buckets[index], 16), batch_size)
     plan = planner.block(block)
     assert len(plan.batches) == planner.block_batches
     for batch in plan.batches:
         assert len(batch.indices) == batch_size
         assert {16 * buckets[index] for index in batch.indices} == {batch.bucket.width}
-        assert set(batch.indices) <= set(batch.spares)
+        assert set(batch.indices) <= set(batch.fallbacks)
     assert plan == planner.block(block)
 
 
 def test_rare_buckets_count_as_much_as_they_are_frequent() -> None:
-    order = DrawOrder([100], seed=0)
-    planner = Planner(order, lambda index: Bucket(16 if index < 7 else 32, 16), 64)
+    order = DeterministicSampler([100], seed=0)
+    planner = BucketBatchSampler(order, lambda index: Bucket(16 if index < 7 else 32, 16), 64)
     plans = [planner.block(block) for block in range(60)]
     widths = Counter(batch.bucket.width for plan in plans for batch in plan.batches)
     assert widths[16] / widths.total() == pytest.approx(0.07, abs=0.012)
@@ -122,7 +125,7 @@ def test_unusable_draws_get_stand_ins() -> None:
             raise SampleError("odd", str(index))
         return Bucket(16, 16)
 
-    plan = Planner(DrawOrder([100], seed=0), bucket, 128).block(0)
+    plan = BucketBatchSampler(DeterministicSampler([100], seed=0), bucket, 128).block(0)
     assert all(index % 2 == 0 for batch in plan.batches for index in batch.indices)
     assert len(plan.errors) > 200
 
@@ -148,7 +151,7 @@ def test_clips_come_as_promised(folder_set: Path) -> None:
 def test_broken_clips_are_replaced_counted_and_logged(
     folder_set: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with JointLoader(data_config(folder_set), batch_size=4, seed=0) as loader:
+    with ImageVideoLoader(data_config(folder_set), batch_size=4, seed=0) as loader:
         keys = {key for step in range(12) for key in loader.step(step).keys}
         skipped = loader.skipped
     assert keys == {f"good-{number}.mp4" for number in range(6)}
@@ -179,7 +182,7 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(folder_set: Path, wor
 
 def test_batches_may_be_asked_for_in_any_order(folder_set: Path) -> None:
     config = data_config(folder_set, workers=2)
-    with JointLoader(config, batch_size=2, seed=5) as loader:
+    with ImageVideoLoader(config, batch_size=2, seed=5) as loader:
         late, early, later = (loader.step(step) for step in (700, 3, 701))
     assert_same([late, early, later], [steps(config, range(n, n + 1))[0] for n in (700, 3, 701)])
 
@@ -259,7 +262,7 @@ def test_clips_that_are_too_short_or_cut_are_counted(tmp_path: Path, mp4: bytes)
         (tmp_path / f"{name}.txt").write_text(name)
     window = WindowConfig(frames=8, min_stride=2, max_stride=2, tries=1)
     config = data_config(tmp_path, window=window)
-    with JointLoader(config, batch_size=4, seed=0) as loader:
+    with ImageVideoLoader(config, batch_size=4, seed=0) as loader:
         captions = {caption for step in range(6) for caption in loader.step(step).captions}
         assert captions == {"good"}
         assert set(loader.skipped) == {"skipped clips, too short", "skipped clips, hard cuts"}
@@ -284,7 +287,7 @@ def test_a_set_of_broken_clips_is_an_error_that_says_so(tmp_path: Path, workers:
         (tmp_path / f"{number}.txt").write_text("text")
     config = data_config(tmp_path, workers=workers)
     with (
-        JointLoader(config, batch_size=2, seed=0) as loader,
+        ImageVideoLoader(config, batch_size=2, seed=0) as loader,
         pytest.raises(DataError, match=r"in a row can be used; left out so far: .*broken video"),
     ):
         loader.step(0)
@@ -296,7 +299,7 @@ def test_a_set_without_captions_is_an_error_that_says_so(
 ) -> None:
     (tmp_path / "0.mp4").write_bytes(mp4)
     with (
-        JointLoader(data_config(tmp_path, workers=workers), batch_size=2, seed=0) as loader,
+        ImageVideoLoader(data_config(tmp_path, workers=workers), batch_size=2, seed=0) as loader,
         pytest.raises(DataError, match=r"can be used; the last: no caption: 0\.mp4"),
     ):
         loader.step(0)
@@ -304,4 +307,4 @@ def test_a_set_without_captions_is_an_error_that_says_so(
 
 def test_a_batch_must_divide_by_the_processes(folder_set: Path) -> None:
     with pytest.raises(DataError, match="a batch of 3 does not divide by 2 processes"):
-        JointLoader(data_config(folder_set), batch_size=3, seed=0, world=2)
+        ImageVideoLoader(data_config(folder_set), batch_size=3, seed=0, world=2)

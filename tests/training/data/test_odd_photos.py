@@ -17,7 +17,7 @@ from tests.training.data.sets import data_config, jpeg, write_mp4
 from training.data.config import ResolutionConfig
 from training.data.errors import SampleError
 from training.data.images import picture_size, read_picture
-from training.data.joint import JointLoader
+from training.data.joint import ImageVideoLoader
 from training.data.reader import MediaReader
 from training.data.sources.folder import FolderSource
 
@@ -130,7 +130,7 @@ def photo_set(folder: Path, odd: bytes) -> tuple[Path, Path]:
 def test_none_ends_a_run(tmp_path: Path, notes: bytes) -> None:
     clips, pictures = photo_set(tmp_path, photograph(notes))
     config = data_config(clips, pictures=pictures, picture_share=0.5, width=32, height=32)
-    with JointLoader(config, batch_size=2, seed=0) as loader:
+    with ImageVideoLoader(config, batch_size=2, seed=0) as loader:
         for step in range(8):
             loader.step(step)
         assert loader.skipped == {}
@@ -154,7 +154,7 @@ def test_what_nobody_has_foreseen_ends_none_either(
     config = data_config(
         clips, pictures=pictures, picture_share=0.5, width=32, height=32, workers=workers
     )
-    with JointLoader(config, batch_size=2, seed=0) as loader:
+    with ImageVideoLoader(config, batch_size=2, seed=0) as loader:
         for step in range(8):
             loader.step(step)
         assert list(loader.skipped) == ["skipped pictures, cannot be read"]

@@ -13,7 +13,7 @@ from tests.training.data.sets import jpeg, write_shard
 from training.__main__ import main
 from training.data.config import DataSetConfig
 from training.data.errors import DataError, SampleError
-from training.data.sources import Source, open_source
+from training.data.sources import DataSource, open_source
 from training.data.video import probe_video
 
 SDP = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {} RTP/AVP 96\n"
@@ -60,7 +60,7 @@ def inside(tmp_path: Path) -> Path:
     return folder
 
 
-def opened(folder: Path, *, allow_outside: bool = False, media: Path | None = None) -> Source:
+def opened(folder: Path, *, allow_outside: bool = False, media: Path | None = None) -> DataSource:
     return open_source(DataSetConfig(path=folder, media=media, allow_outside=allow_outside))
 
 

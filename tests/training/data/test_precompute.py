@@ -24,8 +24,8 @@ from training.data.images import read_picture
 from training.data.latents import LatentBatch, LatentClip, LatentSet, collate_latents
 from training.data.loader import BatchLoader
 from training.data.manifest import Manifest, read_manifest
-from training.data.order import DrawOrder
-from training.data.precompute import PrecomputeConfig, TextTower, precompute
+from training.data.order import DeterministicSampler
+from training.data.precompute import PrecomputeConfig, TextFeatureEncoder, precompute
 from training.data.sources import open_source
 
 CONFIG = PrecomputeConfig(
@@ -48,7 +48,7 @@ def encode(
     config: PrecomputeConfig = CONFIG,
     **others: Any,
 ) -> Manifest:
-    text = TextTower("tiny", parts["text_encoder"], parts["tokenizer"], "penultimate")
+    text = TextFeatureEncoder("tiny", parts["text_encoder"], parts["tokenizer"], "penultimate")
     return precompute(
         open_source(DataSetConfig(path=path)),
         config,
@@ -82,7 +82,7 @@ def test_latents_are_those_of_the_pictures(tmp_path: Path, parts: dict[str, Any]
     assert manifest.complete
     made = LatentSet(tmp_path / "out", verify=True)
     assert made.groups == (3,)
-    rng = DrawOrder([3], seed=0).generator(0)
+    rng = DeterministicSampler([3], seed=0).generator(0)
     clips = [made.load(index, made.bucket(index), rng) for index in range(3)]
     assert [str(made.bucket(index)) for index in range(3)] == ["96x48", "64x64", "96x48"]
     assert [clip.caption for clip in clips] == ["picture 0", "picture 1", "picture 2"]
@@ -113,7 +113,7 @@ def test_clips_have_variants_and_broken_ones_are_counted(
     assert sum(sum(reasons.values()) for reasons in skipped) == 8
     made = LatentSet(tmp_path / "out")
     reader = BatchLoader[LatentClip, LatentBatch](
-        made, DrawOrder(made.groups, seed=0), collate_latents, batch_size=12
+        made, DeterministicSampler(made.groups, seed=0), collate_latents, batch_size=12
     )
     with reader:
         batch = reader.batch(0)
@@ -166,7 +166,7 @@ def test_going_on_with_anything_else_is_refused_and_changes_nothing(
         encode(parts, folder_set, output, CONFIG.model_copy(update={"seed": 7}))
     with pytest.raises(DataError, match="text features"):
         encode(parts, folder_set, output, text=None)
-    tower = TextTower("tiny", parts["text_encoder"], parts["tokenizer"], "last")
+    tower = TextFeatureEncoder("tiny", parts["text_encoder"], parts["tokenizer"], "last")
     with pytest.raises(DataError, match="penultimate text layer"):
         encode(parts, folder_set, output, text=tower)
     (folder_set / "new.mp4").write_bytes(b"")
@@ -216,7 +216,7 @@ def test_damaged_folders_are_refused(
         LatentSet(output, verify=True)
     made = LatentSet(output)
     with BatchLoader[LatentClip, LatentBatch](
-        made, DrawOrder(made.groups, seed=0), collate_latents, batch_size=4, workers=0
+        made, DeterministicSampler(made.groups, seed=0), collate_latents, batch_size=4, workers=0
     ) as loader:
         loader.batch(0)
         assert set(loader.skipped) == {"broken shard"}

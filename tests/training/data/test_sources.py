@@ -18,20 +18,20 @@ from hypothesis import strategies as st
 from tests.training.data.sets import jpeg, picture_shard, write_shard
 from training.data.config import DataSetConfig, SetKind
 from training.data.errors import DataError, NoSamplesError, SampleError
-from training.data.sources import Sample, Slice, Source, open_source
+from training.data.sources import DataSource, Sample, Slice, open_source
 
 WEBVID = "videoid,contentUrl,duration,page_dir,name\n"
 
 
-def opened(path: Path, kind: SetKind = "auto", media: Path | None = None) -> Source:
+def opened(path: Path, kind: SetKind = "auto", media: Path | None = None) -> DataSource:
     return open_source(DataSetConfig(path=path, kind=kind, media=media))
 
 
-def all_samples(source: Source) -> list[Sample]:
+def all_samples(source: DataSource) -> list[Sample]:
     return [source.sample(index) for index in range(sum(source.groups))]
 
 
-def reasons(source: Source) -> list[str | None]:
+def reasons(source: DataSource) -> list[str | None]:
     found: list[str | None] = []
     for index in range(sum(source.groups)):
         try:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.engine.conftest import write_tiny_model
-from training.data.world import Scene, render
+from training.data.synthetic import SyntheticScene, render
 from training.evaluation.clips import Sampling
-from training.evaluation.measure import Plan, evaluate, maker
+from training.evaluation.measure import EvaluationPlan, evaluate, generator
 from training.evaluation.prompts import Case, draw_cases
 from training.evaluation.report import Report
 
@@ -22,7 +22,7 @@ LABELS = (8, 12, 16, 24)
 T2V = Sampling(steps=5, guidance=4.0, width=64, height=64, num_frames=16, pictures=False)
 I2V = replace(T2V, pictures=True)
 
-Spoil = Callable[[Scene], Scene]
+Spoil = Callable[[SyntheticScene], SyntheticScene]
 
 
 class Scripted:
@@ -46,7 +46,7 @@ class Scripted:
 def run(pipe: Any, cases: Sequence[Case], sampling: Sampling = T2V, **plan: Any) -> Report:
     """Evaluate a pipeline in this process."""
     plan = {"seed": 3, "fps": 8, "labels": LABELS, "curve_prompts": 4, "batch_size": 5} | plan
-    return evaluate(Plan(cases=tuple(cases), **plan), sampling, maker(pipe, sampling))
+    return evaluate(EvaluationPlan(cases=tuple(cases), **plan), sampling, generator(pipe, sampling))
 
 
 @pytest.fixture(scope="session")

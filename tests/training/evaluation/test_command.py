@@ -18,10 +18,10 @@ from PIL import Image
 from engine.checkpoints import Catalog
 from training.cli import main
 from training.evaluation.clips import Sampling
-from training.evaluation.measure import Plan
-from training.evaluation.processes import process_maker
+from training.evaluation.measure import EvaluationPlan
+from training.evaluation.processes import process_generator
 from training.evaluation.prompts import draw_cases
-from training.evaluation.report import Report
+from training.evaluation.report_json import from_json, to_json
 
 SMALL = ["--prompts", "3", "--curve", "1", "--steps", "1", "--batch", "2"]
 
@@ -39,8 +39,8 @@ def test_evaluate_writes_a_report(tiny_models, task, tmp_path, capsys):
     }  # fmt: skip
     text = (folder / "report.json").read_text(encoding="utf-8")
     document = json.loads(text)
-    report = Report.from_json(text)
-    assert report.to_json() == text
+    report = from_json(text)
+    assert to_json(report) == text
     assert report.rates["found"].total == 3
     settings = document["settings"]
     assert settings["model"] == f"tiny-{task}"
@@ -101,9 +101,9 @@ def test_processes_make_the_clips_that_one_makes(tiny_models, tmp_path):
 def test_a_caller_that_stops_listening_leaves_no_process(tiny_models):
     card = Catalog({"tiny-t2v": tiny_models["t2v"]}).get("tiny-t2v")
     sampling = Sampling(steps=1, guidance=1.0, width=32, height=32, num_frames=4, pictures=False)
-    work = Plan(cases=draw_cases(40, 0), seed=0, fps=8, batch_size=1).work
+    work = EvaluationPlan(cases=draw_cases(40, 0), seed=0, fps=8, batch_size=1).work
     before = set(multiprocessing.active_children())
-    made = iter(process_maker(card, sampling, 1)(work))
+    made = iter(process_generator(card, sampling, 1)(work))
     number, records = next(made)
     assert [record.seed for record in records] == [number]
     assert set(multiprocessing.active_children()) > before

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.data.world import DIRECTIONS, FPS_LABELS, SPEED, render, sample_scene
+from training.data.synthetic import DIRECTIONS, FPS_LABELS, SPEED, render, sample_scene
 from training.evaluation.chart import draw_curve
-from training.evaluation.estimates import Rate
 from training.evaluation.fps_curve import fps_curve
 from training.evaluation.ground_truth import degrade, judge_scenes
+from training.evaluation.intervals import Proportion
 from training.evaluation.prompts import Prompt
 from training.evaluation.records import ClipRecord
 
@@ -36,12 +36,12 @@ def drawn_curve(scenes, speed_of=lambda fps: fps, spoil=lambda clip: clip):
 def test_drawn_clips_follow_the_law():
     curve = drawn_curve(movers(6, 0))
     assert curve.labels == FPS_LABELS
-    assert curve.monotone == Rate(6, 6)
-    assert curve.pairs == Rate(36, 36)
+    assert curve.monotone == Proportion(6, 6)
+    assert curve.pairs == Proportion(36, 36)
     assert curve.truth == tuple(SPEED / fps for fps in FPS_LABELS)
     for index, truth in enumerate(curve.truth):
         assert curve.spread(index).median == pytest.approx(truth, rel=0.02)
-        assert curve.directions[index] == Rate(6, 6)
+        assert curve.directions[index] == Proportion(6, 6)
 
 
 def test_noise_of_25_db_does_not_break_the_law():
@@ -52,15 +52,15 @@ def test_noise_of_25_db_does_not_break_the_law():
 
 def test_a_label_without_effect_has_no_monotone_prompt():
     curve = drawn_curve(movers(3, 2), speed_of=lambda _fps: 12)
-    assert curve.monotone == Rate(0, 3)
-    assert curve.pairs == Rate(0, 18)  # equal is not lower: there is no tolerance
+    assert curve.monotone == Proportion(0, 3)
+    assert curve.pairs == Proportion(0, 18)  # equal is not lower: there is no tolerance
 
 
 def test_one_pair_in_the_wrong_order_counts_once():
     swapped = {8: 8, 12: 16, 16: 12, 24: 24}
     curve = drawn_curve(movers(2, 3), speed_of=swapped.__getitem__)
-    assert curve.monotone == Rate(0, 2)
-    assert curve.pairs == Rate(10, 12)
+    assert curve.monotone == Proportion(0, 2)
+    assert curve.pairs == Proportion(10, 12)
 
 
 def test_a_clip_without_an_object_breaks_its_prompt_only():
@@ -70,10 +70,10 @@ def test_a_clip_without_an_object_breaks_its_prompt_only():
         return np.full_like(clip, 14) if next(rng) == 2 else clip
 
     curve = drawn_curve(movers(2, 4), spoil=third_is_empty)
-    assert curve.monotone == Rate(1, 2)
+    assert curve.monotone == Proportion(1, 2)
     assert curve.speeds[0][2] is None
     assert curve.spread(2).count == 1
-    assert curve.directions[2] == Rate(1, 2)
+    assert curve.directions[2] == Proportion(1, 2)
 
 
 def test_incomplete_prompts_are_left_out_and_one_label_is_no_curve():

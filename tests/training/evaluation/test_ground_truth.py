@@ -10,7 +10,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from engine.checkpoints import Catalog
-from training.data.world import FPS_LABELS, MOTIONS, held_out, render, sample_scene
+from training.data.synthetic import FPS_LABELS, MOTIONS, held_out, render, sample_scene
 from training.evaluation.ground_truth import (
     check_judge,
     degrade,

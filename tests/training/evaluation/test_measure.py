@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from tests.training.evaluation.conftest import I2V, LABELS, Scripted, run
-from training.data.world import DIRECTIONS, render
-from training.evaluation.bars import bars
+from training.data.synthetic import DIRECTIONS, render
 from training.evaluation.clips import to_bytes
-from training.evaluation.measure import Plan
+from training.evaluation.measure import EvaluationPlan
+from training.evaluation.targets import targets
 
 
 def passed(report):
-    return {bar.name: bar.passed for bar in bars(report)}
+    return {bar.name: bar.passed for bar in targets(report)}
 
 
 def test_an_obedient_model_gets_full_marks(perfect, cases):
@@ -176,7 +176,7 @@ def test_a_missing_clip_is_an_error(cases):
 @pytest.mark.parametrize("gap", [{"cases": ()}, {"batch_size": 0}])
 def test_nothing_to_make_is_an_error(cases, gap):
     with pytest.raises(ValueError, match="needs cases"):
-        Plan(**({"cases": cases, "seed": 0, "fps": 8} | gap))
+        EvaluationPlan(**({"cases": cases, "seed": 0, "fps": 8} | gap))
 
 
 def test_bytes_are_rounded_and_clamped():

@@ -10,7 +10,7 @@ from training.data.captions import (
     OTHER_MOTION_WORDS,
     SHAPE_WORDS,
 )
-from training.data.world import BACKGROUNDS, DIRECTIONS, MOTIONS, held_out
+from training.data.synthetic import BACKGROUNDS, DIRECTIONS, MOTIONS, held_out
 from training.evaluation.prompts import draw_cases, draw_prompts
 
 

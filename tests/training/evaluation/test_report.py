@@ -9,14 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.data.world import COLOURS, render, sample_scene
-from training.evaluation.bars import bars
+from training.data.synthetic import COLOURS, render, sample_scene
 from training.evaluation.contact_sheet import contact_sheet
-from training.evaluation.estimates import Rate
 from training.evaluation.ground_truth import evaluate_judge
+from training.evaluation.intervals import Proportion
 from training.evaluation.prompts import Prompt
 from training.evaluation.records import ClipRecord
 from training.evaluation.report import JudgeCheck, Report
+from training.evaluation.report_json import from_json, to_json
+from training.evaluation.targets import targets
 from training.judge import judge
 
 
@@ -53,7 +54,7 @@ def test_a_report_without_trials_has_no_share():
     empty = Report({}, ())
     assert empty.rates["colour"].share is None
     assert empty.median_jerk is None
-    assert Report.from_json(empty.to_json()) == empty
+    assert from_json(to_json(empty)) == empty
     assert "no trials" in empty.summary()
 
 
@@ -63,7 +64,7 @@ def test_confusion_counts_what_was_seen_by_what_was_asked(report):
     asked = Counter(clip.prompt.colour for clip in report.clips)
     assert {name: sum(seen.values()) for name, seen in table.counts.items()} == asked
     assert table.counts["red"]["none"] == 1
-    assert table.rate("red") == Rate(asked["red"] - 1, asked["red"])
+    assert table.rate("red") == Proportion(asked["red"] - 1, asked["red"])
     assert sum(map(sum, (c.values() for c in report.confusion("shape").counts.values()))) == 6
     with pytest.raises(KeyError):
         report.confusion("direction")
@@ -76,7 +77,7 @@ def test_size_may_change_where_that_is_asked(report):
         assert clip.figures.size_change is not None
     counted = sum(clip.prompt.motion not in ("grow", "shrink") for clip in grown.clips)
     assert 0 < counted < 12
-    assert grown.rates["steady_size"] == Rate(counted, counted)
+    assert grown.rates["steady_size"] == Proportion(counted, counted)
     assert grown.spreads["size_change"].count == counted
     assert grown.spreads["colour_change"].count == 12
 
@@ -85,7 +86,7 @@ def test_size_may_change_where_that_is_asked(report):
 def full(report, perfect):
     """A report with every part that a report can have."""
     psnrs = [replace(c, first_frame_psnr=20.0 + i) for i, c in enumerate(report.clips)]
-    check = JudgeCheck("drawn clips", {"colour": Rate(3, 4)})
+    check = JudgeCheck("drawn clips", {"colour": Proportion(3, 4)})
     return replace(
         report,
         clips=tuple(psnrs),
@@ -96,22 +97,22 @@ def full(report, perfect):
 
 
 def test_json_round_trip(full):
-    text = full.to_json()
-    again = Report.from_json(text)
+    text = to_json(full)
+    again = from_json(text)
     assert again == full
     assert again.rates == full.rates
     assert again.curve == full.curve
-    assert bars(again) == bars(full)
+    assert targets(again) == targets(full)
     assert all(clip.frames is None for clip in again.clips)
-    assert again.to_json() == text
+    assert to_json(again) == text
 
 
 def test_json_states_the_bars_and_the_curve(full):
-    document = json.loads(full.to_json())
+    document = json.loads(to_json(full))
     states = {bar["name"]: bar["passed"] for bar in document["bars"]}
     assert states["first_frame_psnr"] is True
     assert states["fps_monotone"] is True
-    assert states.keys() == {bar.name for bar in bars(full)}
+    assert states.keys() == {bar.name for bar in targets(full)}
     assert document["first_frame_psnr"]["mean"] == pytest.approx(23)
     points = document["fps_curve"]["points"]
     assert [point["fps"] for point in points] == [8, 12, 16, 24]
@@ -126,15 +127,15 @@ def test_json_states_the_bars_and_the_curve(full):
 @pytest.mark.parametrize(("mean", "passed"), [(19.99, False), (20.0, True), (25.0, True)])
 def test_the_bar_of_the_first_frame(report, mean, passed):
     clips = tuple(replace(clip, first_frame_psnr=mean) for clip in report.clips)
-    bar = bars(replace(report, clips=clips))[0]
+    bar = targets(replace(report, clips=clips))[0]
     assert (bar.name, bar.unit, bar.value, bar.passed) == ("first_frame_psnr", "dB", mean, passed)
     assert bar.interval == pytest.approx((mean, mean))
 
 
 def test_bars_of_words_hold_shares_to_their_limits(report):
-    states = {bar.name: bar for bar in bars(report)}
+    states = {bar.name: bar for bar in targets(report)}
     assert states["colour"].value == pytest.approx(6 / 7)
-    assert states["colour"].interval == Rate(6, 7).interval
+    assert states["colour"].interval == Proportion(6, 7).interval
     assert states["colour"].passed is False  # 86 % of 95 %
     assert states["shape"].passed is True
     assert states["fps_monotone"].passed is None
@@ -143,10 +144,10 @@ def test_bars_of_words_hold_shares_to_their_limits(report):
 
 
 def test_json_states_rates_with_intervals(report):
-    document = json.loads(report.to_json())
+    document = json.loads(to_json(report))
     colour = document["rates"]["colour"]
     assert colour["share"] == pytest.approx(6 / 7)
-    assert colour["interval"] == pytest.approx(Rate(6, 7).interval)
+    assert colour["interval"] == pytest.approx(Proportion(6, 7).interval)
     assert document["median_jerk"] == report.median_jerk
     assert document["clips"][-1]["prompt"]["text"] == "nothing"
 
@@ -162,10 +163,10 @@ def test_json_states_rates_with_intervals(report):
     ],
 )
 def test_broken_json_is_refused(report, spoil):
-    document = json.loads(report.to_json())
+    document = json.loads(to_json(report))
     spoil(document)
     with pytest.raises(ValueError, match="evaluation report"):
-        Report.from_json(json.dumps(document))
+        from_json(json.dumps(document))
 
 
 def test_contact_sheet_shows_frames_and_marks(report):
@@ -198,7 +199,7 @@ def test_contact_sheet_enlarges_small_clips(report):
 
 def test_contact_sheet_needs_frames(report):
     with pytest.raises(ValueError, match="needs the frames"):
-        contact_sheet(Report.from_json(report.to_json()))
+        contact_sheet(from_json(to_json(report)))
 
 
 def test_a_steady_clip_of_the_wrong_thing_does_not_obey():

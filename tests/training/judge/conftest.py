@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from training.data.world import Scene, render
+from training.data.synthetic import SyntheticScene, render
 
 Clip = npt.NDArray[np.uint8]
 
-PLAIN = Scene(
+PLAIN = SyntheticScene(
     shape="circle",
     colour="red",
     background="grey",
@@ -27,7 +27,7 @@ PLAIN = Scene(
 
 
 @pytest.fixture
-def plain() -> Scene:
+def plain() -> SyntheticScene:
     """A red circle of radius 11 in the middle of a grey canvas."""
     return PLAIN
 
@@ -36,7 +36,7 @@ def plain() -> Scene:
 def along() -> Callable[..., Clip]:
     """Build a clip of single frames of a scene whose fields follow the given sequences."""
 
-    def build(scene: Scene = PLAIN, **curves: Sequence[object]) -> Clip:
+    def build(scene: SyntheticScene = PLAIN, **curves: Sequence[object]) -> Clip:
         rows = zip(*curves.values(), strict=True)
         scenes = [replace(scene, **dict(zip(curves, row, strict=True))) for row in rows]
         return np.concatenate([render(each, [0]).numpy() for each in scenes])

@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from training.data.world import COLOURS, render
+from training.data.synthetic import COLOURS, render
 from training.judge import Thresholds, Verdict, judge
 from training.judge.mask import label, largest_regions
 

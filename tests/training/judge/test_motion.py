@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.data.world import DIRECTIONS, FPS_LABELS, GROWTH, SPEED, SPIN, render
+from training.data.synthetic import DIRECTIONS, FPS_LABELS, GROWTH, SPEED, SPIN, render
 from training.judge import judge
 
 SIXTEEN = range(16)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.data.world import BACKGROUNDS, COLOURS, SHAPES, render
+from training.data.synthetic import BACKGROUNDS, COLOURS, SHAPES, render
 from training.judge import judge
 from training.judge.colour import srgb_to_lab
 

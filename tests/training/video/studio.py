@@ -20,7 +20,7 @@ from training.stages.tokenizer import make_tokenizer
 WIDTH = 32
 STAGE: dict[str, Any] = {
     "caption_dropout": 0.25,
-    "text_rate": 0.0,
+    "text_lr_scale": 0.0,
     "high_noise_share": 0.0,
     "probe_clips": 2,
     "schedule": {"prediction": "epsilon", "zero_terminal_snr": False, "rescale_to": 0.3},

@@ -14,7 +14,8 @@ from training.cli import main
 from training.loop.checkpoint import recipe_digest
 from training.recipe.inputs import check_inputs
 from training.recipe.model import RecipeError, TextToVideoStage, load_recipe
-from training.stages.diffusion import demo_scheduler, make_stage_scheduler
+from training.recipe.sections import ScheduleConfig
+from training.stages.diffusion import make_stage_scheduler
 
 PLACES: dict[str, Any] = {"vae": "v", "towers": "t"}
 MEDIA: dict[str, Any] = {
@@ -66,7 +67,9 @@ def test_the_rescale_is_that_of_the_released_model(name: str, rescale: str) -> N
 
 def test_the_default_schedule_is_the_demos() -> None:
     stage: Any = load_recipe("demo-t2v").stage
-    assert dict(make_stage_scheduler(stage.schedule).config) == dict(demo_scheduler().config)
+    assert dict(make_stage_scheduler(stage.schedule).config) == dict(
+        make_stage_scheduler(ScheduleConfig()).config
+    )
 
 
 def test_what_people_read_does_not_make_another_run(studio: Studio) -> None:

@@ -15,7 +15,7 @@ from engine.checkpoints import Catalog
 from tests.training.video.studio import PROJECTION, Studio
 from training.cli import main
 from training.recipe.model import Recipe
-from training.stages.initialise import image_names, starts_anew
+from training.stages.initialise import image_names, reinitialized
 
 MODEL = "diffusion_pytorch_model.safetensors"
 PLANS: dict[str, dict[str, Any]] = {
@@ -147,7 +147,7 @@ def test_a_run_begins_as_the_image_model_is(studio: Studio) -> None:
     own, theirs = task.model.unet.state_dict(), load_file(studio.models / "unet" / MODEL)
     names = image_names(task.model.unet)
     assert all(torch.equal(own[ours], theirs[name]) for ours, name in names.items())
-    assert all(name in names or starts_anew(name) for name in own)
+    assert all(name in names or reinitialized(name) for name in own)
     task.close()
 
 

@@ -23,8 +23,8 @@ from training.errors import TrainingError
 from training.loop import distributed
 from training.recipe.model import DiffusionStage, ImageToVideoStage, RecipeError, load_recipe
 from training.stages import make_task
-from training.stages.batches import Batch, Passes
-from training.stages.conditions import PictureCondition, draw_one_kind_each
+from training.stages.batches import GradAccumCounter, VideoBatch
+from training.stages.conditioning import PictureCondition, draw_one_kind_each
 from training.stages.image_to_video import ImageToVideoTask
 from training.stages.text_to_video import TextToVideoTask, split_temporal
 
@@ -129,7 +129,7 @@ def test_the_text_to_video_recipes_are_the_papers(
     assert (recipe.optimisation.steps, recipe.optimisation.batch_size) == (steps, batch)
     assert (stage.data.resolution.width, stage.data.resolution.height) == size
     assert (None if stage.start is None else str(stage.start)) == start
-    assert stage.text_rate == 0
+    assert stage.text_lr_scale == 0
 
 
 def test_buckets_reach_the_unet(studio: Studio) -> None:
@@ -183,14 +183,16 @@ def test_a_step_is_a_function_of_its_number(studio: Studio) -> None:
 
 
 def test_passes_begin_anew_with_each_step() -> None:
-    passes = Passes(3)
+    passes = GradAccumCounter(3)
     assert [passes.number(7, 5) for _ in range(3)] == [15, 16, 17]
     assert passes.number(8, 6) == 18
 
 
 def test_a_dropped_caption_is_the_empty_text(studio: Studio) -> None:
     with closing(text_to_video(studio)) as task, torch.no_grad():
-        batch = Batch(torch.zeros(2, 4, 1, 8, 8), ("a red circle", "a blue square"), torch.zeros(2))
+        batch = VideoBatch(
+            torch.zeros(2, 4, 1, 8, 8), ("a red circle", "a blue square"), torch.zeros(2)
+        )
         kept_and_lost = task.text.of_batch(batch, torch.tensor([False, True]))
         expected = task.text.of(["a red circle", ""])
     assert torch.equal(kept_and_lost, expected)

@@ -1,6 +1,6 @@
 """Data sets with random access: tables, folders, shards, and the procedural world."""
 
 from training.data.sources.opening import open_source
-from training.data.sources.sample import MediaKind, Sample, Slice, Source
+from training.data.sources.sample import DataSource, MediaKind, Sample, Slice
 
-__all__ = ["MediaKind", "Sample", "Slice", "Source", "open_source"]
+__all__ = ["DataSource", "MediaKind", "Sample", "Slice", "open_source"]

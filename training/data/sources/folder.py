@@ -55,7 +55,7 @@ class FolderSource:
         self.notes = tuple(notes)
 
     def sample(self, index: int) -> Sample:
-        """The file with this number; see :class:`training.data.sources.sample.Source`."""
+        """The file with this number; see :class:`training.data.sources.sample.DataSource`."""
         name = self._names[index]
         path = self._folder / name
         kind = media_kind(path.suffix)

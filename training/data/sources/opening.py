@@ -8,14 +8,14 @@ from training.data.config import DataSetConfig, SetKind
 from training.data.errors import DataError, NoSamplesError, SampleError
 from training.data.sources.folder import CSV_LISTS, FolderSource, has_media
 from training.data.sources.procedural import ProceduralSource
-from training.data.sources.sample import Boundary, Source
+from training.data.sources.sample import Boundary, DataSource
 from training.data.sources.shards import ShardSource
 from training.data.sources.table import TableSource, is_table_of_media, read_header
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.zst", ".zip")
 
 
-def open_source(config: DataSetConfig) -> Source:
+def open_source(config: DataSetConfig) -> DataSource:
     """Open a data set.
 
     ``kind = "auto"`` takes a ``.csv`` file as a table and a ``.tar`` file as a shard; a folder
@@ -39,7 +39,7 @@ def open_source(config: DataSetConfig) -> Source:
     return source
 
 
-def _open(path: Path, config: DataSetConfig) -> Source:
+def _open(path: Path, config: DataSetConfig) -> DataSource:
     if not path.exists():
         raise DataError(f"{path} does not exist")
     kind = _kind(path) if config.kind == "auto" else config.kind

@@ -6,13 +6,13 @@ import numpy as np
 
 from training.data.captions import caption
 from training.data.sources.sample import Sample
-from training.data.world import CANVAS, sample_scene
+from training.data.synthetic import CANVAS, sample_scene
 
 SCENE_SEED = 10_000
 
 
 class ProceduralSource:
-    """``count`` clips of :mod:`training.data.world`, the same ones for the same seed."""
+    """``count`` clips of :mod:`training.data.synthetic`, the same ones for the same seed."""
 
     def __init__(self, count: int, *, seed: int = SCENE_SEED, moving: float = 0.5) -> None:
         self.kind = "procedural"
@@ -22,7 +22,7 @@ class ProceduralSource:
         self._moving = moving
 
     def sample(self, index: int) -> Sample:
-        """The clip with this number; see :class:`training.data.sources.sample.Source`."""
+        """The clip with this number; see :class:`training.data.sources.sample.DataSource`."""
         rng = np.random.default_rng([self._seed, index])
         scene = sample_scene(rng, moving=self._moving)
         words = caption(scene, rng)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from training.data.errors import SampleError
-from training.data.world import Scene
+from training.data.synthetic import SyntheticScene
 
 MediaKind = Literal["video", "picture"]
 
@@ -95,12 +95,12 @@ class Sample:
     key: str
     kind: MediaKind
     caption: str | None
-    media: Slice | Scene
+    media: Slice | SyntheticScene
     width: int | None = None
     height: int | None = None
 
 
-class Source(Protocol):
+class DataSource(Protocol):
     """A data set with random access; what it lists never changes while it is open.
 
     Attributes:

@@ -19,7 +19,7 @@ _END = bytes(512)  # a tar file ends with blocks of zeros
 _EXTENSIONS = (b"x", b"X", b"g", b"L", b"K")
 _MAX_EXTENSION_BYTES = 4096  # long names and PAX records; reading these takes time squared
 _DAMAGED = (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError)
-"""What `tarfile` raises over headers that make no sense."""
+"""Errors that `tarfile` raises over headers that make no sense."""
 
 _CUT = "was cut: {} samples before the cut are used"
 _BAD = "is damaged: {} samples before the damage are used"

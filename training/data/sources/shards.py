@@ -49,7 +49,7 @@ class ShardSource:
             self._ends.append(total)
 
     def sample(self, index: int) -> Sample:
-        """The sample with this number; see :class:`training.data.sources.sample.Source`."""
+        """The sample with this number; see :class:`training.data.sources.sample.DataSource`."""
         shard, place = self._find(index)
         try:
             entry = self._index(shard).samples[place]

@@ -62,7 +62,7 @@ class TableSource:
         self.notes = tuple(notes)
 
     def sample(self, index: int) -> Sample:
-        """The row with this number; see :class:`training.data.sources.sample.Source`."""
+        """The row with this number; see :class:`training.data.sources.sample.DataSource`."""
         number = int(np.searchsorted(self._ends, index, side="right"))
         table = self._tables[number]
         fields = self._fields(table, self._headers[number], int(self._offsets[index]))

@@ -1,6 +1,6 @@
 """The small world of the demo model: coloured shapes that move on plain backgrounds.
 
-Every clip is a pure function of a :class:`Scene`, so a data set is a list of seeds and
+Every clip is a pure function of a :class:`SyntheticScene`, so a data set is a list of seeds and
 needs no disk. Positions are pixels of a square canvas, x to the right and y downwards.
 """
 
@@ -58,7 +58,7 @@ SPIN = math.pi / 2  # rad/s
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class SyntheticScene:
     """Everything that determines a clip.
 
     ``x, y`` is the centre of the object in frame 0, ``radius`` its half size there (pixels),
@@ -93,7 +93,7 @@ class Scene:
         return x, y, radius, angle
 
 
-def held_out(scene: Scene) -> bool:
+def held_out(scene: SyntheticScene) -> bool:
     """Return whether this combination of shape, colour, background and motion is never trained on.
 
     One combination in eight is. For any three of a scene's facts some values of the fourth stay
@@ -115,7 +115,7 @@ def sample_scene(
     symmetric: float = 0.0,
     frames: int = 16,
     split: Split = "train",
-) -> Scene:
+) -> SyntheticScene:
     """Draw a scene.
 
     ``moving`` is the share of scenes with one of the four directions. A path starts near the
@@ -129,12 +129,14 @@ def sample_scene(
             return scene
 
 
-def _any_scene(rng: np.random.Generator, *, moving: float, symmetric: float, frames: int) -> Scene:
+def _any_scene(
+    rng: np.random.Generator, *, moving: float, symmetric: float, frames: int
+) -> SyntheticScene:
     directions = list(DIRECTIONS)
     others = [m for m in MOTIONS if m not in DIRECTIONS]
     motion = str(rng.choice(directions if rng.random() < moving else others))
     shape = str(rng.choice(SHAPES if motion != "spin" else SHAPES[1:]))
-    scene = Scene(
+    scene = SyntheticScene(
         shape=shape,
         colour=str(rng.choice(list(COLOURS))),
         background=str(rng.choice(list(BACKGROUNDS))),
@@ -163,7 +165,7 @@ def _any_scene(rng: np.random.Generator, *, moving: float, symmetric: float, fra
     return scene
 
 
-def sample_placed_scene(rng: np.random.Generator) -> Scene:
+def sample_placed_scene(rng: np.random.Generator) -> SyntheticScene:
     """Draw a scene of the training split that stands still near one side, which its caption names.
 
     A network without position embeddings finds left and right through the zeros at its borders
@@ -175,12 +177,12 @@ def sample_placed_scene(rng: np.random.Generator) -> Scene:
             return scene
 
 
-def _any_placed_scene(rng: np.random.Generator) -> Scene:
+def _any_placed_scene(rng: np.random.Generator) -> SyntheticScene:
     place = str(rng.choice(list(PLACES)))
     dx, dy = PLACES[place]
     radius = rng.uniform(10, 14)
     out = CANVAS / 2 - radius - rng.uniform(0, 5)
-    return Scene(
+    return SyntheticScene(
         shape=str(rng.choice(SHAPES)),
         colour=str(rng.choice(list(COLOURS))),
         background=str(rng.choice(list(BACKGROUNDS))),
@@ -211,7 +213,7 @@ def _signed_distance(
     raise ValueError(f"unknown shape {shape!r}; known are {', '.join(SHAPES)}")
 
 
-def render(scene: Scene, frame_indices: npt.ArrayLike) -> torch.Tensor:
+def render(scene: SyntheticScene, frame_indices: npt.ArrayLike) -> torch.Tensor:
     """Render the frames with the given indices.
 
     Returns a uint8 tensor ``[F, 3, CANVAS, CANVAS]``; edges are antialiased over one pixel.

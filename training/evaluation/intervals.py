@@ -12,14 +12,14 @@ Z = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class Proportion:
     """A share of ``total`` trials."""
 
     hits: int
     total: int
 
     @classmethod
-    def of(cls, votes: Iterable[bool | None]) -> Rate:
+    def of(cls, votes: Iterable[bool | None]) -> Proportion:
         """Count votes; ``None`` is no trial."""
         cast = [vote for vote in votes if vote is not None]
         return cls(sum(cast), len(cast))
@@ -47,7 +47,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Distribution:
     """Statistics of the measurements of ``count`` clips, all in the unit of the measurement.
 
     ``mean_interval`` is the normal 95 % interval of the mean, ``median_interval`` that of the
@@ -62,7 +62,7 @@ class Spread:
     quartiles: tuple[float, float]
 
     @classmethod
-    def of(cls, values: Iterable[float | None]) -> Spread | None:
+    def of(cls, values: Iterable[float | None]) -> Distribution | None:
         """Sum up; ``None`` values are clips without the measurement. ``None`` if none has it."""
         known = sorted(value for value in values if value is not None)
         if not known:
@@ -84,10 +84,10 @@ class Spread:
             quartiles=(quarters[0], quarters[2]),
         )
 
-    def scaled(self, factor: float) -> Spread:
+    def scaled(self, factor: float) -> Distribution:
         """The same in a unit that is ``1 / factor`` of this one's."""
         (a, b), (c, d), (e, f) = self.mean_interval, self.median_interval, self.quartiles
-        return Spread(
+        return Distribution(
             count=self.count,
             mean=factor * self.mean,
             mean_interval=(factor * a, factor * b),

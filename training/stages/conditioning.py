@@ -17,7 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from engine.pipelines.images import clip_pixels, unconditional_pixels
 from engine.pipelines.text import TextLayer, encode_text, tokenise
-from training.stages.batches import Batch
+from training.stages.batches import VideoBatch
 
 EMPTY = ""
 
@@ -51,7 +51,6 @@ class TextCondition:
         encoder: the text tower.
         tokenizer: its tokenizer.
         layer: which features.
-        empty: features of the empty caption ``[77, D]``, for batches that bring features along.
     """
 
     def __init__(
@@ -59,22 +58,20 @@ class TextCondition:
         encoder: CLIPTextModel,
         tokenizer: CLIPTokenizer,
         layer: TextLayer,
-        empty: Tensor | None = None,
     ) -> None:
         self.encoder, self.tokenizer, self.layer = encoder, tokenizer, layer
-        self._empty = empty
 
     def of(self, captions: Sequence[str]) -> Tensor:
         """``[B, 77, D]``"""
         return encode_text(self.encoder, self._token_ids(captions), self.layer)
 
-    def of_batch(self, batch: Batch, dropped: Tensor) -> Tensor:
+    def of_batch(self, batch: VideoBatch, dropped: Tensor) -> Tensor:
         """``[B, 77, D]``, with the empty caption where one is dropped."""
-        if batch.text is None or self._empty is None:
+        if batch.text is None or batch.empty_text is None:
             pairs = zip(batch.captions, dropped.tolist(), strict=True)
             return self.of([EMPTY if drop else caption for caption, drop in pairs])
         lost = dropped.to(batch.text.device)[:, None, None]
-        return torch.where(lost, self._empty.to(batch.text), batch.text)
+        return torch.where(lost, batch.empty_text.to(batch.text), batch.text)
 
     def _token_ids(self, captions: Sequence[str]) -> Tensor:
         return tokenise(self.tokenizer, captions).to(self.encoder.device)
@@ -91,7 +88,7 @@ class PictureCondition:
     def __init__(self, vision: CLIPVisionModel, projection: nn.Module) -> None:
         self.vision, self.projection = vision, projection
 
-    def of_batch(self, batch: Batch, picks: Sequence[int], dropped: Tensor) -> Tensor:
+    def of_batch(self, batch: VideoBatch, picks: Sequence[int], dropped: Tensor) -> Tensor:
         """``[B, N, D]``: tokens of one frame each, or of mid grey where it is dropped."""
         assert batch.frame_pixels is not None, "the recipe asks for data with pixels"
         size = int(self.vision.config.image_size)  # type: ignore[arg-type]  # square here

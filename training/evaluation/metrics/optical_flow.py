@@ -1,6 +1,6 @@
 """Optical flow by Farneback's method (OpenCV), which needs no learnt weights.
 
-OpenCV comes with the extra ``training``; without it the figures of this module are ``None``.
+OpenCV comes with the extra ``training``; without it `measure_flow` gives ``None``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class OpticalFlow:
     """The flow of a clip.
 
     ``speed``: mean length of the flow over all pixels, px per frame. ``warped_difference``: mean
@@ -31,7 +31,7 @@ def flow_is_available() -> bool:
     return find_spec("cv2") is not None
 
 
-def measure_flow(grey: npt.NDArray[np.uint8]) -> Flow | None:
+def measure_flow(grey: npt.NDArray[np.uint8]) -> OpticalFlow | None:
     """Measure grey frames ``[F, H, W]``; ``None`` without OpenCV or with a single frame.
 
     These are not the RAFT figures of EvalCrafter of similar name: other network, other scale.
@@ -56,4 +56,4 @@ def measure_flow(grey: npt.NDArray[np.uint8]) -> Flow | None:
         inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
         error = np.abs(moved_back.astype(np.float64) - one)
         differences.append(float(error[inside].mean()) if inside.any() else 0.0)
-    return Flow(float(np.mean(speeds)), float(np.mean(differences)))
+    return OpticalFlow(float(np.mean(speeds)), float(np.mean(differences)))

@@ -13,12 +13,14 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from training.evaluation.bars import FIRST_FRAME_PSNR, PROMPTS, Bar, bars
 from training.evaluation.chart import draw_curve
-from training.evaluation.estimates import Rate, Spread
-from training.evaluation.flow import flow_is_available
-from training.evaluation.records import ASPECTS, ClipRecord
+from training.evaluation.intervals import Distribution, Proportion
+from training.evaluation.metrics import find_metrics
+from training.evaluation.metrics.agreement import ASPECTS
+from training.evaluation.metrics.optical_flow import flow_is_available
+from training.evaluation.records import ClipRecord
 from training.evaluation.report import VALUES, Report
+from training.evaluation.targets import FIRST_FRAME_PSNR, PROMPTS, Target, targets
 
 CLIPS = 48
 """Most clips that a page shows."""
@@ -47,7 +49,7 @@ FIGURES: Mapping[str, tuple[str, str, float]] = {  # name: (title, unit, factor)
 
 
 @dataclass(frozen=True, slots=True)
-class ShownClip:
+class ClipCard:
     """A clip of the grid: animation and first frame as data URIs, and a line for each aspect."""
 
     record: ClipRecord
@@ -77,22 +79,27 @@ def to_html(report: Report, *, clips: int = CLIPS) -> str:
 
 
 def _context(report: Report, limit: int) -> dict[str, Any]:
-    held = bars(report)
+    held = targets(report)
     curve = report.curve
     shown = _shown(report, limit)
     return {
         "settings": report.settings,
         "bars": held,
+        # Clips made elsewhere may be measured by nothing that the targets are of.
+        "bars_apply": not report.unmeasured or any(bar.value is not None for bar in held),
         "bars_passed": sum(bar.passed is True for bar in held),
         "prompts_for_bars": PROMPTS,
         "rates": [(RATES[name], rate) for name, rate in report.rates.items()],
         "confusions": [report.confusion(aspect) for aspect in VALUES],
         "figures": _figure_rows(report),
+        "metrics": _metric_rows(report),
+        "unmeasured": report.unmeasured,
+        "skipped": report.skipped,
         "flow_is_missing": not flow_is_available(),
         "jerk": report.median_jerk,
         "misfit": report.misfit.scaled(100) if report.misfit else None,
         "psnr": report.first_frame_psnr,
-        "psnr_reached": Rate.of(
+        "psnr_reached": Proportion.of(
             None if clip.first_frame_psnr is None else clip.first_frame_psnr >= FIRST_FRAME_PSNR
             for clip in report.clips
         ),
@@ -105,7 +112,7 @@ def _context(report: Report, limit: int) -> dict[str, Any]:
     }
 
 
-def _figure_rows(report: Report) -> list[tuple[str, str, Spread | None, float | None]]:
+def _figure_rows(report: Report) -> list[tuple[str, str, Distribution | None, float | None]]:
     """Title, unit, spread and drawn clips' median, in the unit of the row."""
     rows = []
     for name, spread in report.spreads.items():
@@ -116,13 +123,25 @@ def _figure_rows(report: Report) -> list[tuple[str, str, Spread | None, float | 
     return rows
 
 
-def _shown(report: Report, limit: int) -> list[ShownClip]:
+def _metric_rows(report: Report) -> list[tuple[str, str, str, Distribution | None]]:
+    """Title, unit, which values are better, and spread of the metrics beyond the report's own."""
+    known = {metric.name: metric for metric in find_metrics()}
+    rows: list[tuple[str, str, str, Distribution | None]] = []
+    for name, spread in report.metrics.items():
+        metric = known.get(name)
+        title, unit = (metric.title, metric.unit) if metric else (name, "")
+        better: str = (metric.better if metric else None) or ""
+        rows.append((title, unit, better, spread))
+    return rows
+
+
+def _shown(report: Report, limit: int) -> list[ClipCard]:
     with_frames = [clip for clip in report.clips if clip.frames is not None]
     chosen = sorted(with_frames, key=lambda clip: clip.obeys)[:limit]
     return [_shown_clip(clip, clip.frames) for clip in chosen if clip.frames is not None]
 
 
-def _shown_clip(record: ClipRecord, frames: npt.NDArray[np.uint8]) -> ShownClip:
+def _shown_clip(record: ClipRecord, frames: npt.NDArray[np.uint8]) -> ClipCard:
     aspects = tuple(
         (
             aspect,
@@ -133,7 +152,7 @@ def _shown_clip(record: ClipRecord, frames: npt.NDArray[np.uint8]) -> ShownClip:
         for aspect in ASPECTS
         if aspect != "direction"
     )
-    return ShownClip(record, _webp(frames, record.fps or 8), _webp(frames[:1], 1), aspects)
+    return ClipCard(record, _webp(frames, record.fps or 8), _webp(frames[:1], 1), aspects)
 
 
 def _webp(frames: npt.NDArray[np.uint8], fps: int) -> str:
@@ -159,7 +178,7 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def _bar_value(bar: Bar, which: str) -> str:
+def _bar_value(bar: Target, which: str) -> str:
     """The ``value``, ``interval`` or ``limit`` of a bar, in its unit."""
     if which == "limit":
         limit = f"{100 * bar.limit:g} %" if bar.unit == "share" else f"{bar.limit:g} {bar.unit}"

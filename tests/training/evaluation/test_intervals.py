@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from training.evaluation.estimates import Rate, Spread
+from training.evaluation.intervals import Distribution, Proportion
 
 
 @pytest.mark.parametrize(
@@ -16,17 +16,17 @@ from training.evaluation.estimates import Rate, Spread
 )
 def test_wilson_intervals(hits, total, low, high):
     # Published values: Newcombe (1998), table I, for 81 of 263.
-    assert Rate(hits, total).interval == pytest.approx((low, high), abs=1e-4)
+    assert Proportion(hits, total).interval == pytest.approx((low, high), abs=1e-4)
 
 
 def test_votes_that_are_none_are_no_trials():
-    assert Rate.of([True, None, False, True]) == Rate(2, 3)
-    assert Rate.of([]).share is None
-    assert str(Rate.of([None])) == "0/0 = no trials"
+    assert Proportion.of([True, None, False, True]) == Proportion(2, 3)
+    assert Proportion.of([]).share is None
+    assert str(Proportion.of([None])) == "0/0 = no trials"
 
 
 def test_a_spread_of_known_values():
-    spread = Spread.of([*range(1, 102), None])
+    spread = Distribution.of([*range(1, 102), None])
     assert (spread.count, spread.mean, spread.median) == (101, 51, 51)
     assert spread.quartiles == (26, 76)
     # Ranks n/2 -+ 0.98 sqrt(n), the textbook's: 40 and 62.
@@ -39,19 +39,19 @@ def test_a_median_interval_covers_the_median_of_what_it_was_drawn_from():
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(300):
-        low, high = Spread.of(rng.exponential(1.0, 40).tolist()).median_interval
+        low, high = Distribution.of(rng.exponential(1.0, 40).tolist()).median_interval
         hits += low <= math.log(2) <= high
     assert 0.92 <= hits / 300 <= 1
 
 
 def test_few_values():
-    assert Spread.of([None]) is None
-    one = Spread.of([3.0])
+    assert Distribution.of([None]) is None
+    one = Distribution.of([3.0])
     assert one.mean_interval == one.median_interval == one.quartiles == (3, 3)
-    low, high = Spread.of([1.0, 2.0]).median_interval
+    low, high = Distribution.of([1.0, 2.0]).median_interval
     assert (low, high) == (1, 2)
 
 
 def test_scaling_changes_the_unit_of_everything_but_the_count():
-    spread = Spread.of([1.0, 2.0, 4.0])
-    assert spread.scaled(128) == Spread.of([128.0, 256.0, 512.0])  # exact in binary
+    spread = Distribution.of([1.0, 2.0, 4.0])
+    assert spread.scaled(128) == Distribution.of([128.0, 256.0, 512.0])  # exact in binary

@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from tests.training.evaluation.conftest import I2V, Scripted, run
-from training.evaluation import page
-from training.evaluation.estimates import Rate
-from training.evaluation.page import to_html
+from training.evaluation import html_report
+from training.evaluation.html_report import to_html
+from training.evaluation.intervals import Proportion
 from training.evaluation.prompts import Prompt
 from training.evaluation.report import JudgeCheck, Report
+from training.evaluation.report_json import from_json, to_json
 
 VOID = {"meta", "link", "img", "source", "br", "hr", "input"}
 
@@ -62,7 +63,9 @@ class Page(HTMLParser):
 def mixed(cases, perfect, frozen):
     """Half of the clips are right, half stand still; with all that a report can have."""
     clips = tuple((frozen if i % 2 else perfect).clips[i] for i in range(len(perfect.clips)))
-    checks = (JudgeCheck("drawn clips", {"colour": Rate(31, 32), "motion": Rate(30, 32)}),)
+    checks = (
+        JudgeCheck("drawn clips", {"colour": Proportion(31, 32), "motion": Proportion(30, 32)}),
+    )
     settings = {"model": "demo", "split": "held-out", "revision": "abc", "command": "x --y"}
     return replace(
         frozen, clips=clips, judge_checks=checks, settings={**frozen.settings, **settings}
@@ -98,8 +101,8 @@ def test_the_page_is_said_in_a_language_and_has_names_for_what_is_drawn(html):
 
 
 def test_the_page_holds_the_figures_of_the_json(html, mixed):
-    document, figures = Page(html), json.loads(mixed.to_json())
-    for name, title in page.RATES.items():
+    document, figures = Page(html), json.loads(to_json(mixed))
+    for name, title in html_report.RATES.items():
         rate = figures["rates"][name]
         row = document.row(title)
         assert row[1] == f"{rate['hits']}/{rate['total']}"
@@ -109,7 +112,7 @@ def test_the_page_holds_the_figures_of_the_json(html, mixed):
     for bar in figures["bars"]:
         assert document.row(bar["title"])[-1] == ("yes" if bar["passed"] else "no")
         assert document.row(bar["title"])[1] == f"{100 * bar['value']:.1f} %"
-    for name, (title, _, factor) in page.FIGURES.items():
+    for name, (title, _, factor) in html_report.FIGURES.items():
         if figures["figures"][name] is not None:
             shown = float(document.row(title)[1])
             assert shown == pytest.approx(factor * figures["figures"][name]["median"], rel=0.006)
@@ -189,7 +192,7 @@ def test_pictures_have_their_figures(cases):
 
 
 def test_a_report_without_frames_or_clips_is_a_page_without_pictures(mixed):
-    bare = Report.from_json(mixed.to_json())
+    bare = from_json(to_json(mixed))
     assert Page(to_html(bare)).all("img") == []
     assert Page(to_html(bare)).row("colour as asked") == Page(to_html(mixed)).row("colour as asked")
     empty = Page(to_html(Report({}, ())))
