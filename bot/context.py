@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from bot.lease import Ownership
+from bot.lease import DataFolderLease
 from bot.messages.throttle import EditPace
 from bot.operations.metrics import Metrics
 from bot.operations.shutdown import Shutdown
@@ -31,7 +31,7 @@ class Services:
     engine: Engine
     expander: PromptExpander
     background: Background
-    ownership: Ownership
+    lease: DataFolderLease
     data_dir: Path
     metrics: Metrics
     shutdown: Shutdown

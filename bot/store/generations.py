@@ -71,7 +71,7 @@ class Generations(StorePart):
         Raises UnknownGenerationError.
         """
         async with self._database.write() as session:
-            row = await session.get(Generation, generation_id)
+            row = await session.get(Generation, generation_id, with_for_update=True)
             if row is None:
                 raise UnknownGenerationError(generation_id)
             if row.deleted_at is None:

@@ -42,8 +42,8 @@ _REQUEST_FIELDS = (
 
 
 async def load_job(session: AsyncSession, job_id: str) -> Job:
-    """The job's row; raises UnknownJobError."""
-    row = await session.get(Job, job_id)
+    """The job's row, for this transaction to change; raises UnknownJobError."""
+    row = await session.get(Job, job_id, with_for_update={"of": Job})
     if row is None:
         raise UnknownJobError(job_id)
     return row
@@ -150,7 +150,7 @@ class Jobs(StorePart):
     async def requeue_running(self) -> int:
         """At start: put jobs that a stopped process left running back in the queue; how many."""
         async with self._database.write() as session:
-            query = select(Job).where(Job.state == JobState.RUNNING.value)
+            query = select(Job).where(Job.state == JobState.RUNNING.value).with_for_update(of=Job)
             rows = (await session.scalars(query)).all()
             for row in rows:
                 move(row, JobState.QUEUED)

@@ -80,7 +80,7 @@ class Privacy(StorePart):
         UnknownGenerationError.
         """
         async with self._database.write() as session:
-            clip = await session.get(Generation, generation_id)
+            clip = await session.get(Generation, generation_id, with_for_update=True)
             if clip is None:
                 raise UnknownGenerationError(generation_id)
             await _without_traces(session)
@@ -163,7 +163,7 @@ class Privacy(StorePart):
                 the process ends in between, the rows still tell where the rest is.
         """
         check_int64("user_id", user_id)
-        async with self._database.write() as session:
+        async with self._database.write(exclusive=True) as session:
             await _without_traces(session)
             own = set(await session.scalars(select(Job.id).where(Job.user_id == user_id)))
             derived = await _derived_jobs(session, user_id) - own

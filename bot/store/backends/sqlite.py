@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from bot.store.identity import FileIdentity
 
 BUSY_TIMEOUT_MS: Final = 10_000
 _WRITE_OPTION: Final = "floor33_write"
+_WAIT_OPTION: Final = "floor33_wait"
 
 _LOCKED: Final = (Trouble.BUSY, "another program keeps the database locked")
 _WORDS: Final = {
@@ -119,7 +120,10 @@ def install_pragmas(engine: Engine, *, migrating: bool = False) -> None:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get(_WRITE_OPTION, False)
+        options = connection.get_execution_options()
+        writes = options.get(_WRITE_OPTION, False)
+        if not options.get(_WAIT_OPTION, True):
+            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
@@ -135,6 +139,7 @@ class SqliteBackend:
         self.path = path
         self.name = str(path)
         self._identity = FileIdentity(path)
+        self._reading: sqlite3.Connection | None = None
         engine = create_async_engine(database_url(path, "sqlite+aiosqlite"), hide_parameters=True)
         install_pragmas(engine.sync_engine)
         self.reader: AsyncEngine = engine
@@ -146,10 +151,14 @@ class SqliteBackend:
         with translated(self.path):
             yield
 
-    async def begin_write(self, session: AsyncSession) -> None:
-        """Take the file's write lock. Raises DatabaseGoneError if nobody would find the rows."""
+    async def begin_write(self, session: AsyncSession, *, wait: bool = True) -> None:
+        """Take the file's write lock. Raises DatabaseGoneError if nobody would find the rows.
+
+        A thread that waits for the lock cannot be cancelled, so the last write before `close` does
+        not `wait`. The connection does not wait afterwards either.
+        """
         self.check_present()
-        await session.connection()
+        await session.connection(execution_options={_WAIT_OPTION: wait})
         # The log is there while a transaction is open, unless somebody has removed it.
         if not self.path.with_name(f"{self.path.name}-wal").exists():
             raise DatabaseGoneError(self.name, "its write-ahead log was removed")
@@ -182,14 +191,18 @@ class SqliteBackend:
             part.unlink(missing_ok=True)
         return True
 
-    async def claim(self) -> None:
-        """Nothing: a file is claimed with the data folder it lies in (`bot.lease`)."""
-
-    @property
-    def claimed(self) -> bool:
-        """True: see `claim`."""
-        return True
+    def read_now(self, query: str) -> Sequence[tuple[Any, ...]] | None:
+        """Return the query's rows; None if the file cannot be read at this moment."""
+        try:
+            if self._reading is None:
+                address = f"{self.path.absolute().as_uri()}?mode=ro"
+                self._reading = sqlite3.connect(address, uri=True, timeout=0)
+            return self._reading.execute(query).fetchall()
+        except sqlite3.Error:
+            return None
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._reading is not None:
+            self._reading.close()
         await self.reader.dispose()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.lease import Ownership
+from bot.lease import DataFolderLease
 from bot.operations.health import store_check
 from bot.store import (
     DatabaseGoneError,
@@ -145,26 +145,24 @@ async def test_nothing_is_put_over_a_file_or_into_a_new_folder(
 
 
 @pytest.mark.parametrize("accident", [_folder_removed, _folder_moved, _folder_replaced])
-def test_a_folder_that_is_gone_is_not_held(
-    database_path: Path, accident: Callable[[Path], None]
+async def test_a_folder_that_is_gone_is_not_held(
+    file_store: Store, accident: Callable[[Path], None]
 ) -> None:
-    database_path.parent.mkdir()
-    ownership = Ownership(database_path.parent)
-    ownership.take()
-    assert ownership.held()
-    accident(database_path)
+    lease = DataFolderLease(file_store.path.parent)
+    await lease.acquire(file_store)
+    assert lease.is_held()
+    accident(file_store.path)
     with pytest.raises(DatabaseGoneError, match="its folder was"):
-        ownership.check_folder()
-    if accident is not _folder_replaced:  # a copy of the file says that it is ours
-        assert not ownership.held()
+        lease.check_folder()
+    assert not lease.is_held()
 
 
-def test_a_missing_note_in_a_folder_that_is_there_says_nothing(tmp_path: Path) -> None:
-    ownership = Ownership(tmp_path)
-    ownership.take()
-    (tmp_path / "bot.id").unlink()
-    ownership.check_folder()
-    assert ownership.held()
+async def test_a_missing_note_in_a_folder_that_is_there_says_nothing(file_store: Store) -> None:
+    lease = DataFolderLease(file_store.path.parent)
+    await lease.acquire(file_store)
+    (file_store.path.parent / "bot.id").unlink()
+    lease.check_folder()
+    assert lease.is_held()
 
 
 # ------------------------------------------------------------------------ at the start
