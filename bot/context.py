@@ -12,7 +12,7 @@ from bot.messages.throttle import EditPace
 from bot.operations.metrics import Metrics
 from bot.operations.shutdown import Shutdown
 from bot.store import Store
-from bot.store.retry import Result, database_pauses, written
+from bot.store.retry import Result, database_pauses, retry_write
 from bot.tasks import Background
 from engine.serving import Engine
 from prompt_expansion import PromptExpander
@@ -41,4 +41,4 @@ class Services:
 
     async def write(self, write: Callable[[Store], Awaitable[Result]]) -> Result:
         """Write what a job depends on, as soon as the database allows it; see `written`."""
-        return await written(lambda: write(self.store), database_pauses())
+        return await retry_write(lambda: write(self.store), database_pauses())

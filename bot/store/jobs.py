@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bot.store.errors import IllegalTransitionError, StoreError, UnknownJobError
 from bot.store.mapping import expansion_record, job_record
 from bot.store.records import ExpansionRecord, JobRecord, NewAsset, NewJob, check_int64
-from bot.store.repository import StorePart
+from bot.store.repository import Repository
 from bot.store.states import TRANSITIONS, UNFINISHED, JobState
 from bot.store.tables import Asset, Expansion, Job, utc_now
 from bot.store.upsert import upsert
@@ -93,7 +93,7 @@ async def _next_in_line(session: AsyncSession) -> datetime:
     return now if last is None else max(now, last + timedelta(microseconds=1))
 
 
-class Jobs(StorePart):
+class Jobs(Repository):
     """Jobs by id, and the queue that survives a restart."""
 
     async def create_job(self, new: NewJob) -> JobRecord:

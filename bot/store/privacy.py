@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bot.store.errors import UnknownGenerationError
 from bot.store.mapping import generation_record
 from bot.store.records import GenerationRecord, check_int64
-from bot.store.repository import StorePart
+from bot.store.repository import Repository
 from bot.store.states import UNFINISHED
 from bot.store.tables import (
     Asset,
@@ -34,7 +34,7 @@ _SECRET_COLUMNS: Final = frozenset({"interaction_token"})
 
 @dataclass(frozen=True, slots=True)
 class StoredFiles:
-    """Files that the database knows no more: paths as they were stored."""
+    """Stored paths of files that no row names any more."""
 
     clips: tuple[str, ...] = ()
     pictures: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ async def _without_traces(session: AsyncSession) -> None:
         await session.execute(text("PRAGMA secure_delete = ON"))
 
 
-class Privacy(StorePart):
+class Privacy(Repository):
     """Deletion and disclosure of what people typed and sent."""
 
     async def remove_clip(self, generation_id: str) -> GenerationRecord:

@@ -59,8 +59,8 @@ class Observer(Protocol):
     def database_waited(self, seconds: float) -> None:
         """A write waited so long for other writes."""
 
-    def database_failed(self, trouble: str) -> None:
-        """A transaction failed; `trouble` is one of `bot.store.errors.Trouble`."""
+    def database_failed(self, kind: str) -> None:
+        """A transaction failed; `kind` is one of `bot.store.errors.ErrorKind`."""
 
 
 class Database:
@@ -123,7 +123,7 @@ class Database:
         except StoreError as error:
             # The others are about what was asked for.
             if self._observer is not None and error.from_driver:
-                self._observer.database_failed(error.trouble)
+                self._observer.database_failed(error.kind)
             raise
 
     def _check_open(self) -> None:

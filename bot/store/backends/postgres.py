@@ -42,7 +42,7 @@ def _check_connected(_connection: object, record: ConnectionPoolEntry, _proxy: o
 
 
 class PostgresBackend:
-    """A database on a server that `migrate_server` has prepared. See `database.Backend`.
+    """A database on a server that `migrate_server` has prepared. See `bot.store.session.Backend`.
 
     Raises StoreError if the driver is not installed.
     """
@@ -77,10 +77,10 @@ class PostgresBackend:
             yield
 
     def check_present(self) -> None:
-        """Nothing: a server's database cannot be moved while it is used."""
+        """Do nothing: a server's database cannot be moved while it is used."""
 
     async def rescue(self) -> bool:
-        """False: see `check_present`."""
+        """Return False: see `check_present`."""
         return False
 
     async def begin_write(self, session: AsyncSession, *, wait: bool = True) -> None:
@@ -88,7 +88,7 @@ class PostgresBackend:
         await session.connection()
 
     def read_now(self, query: str) -> Sequence[tuple[Any, ...]] | None:
-        """None: a server is always waited for."""
+        """Return None: a server is always waited for."""
 
     async def close(self) -> None:
         """Close every connection."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bot.store.backends.postgres_errors import POOLER_SHARES_SESSIONS, sqlstate
-from bot.store.errors import StoreError, Trouble
+from bot.store.errors import ErrorKind, StoreError
 
 _CONNECT_TIMEOUT_S: Final = 10
 _COMMAND_TIMEOUT_S: Final = 60
@@ -67,7 +67,7 @@ async def _connected(dsn: str) -> Any:
         raise StoreError(
             "the address in database.url (or FLOOR33_DATABASE_URL) cannot be read; in a password "
             "characters such as / : @ [ ? # % are written as %2F and so on",
-            trouble=Trouble.DENIED,
+            kind=ErrorKind.DENIED,
         ) from None
 
 
@@ -101,8 +101,8 @@ async def refuse_shared_sessions(dsn: str) -> None:
     finally:
         first.terminate()
     if shared:
-        trouble, words = POOLER_SHARES_SESSIONS
-        raise StoreError(f"database {shown(dsn)}: {words}", trouble=trouble)
+        kind, words = POOLER_SHARES_SESSIONS
+        raise StoreError(f"database {shown(dsn)}: {words}", kind=kind)
 
 
 async def _share_a_session(first: Any, own: int, second: Any) -> bool:

@@ -10,14 +10,14 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from bot.store.errors import StoreError, Trouble
+from bot.store.errors import ErrorKind, StoreError
 
-_DENIED: Final = (Trouble.DENIED, "the server refused the user or the password")
-_LOCKED: Final = (Trouble.BUSY, "another program keeps the database locked")
-_ENDING: Final = (Trouble.UNREACHABLE, "the server is starting or stopping")
-_DAMAGED: Final = (Trouble.DAMAGED, "the server says that the database is damaged")
+_DENIED: Final = (ErrorKind.DENIED, "the server refused the user or the password")
+_LOCKED: Final = (ErrorKind.BUSY, "another program keeps the database locked")
+_ENDING: Final = (ErrorKind.UNREACHABLE, "the server is starting or stopping")
+_DAMAGED: Final = (ErrorKind.DAMAGED, "the server says that the database is damaged")
 POOLER_SHARES_SESSIONS: Final = (
-    Trouble.DENIED,
+    ErrorKind.DENIED,
     (
         "the pooler in front of the server changes connections between transactions; "
         "set it to session mode (pool_mode = session), or connect directly"
@@ -27,7 +27,7 @@ POOLER_SHARES_SESSIONS: Final = (
 _WORDS: Final = {
     # A pooler's own refusals have this code, too.
     "08P01": (
-        Trouble.UNREACHABLE,
+        ErrorKind.UNREACHABLE,
         "the server, or a pooler in front of it, refused or ended the connection",
     ),
     # Prepared statements that belong to another client of the same pooler.
@@ -35,14 +35,14 @@ _WORDS: Final = {
     "42P05": POOLER_SHARES_SESSIONS,
     "28000": _DENIED,
     "28P01": _DENIED,
-    "3D000": (Trouble.DENIED, "the server has no such database; make it with createdb"),
-    "3F000": (Trouble.DENIED, "there is no schema to make tables in"),
-    "42501": (Trouble.DENIED, "the user may not do this"),
-    "25006": (Trouble.DENIED, "the server only allows reading"),
-    "53100": (Trouble.FULL, "the server's disk is full"),
-    "53200": (Trouble.BUSY, "the server is out of memory"),
-    "53300": (Trouble.BUSY, "the server has too many connections"),
-    "58P01": (Trouble.IO, "the server misses a file of its own"),
+    "3D000": (ErrorKind.DENIED, "the server has no such database; make it with createdb"),
+    "3F000": (ErrorKind.DENIED, "there is no schema to make tables in"),
+    "42501": (ErrorKind.DENIED, "the user may not do this"),
+    "25006": (ErrorKind.DENIED, "the server only allows reading"),
+    "53100": (ErrorKind.FULL, "the server's disk is full"),
+    "53200": (ErrorKind.BUSY, "the server is out of memory"),
+    "53300": (ErrorKind.BUSY, "the server has too many connections"),
+    "58P01": (ErrorKind.IO, "the server misses a file of its own"),
     "XX001": _DAMAGED,
     "XX002": _DAMAGED,
     "55P03": _LOCKED,
@@ -51,34 +51,34 @@ _WORDS: Final = {
     "57P01": _ENDING,
     "57P02": _ENDING,
     "57P03": _ENDING,
-    "22021": (Trouble.OTHER, "a text cannot be stored"),
+    "22021": (ErrorKind.OTHER, "a text cannot be stored"),
 }
 _CLASSES: Final = {
-    "08": (Trouble.UNREACHABLE, "the connection to the server was lost"),
-    "22": (Trouble.OTHER, "a value cannot be stored"),
-    "23": (Trouble.OTHER, "a row contradicts a rule of the database"),
-    "25": (Trouble.BUSY, "the transaction was ended by the server"),
+    "08": (ErrorKind.UNREACHABLE, "the connection to the server was lost"),
+    "22": (ErrorKind.OTHER, "a value cannot be stored"),
+    "23": (ErrorKind.OTHER, "a row contradicts a rule of the database"),
+    "25": (ErrorKind.BUSY, "the transaction was ended by the server"),
     "40": _LOCKED,
-    "53": (Trouble.BUSY, "the server is short of resources"),
+    "53": (ErrorKind.BUSY, "the server is short of resources"),
     "55": _LOCKED,
-    "57": (Trouble.UNREACHABLE, "the server broke the work off"),
-    "58": (Trouble.IO, "the server could not read or write its files"),
+    "57": (ErrorKind.UNREACHABLE, "the server broke the work off"),
+    "58": (ErrorKind.IO, "the server could not read or write its files"),
 }
 # The first line about these quotes what was to be stored; of others, later lines may.
 _QUOTING: Final = "22"
 
 
-def in_words(name: str, error: BaseException) -> StoreError:
+def translate_db_error(name: str, error: BaseException) -> StoreError:
     """One line that says what is wrong with the database called `name`; no value of a row."""
     code, driver = sqlstate(error)
-    trouble, words = _WORDS.get(code) or _CLASSES.get(code[:2]) or _connection_error(driver)
+    kind, words = _WORDS.get(code) or _CLASSES.get(code[:2]) or _connection_error(driver)
     if code[:2] == _QUOTING or type(driver).__name__ == "DataError":
         detail = code or type(driver).__name__
         words = words or _CLASSES[_QUOTING][1]
     else:
         detail = str(driver).splitlines()[0] if str(driver) else type(driver).__name__
     message = f"database {name}: {words} ({detail})" if words else f"database {name}: {detail}"
-    return StoreError(message, trouble=trouble, from_driver=True)
+    return StoreError(message, kind=kind, from_driver=True)
 
 
 def sqlstate(error: BaseException) -> tuple[str, BaseException]:
@@ -95,26 +95,26 @@ def sqlstate(error: BaseException) -> tuple[str, BaseException]:
         error = inner
 
 
-def _connection_error(error: BaseException) -> tuple[Trouble, str]:
+def _connection_error(error: BaseException) -> tuple[ErrorKind, str]:
     import asyncpg
 
     match error:
         case ConnectionRefusedError() | FileNotFoundError():
-            return Trouble.UNREACHABLE, "no server answers there; is PostgreSQL running?"
+            return ErrorKind.UNREACHABLE, "no server answers there; is PostgreSQL running?"
         case socket.gaierror():
-            return Trouble.UNREACHABLE, "the server's name is not known"
+            return ErrorKind.UNREACHABLE, "the server's name is not known"
         case TimeoutError():
-            return Trouble.UNREACHABLE, "the server does not answer"
+            return ErrorKind.UNREACHABLE, "the server does not answer"
         case ConnectionError() | OSError():
-            return Trouble.UNREACHABLE, "the server cannot be reached"
+            return ErrorKind.UNREACHABLE, "the server cannot be reached"
         case PoolTimeout():
-            return Trouble.BUSY, "all connections are in use"
+            return ErrorKind.BUSY, "all connections are in use"
         case asyncpg.ClientConfigurationError():
-            return Trouble.DENIED, "the server cannot be used with this address"
+            return ErrorKind.DENIED, "the server cannot be used with this address"
         case asyncpg.InterfaceError() | asyncpg.InternalClientError():
-            return Trouble.UNREACHABLE, "the connection to the server was lost"
+            return ErrorKind.UNREACHABLE, "the connection to the server was lost"
         case _:
-            return Trouble.OTHER, ""
+            return ErrorKind.OTHER, ""
 
 
 @contextmanager
@@ -127,6 +127,8 @@ def translated(name: str) -> Iterator[None]:
 
     try:
         yield
+    except StoreError:  # one may be an OSError too
+        raise
     except UnicodeEncodeError as error:  # half a surrogate pair: valid in JSON, not in UTF-8
         raise StoreError(f"a text cannot be stored: {error.reason}") from None
     except (
@@ -138,4 +140,4 @@ def translated(name: str) -> Iterator[None]:
     ) as error:
         if "surrogates not allowed" in str(error):  # as above, wrapped by the driver
             raise StoreError("a text cannot be stored: surrogates not allowed") from None
-        raise in_words(name, error) from None
+        raise translate_db_error(name, error) from None

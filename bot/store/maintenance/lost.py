@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from bot.store.errors import StoreError, Trouble
+from bot.store.errors import ErrorKind, StoreError
 
 # What only a bot that had a database puts beside it, and how it is called in a sentence.
 _TRACES: Final = {"outputs": "clips", "uploads": "pictures"}
@@ -44,7 +44,7 @@ def lost_database(path: Path) -> str | None:
 def refuse_lost(path: Path) -> None:
     """Raise StoreError if `lost_database` has something to say."""
     if (problem := lost_database(path)) is not None:
-        raise StoreError(problem, trouble=Trouble.GONE)
+        raise StoreError(problem, kind=ErrorKind.GONE)
 
 
 def _has_files(folder: Path) -> bool:

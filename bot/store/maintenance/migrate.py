@@ -28,7 +28,7 @@ from bot.store.backends.sqlite import (
     translated,
     writing,
 )
-from bot.store.errors import StoreError, Trouble
+from bot.store.errors import ErrorKind, StoreError
 from bot.store.maintenance.lost import is_blank, refuse_lost
 
 MIGRATIONS: Final = Path(__file__).resolve().parents[3] / "migrations"
@@ -155,7 +155,7 @@ def _make_file(path: Path) -> None:
     except OSError as error:
         raise StoreError(
             f"database {path}: the file cannot be made: {error.strerror or error}",
-            trouble=Trouble.FULL if error.errno == errno.ENOSPC else Trouble.DENIED,
+            kind=ErrorKind.FULL if error.errno == errno.ENOSPC else ErrorKind.DENIED,
         ) from error
 
 

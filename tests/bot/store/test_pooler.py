@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bot.store import JobState, Store, StoreError, TakenOverError, Trouble
+from bot.store import ErrorKind, JobState, Store, StoreError, TakenOverError
 from bot.store.backends.postgres import server_version
 from tests.bot.store.databases import PostgresServer
 from tests.bot.store.examples import A_JOB
@@ -95,7 +95,7 @@ async def test_a_pooler_that_shares_sessions_is_refused(
         for ask in (Store.open, server_version):
             with pytest.raises(StoreError, match="session mode") as refused:
                 await ask(address)  # type: ignore[operator]
-            assert refused.value.trouble is Trouble.DENIED
+            assert refused.value.kind is ErrorKind.DENIED
             assert "\n" not in str(refused.value)
 
 

@@ -1,4 +1,4 @@
-"""What only a PostgreSQL server does: connections, passwords, one bot among several."""
+"""Peculiarities of a PostgreSQL server: connections, passwords, one bot among several."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from sqlalchemy import Connection, text
 
-from bot.store import JobState, Store, StoreError, Trouble
+from bot.store import ErrorKind, JobState, Store, StoreError
 from bot.store.backends.postgres import PostgresBackend, shown
 from bot.store.jobs import load_job
 from bot.store.maintenance.migrate import alembic_config
@@ -58,7 +58,7 @@ async def test_no_server_there(unused_tcp_port: int) -> None:
     error = await refused(f"postgresql://me:hunter2@127.0.0.1:{unused_tcp_port}/x")
     assert "is PostgreSQL running?" in str(error)
     assert "hunter2" not in str(error)
-    assert error.trouble is Trouble.UNREACHABLE
+    assert error.kind is ErrorKind.UNREACHABLE
 
 
 async def test_another_kind_of_address() -> None:
@@ -69,7 +69,7 @@ async def test_another_kind_of_address() -> None:
 async def test_a_database_that_is_not_there(postgres: PostgresServer) -> None:
     error = await refused(postgres.url_of("floor33_nowhere"))
     assert "createdb" in str(error)
-    assert error.trouble is Trouble.DENIED
+    assert error.kind is ErrorKind.DENIED
 
 
 async def test_a_wrong_password_is_not_shown(
@@ -158,7 +158,7 @@ async def test_a_store_outlives_its_connections(postgres: PostgresServer, addres
             try:
                 return await store.get_job(job.id) == job
             except StoreError as error:
-                assert error.trouble is Trouble.UNREACHABLE  # noqa: PT017 - it may or may not
+                assert error.kind is ErrorKind.UNREACHABLE  # noqa: PT017 - it may or may not
                 return False
 
         await until(works)
@@ -174,7 +174,7 @@ async def test_who_waits_too_long_is_told(address: str, monkeypatch: pytest.Monk
             assert await other.unfinished_jobs() == [job]  # readers go on
             with pytest.raises(StoreError, match="keeps the database locked") as error:
                 await other.set_job_state(job.id, JobState.RUNNING)
-        assert error.value.trouble is Trouble.BUSY
+        assert error.value.kind is ErrorKind.BUSY
         await other.set_job_state(job.id, JobState.RUNNING)
 
 
@@ -230,7 +230,7 @@ async def test_a_lease_outlives_its_connections_unless_taken(
             try:
                 return bool(await store.create_job(A_JOB))
             except StoreError as error:
-                assert error.trouble is Trouble.UNREACHABLE  # noqa: PT017 - it may or may not
+                assert error.kind is ErrorKind.UNREACHABLE  # noqa: PT017 - it may or may not
                 return False
 
         await until(works)

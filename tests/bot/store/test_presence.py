@@ -17,9 +17,9 @@ from bot.operations.health import store_check
 from bot.store import (
     DatabaseGoneError,
     DatabaseThereError,
+    ErrorKind,
     Store,
     StoreError,
-    Trouble,
     backup_database,
     make_empty_database,
     restore_database,
@@ -95,8 +95,8 @@ async def test_nothing_is_written_to_a_file_that_nobody_finds(
         file_store.check_present()
     assert "database" in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert refused.value.trouble is Trouble.GONE
-    assert not refused.value.trouble.passes
+    assert refused.value.kind is ErrorKind.GONE
+    assert not refused.value.kind.passes
     found = await store_check(file_store)()
     assert not found.ok
     assert "database" in found.detail
