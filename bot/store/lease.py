@@ -70,7 +70,7 @@ class Lease:
 
     async def renew(self) -> None:
         """Put the expiry off. Raises TakenOverError, StoreError."""
-        async with self._database.write(exclusive=True) as session:
+        async with self._database.write(exclusive=True, wait=False) as session:
             await session.execute(_change().values(expires_at=utc_now() + LEASE_DURATION))
 
     async def release(self) -> None:
@@ -113,8 +113,8 @@ class Lease:
                 if loop.time() < due:
                     await self._look()
                 else:
-                    await self.renew()
                     due = loop.time() + _RENEW_S
+                    await self.renew()
             except TakenOverError:
                 break
             except StoreError as error:  # whoever writes is told; another bot may take over

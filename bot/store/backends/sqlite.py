@@ -122,8 +122,11 @@ def install_pragmas(engine: Engine, *, migrating: bool = False) -> None:
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         writes = options.get(_WRITE_OPTION, False)
-        if not options.get(_WAIT_OPTION, True):
-            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+        waits = options.get(_WAIT_OPTION, True)
+        if connection.info.get(_WAIT_OPTION, True) != waits:
+            timeout_ms = BUSY_TIMEOUT_MS if waits else 0
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {timeout_ms}")
+            connection.info[_WAIT_OPTION] = waits
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
@@ -154,8 +157,7 @@ class SqliteBackend:
     async def begin_write(self, session: AsyncSession, *, wait: bool = True) -> None:
         """Take the file's write lock. Raises DatabaseGoneError if nobody would find the rows.
 
-        A thread that waits for the lock cannot be cancelled, so the last write before `close` does
-        not `wait`. The connection does not wait afterwards either.
+        A thread that waits for the lock cannot be cancelled: what can be left out does not `wait`.
         """
         self.check_present()
         await session.connection(execution_options={_WAIT_OPTION: wait})

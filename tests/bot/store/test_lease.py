@@ -123,6 +123,20 @@ async def test_the_heartbeat_renews(location: Location, monkeypatch: pytest.Monk
         assert store.lease.is_held()
 
 
+async def test_renewing_does_not_wait_for_a_locked_file(file_store: Store) -> None:
+    await file_store.lease.acquire()
+    async with await Store.open(file_store.path) as other:
+        async with other._database.write(), asyncio.timeout(5):
+            with pytest.raises(StoreError, match="keeps the database locked"):
+                await file_store.lease.renew()
+        async with other._database.write():
+            waiting = asyncio.create_task(file_store.create_job(A_JOB))
+            await asyncio.sleep(0.3)
+            assert not waiting.done()  # others still wait
+        await waiting
+    assert file_store.lease.is_held()
+
+
 async def test_a_command_beside_the_bot_writes_and_takes_nothing_over(
     location: Location,
 ) -> None:

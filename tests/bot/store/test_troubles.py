@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from bot.operations.metrics import Metrics
-from bot.store import ErrorKind, Store, StoreError, TakenOverError
+from bot.store import ErrorKind, Store, StoreError, TakenOverError, Trouble
 from bot.store.backends.sqlite import translate_db_error
 from bot.store.retry import database_pauses, retry_write
 from tests.bot.store.databases import PostgresServer
@@ -103,6 +103,11 @@ async def test_a_bot_that_was_taken_over_does_not_try_again() -> None:
     with pytest.raises(TakenOverError) as refused:
         await retry_write(write, (0.0,))
     assert "restarted" in refused.value.for_users
+
+
+def test_the_earlier_names_work() -> None:
+    error = StoreError("database x: not now", trouble=Trouble.BUSY)
+    assert error.kind is error.trouble is ErrorKind.BUSY
 
 
 def test_nobody_waits_longer_than_a_minute_for_the_next_try() -> None:
