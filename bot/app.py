@@ -21,7 +21,7 @@ from bot.context import Services
 from bot.errors import answering, report, tell, tell_restarting
 from bot.jobs.downloads import cap_downloads
 from bot.jobs.service import Studio
-from bot.lease import Ownership
+from bot.lease import DataFolderLease
 from bot.lifecycle.catch_up import CatchUp
 from bot.lifecycle.events import UNREADABLE, EventReader
 from bot.lifecycle.gateway import GatewayConnection
@@ -141,7 +141,7 @@ class Floor33Bot(commands.Bot):
         self.settings = settings
         self.background = Background()
         self.pace = EditPace(edit_interval_s, retry_s)
-        self.ownership = Ownership(settings.data_dir)
+        self.lease = DataFolderLease(settings.data_dir)
         self.metrics = Metrics()
         self.shutdown = Shutdown()
         self.operations = Operations(self, self.metrics)
@@ -190,9 +190,7 @@ class Floor33Bot(commands.Bot):
         self.note_login()
         self.background.open()
         self.store = await Store.open(self.settings.database_location, observer=self.metrics)
-        await self.store.claim()
-        self.ownership.take()
-        self.ownership.depend_on(lambda: self.store.claimed)
+        await self.lease.acquire(self.store)
         self.engine = Engine(engine_settings(self.settings))
         self.expander = make_expander(expansion_settings(self.settings))
         self.services = services = Services(
@@ -200,7 +198,7 @@ class Floor33Bot(commands.Bot):
             engine=self.engine,
             expander=self.expander,
             background=self.background,
-            ownership=self.ownership,
+            lease=self.lease,
             data_dir=self.settings.data_dir,
             metrics=self.metrics,
             shutdown=self.shutdown,
@@ -258,7 +256,7 @@ class Floor33Bot(commands.Bot):
         """
         if self.lost_database() is not None:
             return False
-        if self.ownership.held():
+        if self.lease.is_held():
             return True
         self._step_down(f"another bot works on {self.settings.data_dir}: this one ends")
         return False
@@ -289,7 +287,7 @@ class Floor33Bot(commands.Bot):
         """Return why nothing can be kept any more; the bot ends for its service manager to see."""
         if self._lost is None:
             try:
-                self.ownership.check_folder()
+                self.lease.check_folder()
                 self.store.check_present()
             except DatabaseGoneError as error:
                 logger.error("%s; the bot ends", error)

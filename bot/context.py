@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from bot.lease import Ownership
+from bot.lease import DataFolderLease
 from bot.messages.throttle import EditPace
 from bot.operations.metrics import Metrics
 from bot.operations.shutdown import Shutdown
 from bot.store import Store
-from bot.store.retry import Result, database_pauses, written
+from bot.store.retry import Result, database_pauses, retry_write
 from bot.tasks import Background
 from engine.serving import Engine
 from prompt_expansion import PromptExpander
@@ -31,7 +31,7 @@ class Services:
     engine: Engine
     expander: PromptExpander
     background: Background
-    ownership: Ownership
+    lease: DataFolderLease
     data_dir: Path
     metrics: Metrics
     shutdown: Shutdown
@@ -41,4 +41,4 @@ class Services:
 
     async def write(self, write: Callable[[Store], Awaitable[Result]]) -> Result:
         """Write what a job depends on, as soon as the database allows it; see `written`."""
-        return await written(lambda: write(self.store), database_pauses())
+        return await retry_write(lambda: write(self.store), database_pauses())

@@ -45,7 +45,6 @@ NAMES = {
     "bot.startup": "bot.lifecycle.requirements",
     "bot.steadfast": "bot.store.retry",
     "bot.store.backup": "bot.store.maintenance.backup",
-    "bot.store.claim": "bot.store.backends.claim",
     "bot.store.convert": "bot.store.mapping",
     "bot.store.database": "bot.store.session",
     "bot.store.history": "bot.store.queries",

@@ -243,7 +243,7 @@ class Follower:
         """Take in the engine's events; returns the clip, or None if the job ended without one."""
         async with contextlib.aclosing(engine_job.events()) as events:
             async for event in events:
-                if not self._services.ownership.held():
+                if not self._services.lease.is_held():
                     engine_job.cancel()  # the bot that has taken over runs the job
                     self._over = True
                     return None

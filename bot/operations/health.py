@@ -62,7 +62,7 @@ def store_check(store: Store) -> ReadyCheck:
     """Return a check that the database can be written to, and is this bot's."""
 
     async def check() -> Finding:
-        if not store.claimed:
+        if store.lease.is_lost():
             return Finding(False, "another bot has taken over")
         try:
             await store.check_writable()

@@ -97,9 +97,9 @@ class Metrics:
         """See `bot.store.Observer`."""
         self._write_wait.observe(max(0.0, seconds))
 
-    def database_failed(self, trouble: str) -> None:
+    def database_failed(self, kind: str) -> None:
         """See `bot.store.Observer`."""
-        self._write_failed.labels(trouble).inc()
+        self._write_failed.labels(kind).inc()
 
     def files_expired(self, clips: int, size: int) -> None:
         """Retention removed the files of so many clips and so many bytes, pictures included."""

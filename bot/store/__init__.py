@@ -2,6 +2,7 @@
 
 from bot.store.errors import (
     DatabaseGoneError,
+    ErrorKind,
     IllegalTransitionError,
     StoreError,
     TakenOverError,
@@ -9,10 +10,10 @@ from bot.store.errors import (
     UnknownGenerationError,
     UnknownJobError,
 )
-from bot.store.maintenance.backup import Copied, backup_database
+from bot.store.maintenance.backup import BackupReport, backup_database
 from bot.store.maintenance.restore import (
     DatabaseThereError,
-    Restored,
+    RestoreReport,
     make_empty_database,
     restore_database,
 )
@@ -44,10 +45,11 @@ __all__ = [
     "TRANSITIONS",
     "UNFINISHED",
     "AssetRecord",
+    "BackupReport",
     "ClipFormat",
-    "Copied",
     "DatabaseGoneError",
     "DatabaseThereError",
+    "ErrorKind",
     "ExpansionRecord",
     "Forgotten",
     "GenerationRecord",
@@ -61,7 +63,7 @@ __all__ = [
     "Observer",
     "PastJob",
     "RatingRecord",
-    "Restored",
+    "RestoreReport",
     "ShownClip",
     "Store",
     "StoreError",

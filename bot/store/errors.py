@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import Final
 
 
-class Trouble(StrEnum):
-    """The kinds of trouble with the database, by which errors are told apart and counted."""
+class ErrorKind(StrEnum):
+    """The kinds of database errors, by which they are told apart and counted."""
 
     BUSY = "busy"
     FULL = "full"
@@ -30,56 +30,72 @@ class Trouble(StrEnum):
 
 
 _PASSING: Final = frozenset(
-    {Trouble.BUSY, Trouble.FULL, Trouble.IO, Trouble.DENIED, Trouble.UNREACHABLE}
+    {ErrorKind.BUSY, ErrorKind.FULL, ErrorKind.IO, ErrorKind.DENIED, ErrorKind.UNREACHABLE}
 )
 _FOR_USERS: Final = {
-    Trouble.BUSY: "The bot's database is busy with something else. Try again later.",
-    Trouble.FULL: (
+    ErrorKind.BUSY: "The bot's database is busy with something else. Try again later.",
+    ErrorKind.FULL: (
         "The disk of the machine that runs this bot is full. Its operator has to make room. "
         "Try again later."
     ),
-    Trouble.IO: (
+    ErrorKind.IO: (
         "The disk with the bot's database cannot be read or written at the moment. Its operator "
         "has to look after it. Try again later."
     ),
-    Trouble.DAMAGED: (
+    ErrorKind.DAMAGED: (
         "The bot's database is damaged, and its operator has to restore a backup. Try again later."
     ),
-    Trouble.DENIED: (
+    ErrorKind.DENIED: (
         "The bot may not use its database at the moment. Its operator has to put that right. "
         "Try again later."
     ),
-    Trouble.UNREACHABLE: "The bot's database cannot be reached. Try again in a few minutes.",
-    Trouble.GONE: (
+    ErrorKind.UNREACHABLE: "The bot's database cannot be reached. Try again in a few minutes.",
+    ErrorKind.GONE: (
         "The bot's database was taken away while the bot ran, so nothing can be kept. Its "
         "operator has to put it back and restart the bot."
     ),
-    Trouble.OTHER: (
+    ErrorKind.OTHER: (
         "The bot's database refused this, and nothing was kept. Its operator finds the reason in "
         "the log."
     ),
 }
 
 
+Trouble = ErrorKind
+"""The earlier name of `ErrorKind`."""
+
+
 class StoreError(Exception):
     """The database could not do what was asked; nothing of it was written.
 
-    Attributes:
-        trouble: the kind of failure.
-        from_driver: whether the database itself failed, not what was asked of it.
+    Args:
+        message: one line for whoever runs the bot.
+        kind: the kind of failure.
+        from_driver: the database itself failed, not what was asked of it.
+        trouble: `kind` under its earlier name.
     """
 
     def __init__(
-        self, message: str, *, trouble: Trouble = Trouble.OTHER, from_driver: bool = False
+        self,
+        message: str,
+        *,
+        kind: ErrorKind = ErrorKind.OTHER,
+        from_driver: bool = False,
+        trouble: ErrorKind | None = None,
     ) -> None:
         super().__init__(message)
-        self.trouble = trouble
+        self.kind = trouble or kind
         self.from_driver = from_driver
+
+    @property
+    def trouble(self) -> ErrorKind:
+        """Return `kind`, under its earlier name."""
+        return self.kind
 
     @property
     def for_users(self) -> str:
         """One sentence for the person who asked; without paths, names and details."""
-        return self.trouble.for_users
+        return self.kind.for_users
 
 
 class DatabaseGoneError(StoreError):
@@ -89,7 +105,7 @@ class DatabaseGoneError(StoreError):
         super().__init__(
             f"database {name}: {what} while the bot ran, so nothing can be kept in it any more; "
             "put it back, or restore a backup, and start the bot again",
-            trouble=Trouble.GONE,
+            kind=ErrorKind.GONE,
             from_driver=True,
         )
 

@@ -11,9 +11,9 @@ from bot.store.errors import UnknownGenerationError
 from bot.store.jobs import load_job, move
 from bot.store.mapping import generation_record
 from bot.store.records import GenerationRecord, NewGeneration
-from bot.store.repository import StorePart
+from bot.store.repository import Repository
 from bot.store.states import JobState
-from bot.store.tables import Generation, Job, ModelRevision, utc_now
+from bot.store.tables import Generation, ModelRevision, utc_now
 from bot.store.upsert import upsert
 
 
@@ -30,8 +30,8 @@ async def _note_revision(session: AsyncSession, model: str, revision: str) -> No
     )
 
 
-class Generations(StorePart):
-    """Clips by id, job or message. A deleted clip's row stays, with the time of its deletion."""
+class Generations(Repository):
+    """Clips by id or job. A deleted clip's row stays, with the time of its deletion."""
 
     async def add_generation(self, new: NewGeneration) -> GenerationRecord:
         """Record the clip of a running job and make the job rendered, all or nothing.
@@ -58,20 +58,13 @@ class Generations(StorePart):
             row = await session.scalar(select(Generation).where(Generation.job_id == job_id))
             return None if row is None else generation_record(row)
 
-    async def generation_by_message(self, message_id: int) -> GenerationRecord | None:
-        """The clip that this message shows, deleted or not, or None."""
-        query = select(Generation).join(Job, Job.id == Generation.job_id)
-        async with self._database.read() as session:
-            row = await session.scalar(query.where(Job.message_id == message_id))
-            return None if row is None else generation_record(row)
-
     async def set_generation_deleted(self, generation_id: str) -> GenerationRecord:
         """Mark the clip deleted; its ratings stay. Again: the first time is kept.
 
         Raises UnknownGenerationError.
         """
         async with self._database.write() as session:
-            row = await session.get(Generation, generation_id)
+            row = await session.get(Generation, generation_id, with_for_update=True)
             if row is None:
                 raise UnknownGenerationError(generation_id)
             if row.deleted_at is None:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bot.store.errors import IllegalTransitionError, StoreError, UnknownJobError
 from bot.store.mapping import expansion_record, job_record
 from bot.store.records import ExpansionRecord, JobRecord, NewAsset, NewJob, check_int64
-from bot.store.repository import StorePart
+from bot.store.repository import Repository
 from bot.store.states import TRANSITIONS, UNFINISHED, JobState
 from bot.store.tables import Asset, Expansion, Job, utc_now
 from bot.store.upsert import upsert
@@ -42,8 +42,8 @@ _REQUEST_FIELDS = (
 
 
 async def load_job(session: AsyncSession, job_id: str) -> Job:
-    """The job's row; raises UnknownJobError."""
-    row = await session.get(Job, job_id)
+    """The job's row, for this transaction to change; raises UnknownJobError."""
+    row = await session.get(Job, job_id, with_for_update={"of": Job})
     if row is None:
         raise UnknownJobError(job_id)
     return row
@@ -93,7 +93,7 @@ async def _next_in_line(session: AsyncSession) -> datetime:
     return now if last is None else max(now, last + timedelta(microseconds=1))
 
 
-class Jobs(StorePart):
+class Jobs(Repository):
     """Jobs by id, and the queue that survives a restart."""
 
     async def create_job(self, new: NewJob) -> JobRecord:
@@ -150,7 +150,7 @@ class Jobs(StorePart):
     async def requeue_running(self) -> int:
         """At start: put jobs that a stopped process left running back in the queue; how many."""
         async with self._database.write() as session:
-            query = select(Job).where(Job.state == JobState.RUNNING.value)
+            query = select(Job).where(Job.state == JobState.RUNNING.value).with_for_update(of=Job)
             rows = (await session.scalars(query)).all()
             for row in rows:
                 move(row, JobState.QUEUED)

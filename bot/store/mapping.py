@@ -1,4 +1,4 @@
-"""Rows to records."""
+"""Row mapping: the tables' rows as records."""
 
 from __future__ import annotations
 

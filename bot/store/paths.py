@@ -9,13 +9,15 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from bot.store.errors import StoreError
+
 _NOT_OURS: Final = frozenset({"models"})
 """Folders of the data folder in which no row has a file."""
 _MAY_BE_LINKS: Final = frozenset({"outputs", "uploads"})
 """Folders of the data folder that the operator may have put on another disk."""
 
 
-class OutsideError(OSError):
+class OutsideError(StoreError, OSError):
     """A stored path that leads to no file of the bot's; such a file is neither read nor removed."""
 
     def __init__(self, stored: str) -> None:

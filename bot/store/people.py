@@ -7,13 +7,13 @@ from datetime import datetime
 from sqlalchemy import delete, func, select
 
 from bot.store.records import check_int64
-from bot.store.repository import StorePart
+from bot.store.repository import Repository
 from bot.store.states import JobState
 from bot.store.tables import Block, Job, utc_now
 from bot.store.upsert import upsert
 
 
-class People(StorePart):
+class People(Repository):
     """Blocks by user id, and what admission asks about a person or a server."""
 
     async def block(self, user_id: int) -> bool:

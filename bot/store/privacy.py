@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bot.store.errors import UnknownGenerationError
 from bot.store.mapping import generation_record
 from bot.store.records import GenerationRecord, check_int64
-from bot.store.repository import StorePart
+from bot.store.repository import Repository
 from bot.store.states import UNFINISHED
 from bot.store.tables import (
     Asset,
@@ -34,7 +34,7 @@ _SECRET_COLUMNS: Final = frozenset({"interaction_token"})
 
 @dataclass(frozen=True, slots=True)
 class StoredFiles:
-    """Files that the database knows no more: paths as they were stored."""
+    """Stored paths of files that no row names any more."""
 
     clips: tuple[str, ...] = ()
     pictures: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ async def _without_traces(session: AsyncSession) -> None:
         await session.execute(text("PRAGMA secure_delete = ON"))
 
 
-class Privacy(StorePart):
+class Privacy(Repository):
     """Deletion and disclosure of what people typed and sent."""
 
     async def remove_clip(self, generation_id: str) -> GenerationRecord:
@@ -80,7 +80,7 @@ class Privacy(StorePart):
         UnknownGenerationError.
         """
         async with self._database.write() as session:
-            clip = await session.get(Generation, generation_id)
+            clip = await session.get(Generation, generation_id, with_for_update=True)
             if clip is None:
                 raise UnknownGenerationError(generation_id)
             await _without_traces(session)
@@ -163,7 +163,7 @@ class Privacy(StorePart):
                 the process ends in between, the rows still tell where the rest is.
         """
         check_int64("user_id", user_id)
-        async with self._database.write() as session:
+        async with self._database.write(exclusive=True) as session:
             await _without_traces(session)
             own = set(await session.scalars(select(Job.id).where(Job.user_id == user_id)))
             derived = await _derived_jobs(session, user_id) - own

@@ -10,12 +10,12 @@ from sqlalchemy import func, select
 
 from bot.store.mapping import generation_record, job_record
 from bot.store.records import GenerationRecord, PastJob, check_int64
-from bot.store.repository import StorePart
+from bot.store.repository import Repository
 from bot.store.states import JobState
 from bot.store.tables import Generation, Job
 
 
-class History(StorePart):
+class History(Repository):
     """Queries over what has been; nothing is changed."""
 
     async def past_jobs(self, user_id: int, limit: int) -> list[PastJob]:

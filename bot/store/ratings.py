@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 
 from bot.store.mapping import generation_record, rating_record
 from bot.store.records import OVERALL, RatingRecord, TrainingRating, check_rating
-from bot.store.repository import StorePart
+from bot.store.repository import Repository
 from bot.store.states import JobState
 from bot.store.tables import Block, Generation, Job, Rating, User, utc_now
 from bot.store.upsert import upsert
@@ -31,7 +31,7 @@ def _generation_of(message_id: int) -> Select[str]:
     return query.where(Job.message_id == message_id)
 
 
-class Ratings(StorePart):
+class Ratings(Repository):
     """Ratings by the message that shows the clip, as reactions arrive."""
 
     async def rate(

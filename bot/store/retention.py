@@ -1,4 +1,4 @@
-"""Files that nobody needs any more, and the note that they are gone."""
+"""Retention: find the files that nobody needs any more, and mark their rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, select, update
 
-from bot.store.repository import StorePart
+from bot.store.repository import Repository
 from bot.store.states import UNFINISHED
 from bot.store.tables import Asset, Generation, Job, Rating, utc_now
 
@@ -35,7 +35,7 @@ def _expirable() -> ColumnElement[bool]:
     return Generation.deleted_at.is_(None) & over & ~rated
 
 
-class Retention(StorePart):
+class Retention(Repository):
     """Old clips by age, and pictures without a clip. Rows stay: only files go."""
 
     async def expirable_clips(self) -> list[StoredFile]:

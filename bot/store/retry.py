@@ -1,4 +1,4 @@
-"""Writes that a job depends on, made again for as long as the database is out of order."""
+"""Writes that a job depends on, retried while the database is unavailable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
-from bot.store import StoreError
+from bot.store.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def database_pauses() -> Iterator[float]:
         pause = min(2 * pause, _LONGEST_S)
 
 
-async def written(write: Callable[[], Awaitable[Result]], pauses: Iterable[float]) -> Result:
+async def retry_write(write: Callable[[], Awaitable[Result]], pauses: Iterable[float]) -> Result:
     """Try a write again until it succeeds, and return its result.
 
     Args:
@@ -43,7 +43,7 @@ async def written(write: Callable[[], Awaitable[Result]], pauses: Iterable[float
         try:
             return await write()
         except StoreError as error:
-            if not error.trouble.passes:
+            if not error.kind.passes:
                 raise
             logger.error("%s; trying again in %.0f s", error, pause)
         await asyncio.sleep(pause)

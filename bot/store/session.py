@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from bot.store.errors import StoreError
+from bot.store.fencing import Fence
 
 
 class Backend(Protocol):
@@ -31,7 +32,7 @@ class Backend(Protocol):
 
     @property
     def writer(self) -> AsyncEngine:
-        """Its transactions write, one after another once `begin_write` was called."""
+        """Its transactions write."""
 
     def translated(self) -> AbstractContextManager[None]:
         """Turns what the driver raises inside it into a StoreError with one clear line."""
@@ -42,15 +43,11 @@ class Backend(Protocol):
     async def rescue(self) -> bool:
         """Put back a file that was removed; whether that was done. Raises StoreError, OSError."""
 
-    async def begin_write(self, session: AsyncSession) -> None:
-        """Begin the transaction and wait until no other program writes."""
+    async def begin_write(self, session: AsyncSession, *, wait: bool = True) -> None:
+        """Begin the transaction, with the locks that it needs as a whole."""
 
-    async def claim(self) -> None:
-        """Become the one bot that works on this database; the one before may write no more."""
-
-    @property
-    def claimed(self) -> bool:
-        """True if no other bot has claimed the database since `claim`."""
+    def read_now(self, query: str) -> Sequence[tuple[Any, ...]] | None:
+        """Return the query's rows without waiting; None if that is not possible."""
 
     async def close(self) -> None:
         """Close every connection."""
@@ -62,8 +59,8 @@ class Observer(Protocol):
     def database_waited(self, seconds: float) -> None:
         """A write waited so long for other writes."""
 
-    def database_failed(self, trouble: str) -> None:
-        """A transaction failed; `trouble` is one of `bot.store.errors.Trouble`."""
+    def database_failed(self, kind: str) -> None:
+        """A transaction failed; `kind` is one of `bot.store.errors.ErrorKind`."""
 
 
 class Database:
@@ -71,6 +68,7 @@ class Database:
 
     def __init__(self, backend: Backend, observer: Observer | None = None) -> None:
         self.backend = backend
+        self.fence = Fence(backend.name)
         self._observer = observer
         # There is one writer at a time. Waiting here is fair; in SQLite it is a polled lottery.
         self._write_lock = asyncio.Lock()
@@ -86,11 +84,18 @@ class Database:
                 yield session
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write(
+        self, *, exclusive: bool = False, fenced: bool = True, wait: bool = True
+    ) -> AsyncIterator[AsyncSession]:
         """A session that commits when the block ends and rolls back if it raises. StoreError.
 
-        One write at a time, in all programs that use the database: what the block reads stays true
-        until it has written, and no write fails because another one was faster.
+        One write at a time in this program; SQLite lets no other program write meanwhile either.
+        In PostgreSQL another may: rows that shall stay as they were read are read FOR UPDATE.
+
+        Args:
+            exclusive: keep every other program's writes out until the block has ended.
+            fenced: raise TakenOverError if another bot has acquired the lease.
+            wait: for other programs' writes, where waiting could not be cancelled.
         """
         self._check_open()
         asked = time.perf_counter()
@@ -98,7 +103,9 @@ class Database:
             with self._observed(), self.backend.translated():
                 session = AsyncSession(self.backend.writer, expire_on_commit=False)
                 async with session, session.begin():
-                    await self.backend.begin_write(session)
+                    await self.backend.begin_write(session, wait=wait)
+                    if fenced:
+                        await self.fence.check(session, exclusive=exclusive)
                     if self._observer is not None:
                         self._observer.database_waited(time.perf_counter() - asked)
                     yield session
@@ -116,7 +123,7 @@ class Database:
         except StoreError as error:
             # The others are about what was asked for.
             if self._observer is not None and error.from_driver:
-                self._observer.database_failed(error.trouble)
+                self._observer.database_failed(error.kind)
             raise
 
     def _check_open(self) -> None:

@@ -16,6 +16,7 @@ from bot.store.backends.sqlite import SqliteBackend
 from bot.store.errors import StoreError
 from bot.store.generations import Generations
 from bot.store.jobs import Jobs
+from bot.store.lease import Lease
 from bot.store.maintenance.backup import backup_database
 from bot.store.maintenance.migrate import migrate, migrate_server
 from bot.store.people import People
@@ -63,6 +64,10 @@ class Store(Jobs, Generations, History, People, Privacy, Ratings, Retention, Use
             raise
         return cls(Database(server, observer))
 
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.lease = Lease(database)
+
     @property
     def _backend(self) -> Backend:
         return self._database.backend
@@ -78,18 +83,6 @@ class Store(Jobs, Generations, History, People, Privacy, Ratings, Retention, Use
         if self._backend.path is None:
             raise StoreError(f"database {self.name}: it is no file")
         return self._backend.path
-
-    async def claim(self) -> None:
-        """Become the one bot that writes to a database on a server; the last one to claim it is.
-
-        An SQLite file is claimed with its data folder instead. Raises StoreError.
-        """
-        await self._backend.claim()
-
-    @property
-    def claimed(self) -> bool:
-        """True before `claim`, and as long as no other bot has claimed the database since."""
-        return self._backend.claimed
 
     def check_present(self) -> None:
         """Raise DatabaseGoneError if the file at `path` is no longer the one that was opened.
@@ -125,7 +118,11 @@ class Store(Jobs, Generations, History, People, Privacy, Ratings, Retention, Use
         return path is None or await asyncio.to_thread(_truncate_log, path)
 
     async def close(self) -> None:
-        """Close every connection; later calls raise StoreError. May be called again."""
+        """Release the lease and close every connection; later calls raise StoreError.
+
+        May be called again.
+        """
+        await self.lease.release()
         await self._database.close()
 
     async def __aenter__(self) -> Self:

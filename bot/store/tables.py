@@ -216,6 +216,17 @@ class Generation(Base):
     unread_negative: Mapped[str | None]
 
 
+class LeaseRow(Base):
+    """The bot that may change the database; see `bot.store.lease`."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(128))
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[datetime | None]
+
+
 class Rating(Base):
     """One user's rating of one aspect of one clip."""
 

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.store.mapping import user_record
 from bot.store.records import UserRecord, check_int64
-from bot.store.repository import StorePart
+from bot.store.repository import Repository
 from bot.store.tables import User
 from bot.store.upsert import upsert
 
@@ -26,7 +26,7 @@ async def upsert_user(session: AsyncSession, user_id: int, name: str | None) -> 
     )
 
 
-class Users(StorePart):
+class Users(Repository):
     """Users by their Discord id."""
 
     async def get_user(self, user_id: int) -> UserRecord | None:

@@ -1,4 +1,4 @@
-"""What delivery after a restart needs, and what estimates learn from.
+"""Columns for delivery after a restart, and for estimates to learn from.
 
 Revision ID: 0002
 Revises: 0001

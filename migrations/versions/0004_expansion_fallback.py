@@ -1,4 +1,4 @@
-"""Why a prompt was not expanded, which its card says.
+"""The reason why a prompt was not expanded, which its card says.
 
 Revision ID: 0004
 Revises: 0003

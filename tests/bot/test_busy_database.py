@@ -11,7 +11,7 @@ import pytest
 
 from bot.app import create_bot
 from bot.settings import Settings
-from bot.store import Store, StoreError, Trouble
+from bot.store import ErrorKind, Store, StoreError
 from engine.serving import Engine
 from prompt_expansion import Expansion
 from tests.bot.conftest import World, make_world
@@ -159,7 +159,7 @@ async def test_a_first_look_that_fails_once_costs_no_job(
         async def once(self: Store, *values: Any) -> Any:
             if not failed:
                 failed.append(look)
-                raise StoreError("the database restarts", trouble=Trouble.UNREACHABLE)
+                raise StoreError("the database restarts", kind=ErrorKind.UNREACHABLE)
             return await read(self, *values)
 
         monkeypatch.setattr(Store, look, once)

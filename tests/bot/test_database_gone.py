@@ -61,7 +61,7 @@ def made(wire: Wire) -> None:
 
 
 def kept_or_told(wire: Wire, asked: Interaction) -> bool:
-    """Whether who asked was told, or has the job after a restart."""
+    """Return True if who asked was told, or has the job after a restart."""
     wire.wait(lambda: wire.heard(asked), 5)
     heard = [text for text in wire.heard(asked) if any(word in text for word in WORDS)]
     wire.wait(lambda: not wire.bots.alive, 5)

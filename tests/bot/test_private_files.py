@@ -17,7 +17,7 @@ import pytest
 from bot.__main__ import main
 from bot.doctor import Status
 from bot.doctor.privacy import check_privacy, make_private
-from bot.lease import Ownership
+from bot.lease import DataFolderLease
 from bot.operations.logs import configure_logging
 from bot.settings import Settings
 from bot.store import Store, restore_database
@@ -87,9 +87,10 @@ async def test_what_is_restored_is_private(tmp_path: Path, mask: int) -> None:
 
 
 @pytest.mark.parametrize("mask", UMASKS)
-def test_the_note_of_who_works_on_a_folder_is_private(tmp_path: Path, mask: int) -> None:
+async def test_the_note_of_who_works_on_a_folder_is_private(tmp_path: Path, mask: int) -> None:
     with under(mask):
-        Ownership(tmp_path).take()
+        async with await Store.open(tmp_path / "floor33.db") as store:
+            await DataFolderLease(tmp_path).acquire(store)
     assert mode(tmp_path / "bot.id") == 0o600
 
 

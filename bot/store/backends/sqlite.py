@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -15,29 +15,30 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from bot.files import PRIVATE_FILE
-from bot.store.errors import DatabaseGoneError, StoreError, Trouble
+from bot.store.errors import DatabaseGoneError, ErrorKind, StoreError
 from bot.store.identity import FileIdentity
 
 BUSY_TIMEOUT_MS: Final = 10_000
 _WRITE_OPTION: Final = "floor33_write"
+_WAIT_OPTION: Final = "floor33_wait"
 
-_LOCKED: Final = (Trouble.BUSY, "another program keeps the database locked")
+_LOCKED: Final = (ErrorKind.BUSY, "another program keeps the database locked")
 _WORDS: Final = {
-    sqlite3.SQLITE_FULL: (Trouble.FULL, "the disk is full"),
-    sqlite3.SQLITE_NOTADB: (Trouble.DAMAGED, "the file is not an SQLite database"),
-    sqlite3.SQLITE_CORRUPT: (Trouble.DAMAGED, "the database file is damaged; restore a backup"),
-    sqlite3.SQLITE_CANTOPEN: (Trouble.DENIED, "the file cannot be opened"),
-    sqlite3.SQLITE_READONLY: (Trouble.DENIED, "the file may not be written"),
-    sqlite3.SQLITE_PERM: (Trouble.DENIED, "the file may not be accessed"),
-    sqlite3.SQLITE_AUTH: (Trouble.DENIED, "the file may not be accessed"),
+    sqlite3.SQLITE_FULL: (ErrorKind.FULL, "the disk is full"),
+    sqlite3.SQLITE_NOTADB: (ErrorKind.DAMAGED, "the file is not an SQLite database"),
+    sqlite3.SQLITE_CORRUPT: (ErrorKind.DAMAGED, "the database file is damaged; restore a backup"),
+    sqlite3.SQLITE_CANTOPEN: (ErrorKind.DENIED, "the file cannot be opened"),
+    sqlite3.SQLITE_READONLY: (ErrorKind.DENIED, "the file may not be written"),
+    sqlite3.SQLITE_PERM: (ErrorKind.DENIED, "the file may not be accessed"),
+    sqlite3.SQLITE_AUTH: (ErrorKind.DENIED, "the file may not be accessed"),
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_PROTOCOL: _LOCKED,
-    sqlite3.SQLITE_NOMEM: (Trouble.BUSY, "there is too little memory"),
-    sqlite3.SQLITE_IOERR: (Trouble.IO, "reading or writing the file failed"),
-    sqlite3.SQLITE_CONSTRAINT: (Trouble.OTHER, "a row contradicts a rule of the database"),
+    sqlite3.SQLITE_NOMEM: (ErrorKind.BUSY, "there is too little memory"),
+    sqlite3.SQLITE_IOERR: (ErrorKind.IO, "reading or writing the file failed"),
+    sqlite3.SQLITE_CONSTRAINT: (ErrorKind.OTHER, "a row contradicts a rule of the database"),
 }
-_UNKNOWN: Final = (Trouble.OTHER, "")
+_UNKNOWN: Final = (ErrorKind.OTHER, "")
 # SQLITE_READONLY_DBMOVED, which sqlite3 has no name for in every version.
 _MOVED: Final = sqlite3.SQLITE_READONLY | (4 << 8)
 
@@ -50,19 +51,19 @@ def _driver_error(error: BaseException) -> sqlite3.Error | None:
     return seen
 
 
-def in_words(path: Path, error: BaseException) -> StoreError:
+def translate_db_error(path: Path, error: BaseException) -> StoreError:
     """One line that says what is wrong with the database at `path`; no value of a row."""
     driver = _driver_error(error)
     code = getattr(driver, "sqlite_errorcode", None)
     if code == _MOVED:
         return DatabaseGoneError(str(path), "its file was moved or removed")
     # Extended codes keep the primary code in their low byte.
-    trouble, words = _UNKNOWN if code is None else _WORDS.get(code & 0xFF, _UNKNOWN)
+    kind, words = _UNKNOWN if code is None else _WORDS.get(code & 0xFF, _UNKNOWN)
     if isinstance(error, PoolTimeout):
-        trouble, words = Trouble.BUSY, "all connections are in use"
+        kind, words = ErrorKind.BUSY, "all connections are in use"
     detail = str(driver if driver is not None else error).splitlines()[0]
     message = f"database {path}: {words} ({detail})" if words else f"database {path}: {detail}"
-    return StoreError(message, trouble=trouble, from_driver=True)
+    return StoreError(message, kind=kind, from_driver=True)
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
-        raise in_words(path, error) from None
+        raise translate_db_error(path, error) from None
     except UnicodeEncodeError as error:  # half a surrogate pair: valid in JSON, not in UTF-8
         raise StoreError(f"a text cannot be stored: {error.reason}") from None
 
@@ -119,7 +120,13 @@ def install_pragmas(engine: Engine, *, migrating: bool = False) -> None:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get(_WRITE_OPTION, False)
+        options = connection.get_execution_options()
+        writes = options.get(_WRITE_OPTION, False)
+        waits = options.get(_WAIT_OPTION, True)
+        if connection.info.get(_WAIT_OPTION, True) != waits:
+            timeout_ms = BUSY_TIMEOUT_MS if waits else 0
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {timeout_ms}")
+            connection.info[_WAIT_OPTION] = waits
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
@@ -135,6 +142,7 @@ class SqliteBackend:
         self.path = path
         self.name = str(path)
         self._identity = FileIdentity(path)
+        self._reading: sqlite3.Connection | None = None
         engine = create_async_engine(database_url(path, "sqlite+aiosqlite"), hide_parameters=True)
         install_pragmas(engine.sync_engine)
         self.reader: AsyncEngine = engine
@@ -146,10 +154,13 @@ class SqliteBackend:
         with translated(self.path):
             yield
 
-    async def begin_write(self, session: AsyncSession) -> None:
-        """Take the file's write lock. Raises DatabaseGoneError if nobody would find the rows."""
+    async def begin_write(self, session: AsyncSession, *, wait: bool = True) -> None:
+        """Take the file's write lock. Raises DatabaseGoneError if nobody would find the rows.
+
+        A thread that waits for the lock cannot be cancelled: what can be left out does not `wait`.
+        """
         self.check_present()
-        await session.connection()
+        await session.connection(execution_options={_WAIT_OPTION: wait})
         # The log is there while a transaction is open, unless somebody has removed it.
         if not self.path.with_name(f"{self.path.name}-wal").exists():
             raise DatabaseGoneError(self.name, "its write-ahead log was removed")
@@ -182,14 +193,18 @@ class SqliteBackend:
             part.unlink(missing_ok=True)
         return True
 
-    async def claim(self) -> None:
-        """Nothing: a file is claimed with the data folder it lies in (`bot.lease`)."""
-
-    @property
-    def claimed(self) -> bool:
-        """True: see `claim`."""
-        return True
+    def read_now(self, query: str) -> Sequence[tuple[Any, ...]] | None:
+        """Return the query's rows; None if the file cannot be read at this moment."""
+        try:
+            if self._reading is None:
+                address = f"{self.path.absolute().as_uri()}?mode=ro"
+                self._reading = sqlite3.connect(address, uri=True, timeout=0)
+            return self._reading.execute(query).fetchall()
+        except sqlite3.Error:
+            return None
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._reading is not None:
+            self._reading.close()
         await self.reader.dispose()

@@ -12,7 +12,7 @@ from typing import Final
 
 from bot.files import open_private
 from bot.store.backends.sqlite import BUSY_TIMEOUT_MS, translated
-from bot.store.errors import StoreError, Trouble
+from bot.store.errors import ErrorKind, StoreError
 from bot.store.maintenance.lost import is_blank
 from bot.store.paths import resolve
 from bot.store.states import JobState
@@ -31,14 +31,14 @@ _NEEDED: Final = """
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
+class BackupReport:
     """The contents of a backup beside the rows: files put in, stored paths of those not found."""
 
     files: int
     missing: tuple[str, ...]
 
 
-def backup_database(source: Path, destination: Path) -> Copied:
+def backup_database(source: Path, destination: Path) -> BackupReport:
     """Copy the database `source` to the file `destination`, replacing it only when complete.
 
     The copy is an SQLite database of one file, for this user only. The files of the data folder
@@ -54,9 +54,7 @@ def backup_database(source: Path, destination: Path) -> Copied:
         raise StoreError(f"backup {destination}: this is the database itself")
     if is_blank(source):
         # It would take the place of a backup that holds something.
-        raise StoreError(
-            f"database {source}: it is empty; no backup was made", trouble=Trouble.GONE
-        )
+        raise StoreError(f"database {source}: it is empty; no backup was made", kind=ErrorKind.GONE)
     try:
         with tempfile.TemporaryDirectory(prefix=".backup-", dir=destination.parent) as folder:
             copy = Path(folder) / destination.name
@@ -68,7 +66,7 @@ def backup_database(source: Path, destination: Path) -> Copied:
         raise StoreError(f"backup {destination}: {error.strerror or error}") from error
 
 
-def _copy(source: Path, copy: Path) -> Copied:
+def _copy(source: Path, copy: Path) -> BackupReport:
     with (
         translated(source),
         closing(_connect(f"{source.resolve().as_uri()}?mode=ro")) as original,
@@ -93,7 +91,7 @@ def _forget_tokens(target: sqlite3.Connection) -> None:
             target.execute("UPDATE jobs SET interaction_token = NULL")
 
 
-def _add_files(target: sqlite3.Connection, data_dir: Path) -> Copied:
+def _add_files(target: sqlite3.Connection, data_dir: Path) -> BackupReport:
     missing = []
     with target:
         target.execute(f"CREATE TABLE {FILES_TABLE} (path TEXT PRIMARY KEY, content BLOB NOT NULL)")
@@ -105,7 +103,7 @@ def _add_files(target: sqlite3.Connection, data_dir: Path) -> Copied:
                 continue
             target.execute(f"INSERT INTO {FILES_TABLE} VALUES (?, ?)", (path, content))
         files = target.execute(f"SELECT count(*) FROM {FILES_TABLE}").fetchone()[0]
-    return Copied(files, tuple(missing))
+    return BackupReport(files, tuple(missing))
 
 
 def _needed(target: sqlite3.Connection) -> Iterator[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from bot.store.errors import StoreError, Trouble
+from bot.store.errors import ErrorKind, StoreError
 
 # What only a bot that had a database puts beside it, and how it is called in a sentence.
 _TRACES: Final = {"outputs": "clips", "uploads": "pictures"}
-_IDENTITY: Final = "bot.id"
+MARKER: Final = "bot.id"
+"""The file that a bot leaves in its data folder, wherever its database is."""
 
 
 def is_blank(path: Path) -> bool:
@@ -28,9 +29,9 @@ def lost_database(path: Path) -> str | None:
     """
     folder = path.parent
     left = [words for name, words in _TRACES.items() if _has_files(folder / name)]
-    if not left and not (folder / _IDENTITY).exists():
+    if not left and not (folder / MARKER).exists():
         return None
-    found = " and ".join(left) or f"the file {_IDENTITY}"
+    found = " and ".join(left) or f"the file {MARKER}"
     state = "empty" if path.exists() else "missing"
     return (
         f"database {path}: it is {state}, but {found} of an earlier run are beside it; put the "
@@ -43,7 +44,7 @@ def lost_database(path: Path) -> str | None:
 def refuse_lost(path: Path) -> None:
     """Raise StoreError if `lost_database` has something to say."""
     if (problem := lost_database(path)) is not None:
-        raise StoreError(problem, trouble=Trouble.GONE)
+        raise StoreError(problem, kind=ErrorKind.GONE)
 
 
 def _has_files(folder: Path) -> bool:

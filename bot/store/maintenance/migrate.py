@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine, inspect, text
 
 from bot.files import make_private_folder
-from bot.store.backends.postgres import WRITE_LOCK, PostgresBackend
+from bot.store.backends.postgres import MIGRATION_LOCK, PostgresBackend
 from bot.store.backends.sqlite import (
     BUSY_TIMEOUT_MS,
     database_url,
@@ -28,7 +28,7 @@ from bot.store.backends.sqlite import (
     translated,
     writing,
 )
-from bot.store.errors import StoreError, Trouble
+from bot.store.errors import ErrorKind, StoreError
 from bot.store.maintenance.lost import is_blank, refuse_lost
 
 MIGRATIONS: Final = Path(__file__).resolve().parents[3] / "migrations"
@@ -82,7 +82,7 @@ async def migrate_server(backend: PostgresBackend) -> None:
     with backend.translated():
         async with backend.writer.begin() as connection:
             # Processes that start together migrate once.
-            await connection.execute(text(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})"))
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             await connection.run_sync(lambda one: _upgraded(backend.name, one))
 
 
@@ -155,7 +155,7 @@ def _make_file(path: Path) -> None:
     except OSError as error:
         raise StoreError(
             f"database {path}: the file cannot be made: {error.strerror or error}",
-            trouble=Trouble.FULL if error.errno == errno.ENOSPC else Trouble.DENIED,
+            kind=ErrorKind.FULL if error.errno == errno.ENOSPC else ErrorKind.DENIED,
         ) from error
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import NullPool, create_engine
 
 from bot.files import PRIVATE_FILE, make_private_folder, open_private
 from bot.store.backends.sqlite import database_url, translated
-from bot.store.errors import StoreError, Trouble
+from bot.store.errors import ErrorKind, StoreError
 from bot.store.maintenance.backup import FILES_TABLE
 from bot.store.maintenance.lost import is_blank
 from bot.store.maintenance.migrate import check_revision, migrate
@@ -41,7 +41,7 @@ class DatabaseThereError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoreReport:
     """The outcome of restoring a backup.
 
     Attributes:
@@ -57,7 +57,7 @@ class Restored:
     refused: int = 0
 
 
-def restore_database(backup: Path, destination: Path, *, force: bool = False) -> Restored:
+def restore_database(backup: Path, destination: Path, *, force: bool = False) -> RestoreReport:
     """Make `destination` the database that `backup_database` copied to `backup`.
 
     Files that came with it are written to the folder of `destination` unless they are there. An
@@ -87,7 +87,7 @@ def restore_database(backup: Path, destination: Path, *, force: bool = False) ->
             copy.replace(destination)
     except OSError as error:
         raise StoreError(f"restore {destination}: {error.strerror or error}") from error
-    return Restored(revision, files, aside, refused)
+    return RestoreReport(revision, files, aside, refused)
 
 
 def make_empty_database(destination: Path, *, force: bool = False) -> Path | None:
@@ -130,11 +130,11 @@ def _verified(backup: Path, copy: Path) -> str:
         with closing(sqlite3.connect(copy)) as database:
             verdict = database.execute("PRAGMA integrity_check").fetchone()[0]
             if verdict != "ok":
-                raise StoreError(f"backup {backup}: damaged ({verdict})", trouble=Trouble.DAMAGED)
+                raise StoreError(f"backup {backup}: damaged ({verdict})", kind=ErrorKind.DAMAGED)
             if (broken := database.execute("PRAGMA foreign_key_check").fetchone()) is not None:
                 raise StoreError(
                     f"backup {backup}: a row of {broken[0]} refers to a missing row",
-                    trouble=Trouble.DAMAGED,
+                    kind=ErrorKind.DAMAGED,
                 )
         engine = create_engine(
             database_url(copy, "sqlite"), poolclass=NullPool, hide_parameters=True
@@ -154,7 +154,7 @@ def _check_idle(database: Path) -> None:
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise StoreError(
-                    f"database {database}: a bot works on it; stop that first", trouble=Trouble.BUSY
+                    f"database {database}: a bot works on it; stop that first", kind=ErrorKind.BUSY
                 ) from error
             # Damaged otherwise: perhaps the very reason for the restore.
 

@@ -35,7 +35,7 @@ def databases(
 
 @pytest.fixture
 def location(databases: Databases) -> Location:
-    """What `Store.open` is given."""
+    """Return an argument for `Store.open`."""
     return databases.new()
 
 

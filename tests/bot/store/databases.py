@@ -27,7 +27,7 @@ PASSWORD = "correct horse"
 
 class Databases(Protocol):
     def new(self) -> Location:
-        """Where a database with the newest schema is, or will be; nobody else uses it."""
+        """Return the place of a database with the newest schema, for nobody else to use."""
 
 
 class SqliteFiles:

@@ -10,7 +10,7 @@ from bot.store.tables import Base
 
 
 def differences(connection: Connection) -> list[Any]:
-    """What a migration would have to change; CHECK constraints are not looked at."""
+    """Return the changes that a migration would make; CHECK constraints are not looked at."""
     context = MigrationContext.configure(
         connection, opts={"compare_type": True, "compare_server_default": True}
     )

@@ -19,10 +19,12 @@ async def test_a_clip_is_found_by_its_id_its_job_and_its_message(store: Store) -
     assert clip.deleted_at is None
     assert await store.get_generation(clip.id) == clip
     assert await store.generation_by_job(job.id) == clip
-    assert await store.generation_by_message(message_of(job)) == clip
+    shown = await store.job_by_message(message_of(job))
+    assert shown is not None
+    assert await store.generation_by_job(shown.id) == clip
     assert await store.get_generation("none") is None
     assert await store.generation_by_job("none") is None
-    assert await store.generation_by_message(1) is None
+    assert await store.job_by_message(1) is None
 
 
 async def test_a_clip_is_recorded_once_and_only_for_a_running_job(store: Store) -> None:
@@ -62,7 +64,9 @@ async def test_deleting_keeps_the_row_its_ratings_and_the_first_time(store: Stor
     assert gone.deleted_at is not None
     assert gone.deleted_at >= clip.created_at
     assert await store.set_generation_deleted(clip.id) == gone
-    assert await store.generation_by_message(message) == gone
+    shown = await store.job_by_message(message)
+    assert shown is not None
+    assert await store.generation_by_job(shown.id) == gone
     assert [rating.user_id for rating in await store.ratings(clip.id)] == [5]
     assert await store.rate(message, OWNER, "Ada", value=1) is None
     with pytest.raises(UnknownGenerationError):

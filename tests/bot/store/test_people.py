@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.store import JobState, Store, StoredFiles, UnknownGenerationError
+from bot.store import JobState, Store, StoredFiles, StoreError, UnknownGenerationError
+from bot.store.paths import OutsideError
 from tests.bot.store.examples import (
     A_JOB,
     A_PICTURE,
@@ -203,3 +204,14 @@ async def test_what_was_forgotten_is_in_no_byte_of_the_database(
     with closing(sqlite3.connect(database_path)) as database:
         assert database.execute("pragma integrity_check").fetchone() == ("ok",)
         assert database.execute("pragma foreign_key_check").fetchall() == []
+
+
+async def test_a_path_that_leads_elsewhere_stops_forgetting_in_words(store: Store) -> None:
+    job, _ = await rendered(store)
+
+    def refuse(files: StoredFiles) -> None:
+        raise OutsideError(files.clips[0])
+
+    with pytest.raises(StoreError, match="no file of this bot's"):
+        await store.forget_person(OWNER, refuse)
+    assert await store.get_job(job.id) is not None

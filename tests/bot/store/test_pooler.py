@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bot.store import JobState, Store, StoreError, TakenOverError, Trouble
+from bot.store import ErrorKind, JobState, Store, StoreError, TakenOverError
 from bot.store.backends.postgres import server_version
 from tests.bot.store.databases import PostgresServer
 from tests.bot.store.examples import A_JOB
@@ -23,12 +23,12 @@ def through(port: int, address: str) -> str:
 async def test_session_mode_with_the_poolers_defaults(postgres: PostgresServer) -> None:
     with pooler(postgres, "session") as port:
         async with await Store.open(through(port, postgres.empty())) as store:
-            await store.claim()
+            await store.lease.acquire()
             await store.check_writable()
             job = await store.create_job(A_JOB)
             await store.set_job_state(job.id, JobState.RUNNING)
             assert [kept.id for kept in await store.unfinished_jobs()] == [job.id]
-            assert store.claimed
+            assert store.lease.is_held()
 
 
 async def test_the_sessions_have_their_settings(postgres: PostgresServer) -> None:
@@ -52,16 +52,16 @@ async def test_the_last_bot_wins_through_a_pooler(postgres: PostgresServer) -> N
     with pooler(postgres, "session") as port:
         address = through(port, postgres.new())
         async with await Store.open(address) as first, await Store.open(address) as second:
-            await first.claim()
+            await first.lease.acquire()
             await first.create_job(A_JOB)
-            await second.claim()
+            await second.lease.acquire()
             with pytest.raises(TakenOverError):
                 await first.create_job(A_JOB)
             await second.create_job(A_JOB)
             async with asyncio.timeout(PATIENCE_S):
-                while first.claimed:  # noqa: ASYNC110 - the server tells it
+                while first.lease.is_held():  # noqa: ASYNC110 - the server tells it
                     await asyncio.sleep(0.02)
-            assert second.claimed
+            assert second.lease.is_held()
 
 
 async def test_a_bot_beside_the_pooler_takes_over_from_one_behind_it(
@@ -70,9 +70,9 @@ async def test_a_bot_beside_the_pooler_takes_over_from_one_behind_it(
     direct = postgres.new()
     with pooler(postgres, "session") as port:
         async with await Store.open(through(port, direct)) as first:
-            await first.claim()
+            await first.lease.acquire()
             async with await Store.open(direct) as second:
-                await second.claim()
+                await second.lease.acquire()
                 with pytest.raises(TakenOverError):
                     await first.create_job(A_JOB)
                 await second.create_job(A_JOB)
@@ -95,7 +95,7 @@ async def test_a_pooler_that_shares_sessions_is_refused(
         for ask in (Store.open, server_version):
             with pytest.raises(StoreError, match="session mode") as refused:
                 await ask(address)  # type: ignore[operator]
-            assert refused.value.trouble is Trouble.DENIED
+            assert refused.value.kind is ErrorKind.DENIED
             assert "\n" not in str(refused.value)
 
 

@@ -1,18 +1,18 @@
-"""What only a PostgreSQL server does: connections, passwords, one bot among several."""
+"""Peculiarities of a PostgreSQL server: connections, passwords, one bot among several."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
 
-from bot.store import JobState, Store, StoreError, TakenOverError, Trouble
+from bot.store import ErrorKind, JobState, Store, StoreError
 from bot.store.backends.postgres import PostgresBackend, shown
+from bot.store.jobs import load_job
 from bot.store.maintenance.migrate import alembic_config
 from bot.store.tables import Base
 from tests.bot.store.databases import PASSWORD, SERVER_VARIABLE, PostgresServer
-from tests.bot.store.examples import A_JOB, rendered
+from tests.bot.store.examples import A_JOB
 from tests.bot.store.schemas import differences
 
 PATIENCE_S = 30
@@ -58,7 +58,7 @@ async def test_no_server_there(unused_tcp_port: int) -> None:
     error = await refused(f"postgresql://me:hunter2@127.0.0.1:{unused_tcp_port}/x")
     assert "is PostgreSQL running?" in str(error)
     assert "hunter2" not in str(error)
-    assert error.trouble is Trouble.UNREACHABLE
+    assert error.kind is ErrorKind.UNREACHABLE
 
 
 async def test_another_kind_of_address() -> None:
@@ -69,7 +69,7 @@ async def test_another_kind_of_address() -> None:
 async def test_a_database_that_is_not_there(postgres: PostgresServer) -> None:
     error = await refused(postgres.url_of("floor33_nowhere"))
     assert "createdb" in str(error)
-    assert error.trouble is Trouble.DENIED
+    assert error.kind is ErrorKind.DENIED
 
 
 async def test_a_wrong_password_is_not_shown(
@@ -158,7 +158,7 @@ async def test_a_store_outlives_its_connections(postgres: PostgresServer, addres
             try:
                 return await store.get_job(job.id) == job
             except StoreError as error:
-                assert error.trouble is Trouble.UNREACHABLE  # noqa: PT017 - it may or may not
+                assert error.kind is ErrorKind.UNREACHABLE  # noqa: PT017 - it may or may not
                 return False
 
         await until(works)
@@ -166,36 +166,48 @@ async def test_a_store_outlives_its_connections(postgres: PostgresServer, addres
 
 
 async def test_who_waits_too_long_is_told(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.store.backends.postgres._LOCK_TIMEOUT_MS", 50)
+    monkeypatch.setattr("bot.store.backends.postgres_connection._LOCK_TIMEOUT_MS", 50)
     async with await Store.open(address) as store, await Store.open(address) as other:
-        async with store._database.write():
-            assert await other.unfinished_jobs() == []  # readers go on
+        job = await store.create_job(A_JOB)
+        async with store._database.write() as session:
+            await load_job(session, job.id)
+            assert await other.unfinished_jobs() == [job]  # readers go on
             with pytest.raises(StoreError, match="keeps the database locked") as error:
-                await other.create_job(A_JOB)
-        assert error.value.trouble is Trouble.BUSY
-        await other.create_job(A_JOB)
+                await other.set_job_state(job.id, JobState.RUNNING)
+        assert error.value.kind is ErrorKind.BUSY
+        await other.set_job_state(job.id, JobState.RUNNING)
 
 
-async def test_the_last_bot_to_claim_a_database_is_the_one_that_writes(address: str) -> None:
-    async with await Store.open(address) as first, await Store.open(address) as second:
-        await first.claim()
-        job, clip = await rendered(first)
-        await second.claim()
-        # At once, before the first has noticed anything.
-        with pytest.raises(TakenOverError, match="another bot has taken over"):
-            await first.set_job_state(job.id, JobState.DELIVERED)
-        await second.set_job_state(job.id, JobState.DELIVERED)
-        await until(lambda: not first.claimed)
-        assert second.claimed
-        assert await first.get_generation(clip.id) == clip  # reading is free
-        with pytest.raises(TakenOverError):
-            await first.create_job(A_JOB)
-        await first.claim()  # started again
-        await first.create_job(A_JOB)
-        await until(lambda: not second.claimed)
+async def test_writes_of_two_programs_do_not_wait_for_each_other(address: str) -> None:
+    async with await Store.open(address) as store, await Store.open(address) as other:
+        await store.lease.acquire()
+        job = await store.create_job(A_JOB)
+        async with store._database.write() as session, asyncio.timeout(PATIENCE_S):
+            await load_job(session, job.id)
+            await other.block(7)
+        assert await store.is_blocked(7)
 
 
-async def test_a_claim_outlives_its_connection_unless_taken(
+async def test_a_person_is_forgotten_while_nobody_else_writes(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.store.backends.postgres_connection._LOCK_TIMEOUT_MS", 50)
+    async with await Store.open(address) as store, await Store.open(address) as command:
+        await store.lease.acquire()
+        await store.create_job(A_JOB)
+        async with store._database.write():
+            with pytest.raises(StoreError, match="keeps the database locked"):
+                await command.forget_person(A_JOB.user_id, lambda files: None)
+        async with command._database.write(exclusive=True):
+            with pytest.raises(StoreError, match="keeps the database locked"):
+                await store.create_job(A_JOB)
+        forgotten = await command.forget_person(A_JOB.user_id, lambda files: None)
+        assert forgotten.jobs == 1
+        assert await store.unfinished_jobs() == []
+        await store.create_job(A_JOB)
+
+
+async def test_a_lease_outlives_its_connections_unless_taken(
     postgres: PostgresServer, address: str
 ) -> None:
     name = address.partition("?")[0].rpartition("/")[2]
@@ -205,33 +217,26 @@ async def test_a_claim_outlives_its_connection_unless_taken(
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
         )
 
-    def holders() -> int:
-        query = (
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 3892 "
-            "AND granted AND database = (SELECT oid FROM pg_database WHERE datname = "
-            f"'{name}')"
-        )
-        count: int = postgres.execute(query)[0][0]
-        return count
+    def holders() -> list[str]:
+        rows = postgres.execute("SELECT owner FROM leases WHERE owner <> ''", database=name)
+        return [row["owner"] for row in rows]
 
     async with await Store.open(address) as store:
-        await store.claim()
-        assert holders() == 1
+        await store.lease.acquire()
+        assert holders() == [store.lease.owner]
         end_every_connection()
-        await until(lambda: holders() == 0)
-        await until(lambda: holders() == 1)
-        assert store.claimed
-        await store.create_job(A_JOB)
-    await until(lambda: holders() == 0)  # closed: nothing is left behind
 
+        async def works() -> bool:
+            try:
+                return bool(await store.create_job(A_JOB))
+            except StoreError as error:
+                assert error.kind is ErrorKind.UNREACHABLE  # noqa: PT017 - it may or may not
+                return False
 
-async def test_a_file_needs_no_claim(database_path: Path) -> None:
-    async with await Store.open(database_path) as first, await Store.open(database_path) as second:
-        await first.claim()
-        await second.claim()
-        await first.create_job(A_JOB)
-        assert first.claimed
-        assert second.claimed
+        await until(works)
+        assert store.lease.is_held()
+        assert holders() == [store.lease.owner]
+    assert holders() == []  # closed: nothing is left behind
 
 
 async def test_a_database_on_a_server_is_no_file(address: str) -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from bot.lease import Ownership
+from bot.lease import DataFolderLease
 from bot.operations.health import store_check
 from bot.store import (
     DatabaseGoneError,
     DatabaseThereError,
+    ErrorKind,
     Store,
     StoreError,
-    Trouble,
     backup_database,
     make_empty_database,
     restore_database,
@@ -95,8 +95,8 @@ async def test_nothing_is_written_to_a_file_that_nobody_finds(
         file_store.check_present()
     assert "database" in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert refused.value.trouble is Trouble.GONE
-    assert not refused.value.trouble.passes
+    assert refused.value.kind is ErrorKind.GONE
+    assert not refused.value.kind.passes
     found = await store_check(file_store)()
     assert not found.ok
     assert "database" in found.detail
@@ -145,26 +145,24 @@ async def test_nothing_is_put_over_a_file_or_into_a_new_folder(
 
 
 @pytest.mark.parametrize("accident", [_folder_removed, _folder_moved, _folder_replaced])
-def test_a_folder_that_is_gone_is_not_held(
-    database_path: Path, accident: Callable[[Path], None]
+async def test_a_folder_that_is_gone_is_not_held(
+    file_store: Store, accident: Callable[[Path], None]
 ) -> None:
-    database_path.parent.mkdir()
-    ownership = Ownership(database_path.parent)
-    ownership.take()
-    assert ownership.held()
-    accident(database_path)
+    lease = DataFolderLease(file_store.path.parent)
+    await lease.acquire(file_store)
+    assert lease.is_held()
+    accident(file_store.path)
     with pytest.raises(DatabaseGoneError, match="its folder was"):
-        ownership.check_folder()
-    if accident is not _folder_replaced:  # a copy of the file says that it is ours
-        assert not ownership.held()
+        lease.check_folder()
+    assert not lease.is_held()
 
 
-def test_a_missing_note_in_a_folder_that_is_there_says_nothing(tmp_path: Path) -> None:
-    ownership = Ownership(tmp_path)
-    ownership.take()
-    (tmp_path / "bot.id").unlink()
-    ownership.check_folder()
-    assert ownership.held()
+async def test_a_missing_note_in_a_folder_that_is_there_says_nothing(file_store: Store) -> None:
+    lease = DataFolderLease(file_store.path.parent)
+    await lease.acquire(file_store)
+    (file_store.path.parent / "bot.id").unlink()
+    lease.check_folder()
+    assert lease.is_held()
 
 
 # ------------------------------------------------------------------------ at the start

@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import text
 
 from bot.operations.metrics import Metrics
-from bot.store import Store, StoreError, TakenOverError, Trouble
-from bot.store.backends.sqlite import in_words
-from bot.store.retry import database_pauses, written
+from bot.store import ErrorKind, Store, StoreError, TakenOverError, Trouble
+from bot.store.backends.sqlite import translate_db_error
+from bot.store.retry import database_pauses, retry_write
 from tests.bot.store.databases import PostgresServer
 from tests.bot.store.examples import A_JOB, A_PICTURE, AN_ANIMATION
 
@@ -27,7 +27,7 @@ A_SECRET_JOB = replace(A_JOB, prompt=SECRETS[0], interaction_token=SECRETS[1])
 
 
 def everything(error: BaseException) -> str:
-    """What a log shows of an error, its causes included."""
+    """Return an error as a log shows it, its causes included."""
     return "".join(traceback.format_exception(error))
 
 
@@ -48,8 +48,8 @@ async def test_an_io_error_passes(file_store: Store) -> None:
     await file_store.create_job(A_JOB)
     with no_file_grows(), pytest.raises(StoreError, match="reading or writing") as failed:
         await file_store.create_job(A_SECRET_JOB)
-    assert failed.value.trouble is Trouble.IO
-    assert failed.value.trouble.passes
+    assert failed.value.kind is ErrorKind.IO
+    assert failed.value.kind.passes
     await file_store.create_job(A_JOB)
 
 
@@ -64,35 +64,35 @@ async def test_a_write_is_made_again_once_the_disk_works(file_store: Store) -> N
         with no_file_grows():
             return (await file_store.create_job(A_JOB)).id
 
-    job = await written(write, (0.0, 0.0, 0.0))
+    job = await retry_write(write, (0.0, 0.0, 0.0))
     assert tried == 3
     assert [kept.id for kept in await file_store.unfinished_jobs()] == [job]
 
 
-@pytest.mark.parametrize("trouble", list(Trouble))
-async def test_what_an_operator_mends_is_tried_again(trouble: Trouble) -> None:
+@pytest.mark.parametrize("trouble", list(ErrorKind))
+async def test_what_an_operator_mends_is_tried_again(trouble: ErrorKind) -> None:
     tries = 0
 
     async def write() -> None:
         nonlocal tries
         tries += 1
         if tries < 3:
-            raise StoreError("database x: not now", trouble=trouble)
+            raise StoreError("database x: not now", kind=trouble)
 
     if trouble.passes:
-        await written(write, (0.0, 0.0, 0.0))
+        await retry_write(write, (0.0, 0.0, 0.0))
         assert tries == 3
     else:
         with pytest.raises(StoreError):
-            await written(write, (0.0, 0.0, 0.0))
+            await retry_write(write, (0.0, 0.0, 0.0))
         assert tries == 1
 
 
 def test_troubles_that_pass() -> None:
-    assert {trouble for trouble in Trouble if not trouble.passes} == {
-        Trouble.DAMAGED,
-        Trouble.GONE,
-        Trouble.OTHER,
+    assert {trouble for trouble in ErrorKind if not trouble.passes} == {
+        ErrorKind.DAMAGED,
+        ErrorKind.GONE,
+        ErrorKind.OTHER,
     }
 
 
@@ -101,8 +101,13 @@ async def test_a_bot_that_was_taken_over_does_not_try_again() -> None:
         raise TakenOverError("x")
 
     with pytest.raises(TakenOverError) as refused:
-        await written(write, (0.0,))
+        await retry_write(write, (0.0,))
     assert "restarted" in refused.value.for_users
+
+
+def test_the_earlier_names_work() -> None:
+    error = StoreError("database x: not now", trouble=Trouble.BUSY)
+    assert error.kind is error.trouble is ErrorKind.BUSY
 
 
 def test_nobody_waits_longer_than_a_minute_for_the_next_try() -> None:
@@ -113,40 +118,40 @@ def test_nobody_waits_longer_than_a_minute_for_the_next_try() -> None:
     assert found == sorted(found)
 
 
-@pytest.mark.parametrize("trouble", list(Trouble))
-def test_users_are_told_one_sentence_without_names(trouble: Trouble) -> None:
-    said = StoreError("database /srv/data/floor33.db: no", trouble=trouble).for_users
+@pytest.mark.parametrize("trouble", list(ErrorKind))
+def test_users_are_told_one_sentence_without_names(trouble: ErrorKind) -> None:
+    said = StoreError("database /srv/data/floor33.db: no", kind=trouble).for_users
     assert said.endswith(".")
     assert "database" in said or "disk" in said
     assert "/" not in said
     assert "\n" not in said
     assert len(said) < 200
-    assert len({one.for_users for one in Trouble}) == len(Trouble)
+    assert len({one.for_users for one in ErrorKind}) == len(ErrorKind)
 
 
 @pytest.mark.parametrize(
     ("code", "trouble"),
     [
-        (sqlite3.SQLITE_FULL, Trouble.FULL),
-        (sqlite3.SQLITE_IOERR | 3 << 8, Trouble.IO),  # SQLITE_IOERR_WRITE
-        (sqlite3.SQLITE_READONLY, Trouble.DENIED),
-        (sqlite3.SQLITE_READONLY | 6 << 8, Trouble.DENIED),  # SQLITE_READONLY_DIRECTORY
-        (sqlite3.SQLITE_READONLY | 4 << 8, Trouble.GONE),  # SQLITE_READONLY_DBMOVED
-        (sqlite3.SQLITE_CANTOPEN, Trouble.DENIED),
-        (sqlite3.SQLITE_PERM, Trouble.DENIED),
-        (sqlite3.SQLITE_BUSY | 2 << 8, Trouble.BUSY),  # SQLITE_BUSY_SNAPSHOT
-        (sqlite3.SQLITE_PROTOCOL, Trouble.BUSY),
-        (sqlite3.SQLITE_NOMEM, Trouble.BUSY),
-        (sqlite3.SQLITE_CORRUPT | 1 << 8, Trouble.DAMAGED),
-        (sqlite3.SQLITE_NOTADB, Trouble.DAMAGED),
-        (sqlite3.SQLITE_CONSTRAINT | 8 << 8, Trouble.OTHER),
+        (sqlite3.SQLITE_FULL, ErrorKind.FULL),
+        (sqlite3.SQLITE_IOERR | 3 << 8, ErrorKind.IO),  # SQLITE_IOERR_WRITE
+        (sqlite3.SQLITE_READONLY, ErrorKind.DENIED),
+        (sqlite3.SQLITE_READONLY | 6 << 8, ErrorKind.DENIED),  # SQLITE_READONLY_DIRECTORY
+        (sqlite3.SQLITE_READONLY | 4 << 8, ErrorKind.GONE),  # SQLITE_READONLY_DBMOVED
+        (sqlite3.SQLITE_CANTOPEN, ErrorKind.DENIED),
+        (sqlite3.SQLITE_PERM, ErrorKind.DENIED),
+        (sqlite3.SQLITE_BUSY | 2 << 8, ErrorKind.BUSY),  # SQLITE_BUSY_SNAPSHOT
+        (sqlite3.SQLITE_PROTOCOL, ErrorKind.BUSY),
+        (sqlite3.SQLITE_NOMEM, ErrorKind.BUSY),
+        (sqlite3.SQLITE_CORRUPT | 1 << 8, ErrorKind.DAMAGED),
+        (sqlite3.SQLITE_NOTADB, ErrorKind.DAMAGED),
+        (sqlite3.SQLITE_CONSTRAINT | 8 << 8, ErrorKind.OTHER),
     ],
 )
-def test_the_kinds_of_sqlites_errors(code: int, trouble: Trouble) -> None:
+def test_the_kinds_of_sqlites_errors(code: int, trouble: ErrorKind) -> None:
     error = sqlite3.OperationalError("it failed")
     error.sqlite_errorcode = code
-    found = in_words(Path("floor33.db"), error)
-    assert found.trouble is trouble
+    found = translate_db_error(Path("floor33.db"), error)
+    assert found.kind is trouble
     assert str(found).startswith("database floor33.db: ")
 
 
@@ -234,4 +239,4 @@ async def test_waiting_for_a_connection_passes(file_store: Store) -> None:
             await file_store.unfinished_jobs()
     finally:
         await asyncio.gather(*(connection.close() for connection in held))
-    assert failed.value.trouble is Trouble.BUSY
+    assert failed.value.kind is ErrorKind.BUSY
