@@ -74,7 +74,14 @@ class Workbench:
         """A job that waits."""
         given: dict[str, Any] = {"model": "tiny-t2v", "prompt": "a red ball", "seed": 7}
         request = GenerationRequest(job_id=job_id, **(given | changes))
-        job = Job(request.job_id, resolve(request, self.catalog), self.queue.discard)
+        job = Job(
+            request.job_id,
+            resolve(request, self.catalog),
+            self.queue.discard,
+            owner=request.owner,
+            weight=request.weight,
+            begun=request.begun,
+        )
         seen = Seen(job)
         self.queue.put(job)
         return seen
