@@ -22,7 +22,7 @@ from engine.serving.events import (
     Started,
     Terminal,
 )
-from engine.serving.job_handle import Job
+from engine.serving.job_handle import Job, JobHandle
 from engine.serving.load_options import ModelOptions
 from engine.serving.media.gif_webp import convert_clip
 from engine.serving.media.input_images import PictureError, decode_picture
@@ -31,11 +31,13 @@ from engine.serving.media.size_limit import fit_to_limit
 from engine.serving.media.size_search import CannotFitError
 from engine.serving.params import ClipParams, ResolvedParams
 from engine.serving.request import GenerationRequest, ResolvedSettings
-from engine.serving.scheduling.cost_model import Estimate, Workload
+from engine.serving.scheduling.cost_model import Estimate, RequestShape
 from engine.serving.scheduling.queue_view import QueueView, RunningJob, WaitingJob
 from engine.serving.settings import EngineSettings
 from engine.serving.status import LoadedModel, WorkerStatus
 from engine.serving.workers.devices import device_kind
+
+Workload = RequestShape
 
 __all__ = [
     "Cancelled",
@@ -57,6 +59,7 @@ __all__ = [
     "Job",
     "JobCancelled",
     "JobFailed",
+    "JobHandle",
     "LoadedModel",
     "ModelCard",
     "ModelOptions",
@@ -66,6 +69,7 @@ __all__ = [
     "QueueView",
     "Queued",
     "RequestError",
+    "RequestShape",
     "ResolvedParams",
     "ResolvedSettings",
     "RunningJob",
@@ -73,7 +77,6 @@ __all__ = [
     "Terminal",
     "WaitingJob",
     "WorkerStatus",
-    "Workload",
     "convert_clip",
     "decode_picture",
     "device_kind",

@@ -1,4 +1,4 @@
-"""Which failure a user is told about when something raises."""
+"""Turn what a job raised into the failure that its user is told."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ import logging
 import torch
 
 from engine.checkpoints.errors import ModelChangedError, ModelLoadError
+from engine.serving.backends import NonFiniteError
 from engine.serving.events import Failed, FailureReason
 from engine.serving.media.ffmpeg import EncodeError, EncoderMissingError
+
+__all__ = [
+    "DISK_FULL_CODES",
+    "DiskFullError",
+    "NonFiniteError",
+    "OutputFolderError",
+    "concerns_all",
+    "failure_of",
+    "hung",
+    "is_out_of_memory",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -17,10 +29,6 @@ DISK_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Codes of an OSError that mean that there is no room."""
 
 _SMALLER = "Try a smaller size or fewer frames."
-
-
-class NonFiniteError(ArithmeticError):
-    """The model produced NaN or infinite values."""
 
 
 class DiskFullError(OSError):
@@ -35,7 +43,7 @@ class OutputFolderError(OSError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that a device or the machine ran out of memory."""
+    """Return True if an exception means that a device or the machine ran out of memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     # The CPU's allocator has no exception type of its own.
@@ -43,12 +51,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def concerns_all(error: BaseException) -> bool:
-    """Whether an error is one of the machine or the model, whatever job it was met in."""
+    """Return True if an error is one of the machine or the model, whatever job it was met in."""
     return isinstance(error, (ModelLoadError, EncoderMissingError, OSError))
 
 
 def hung(phase: str, seconds: float) -> Failed:
-    """The failure of a job whose worker has given no sign of life."""
+    """Return the failure of a job whose worker has given no heartbeat."""
     minutes = seconds / 60
     waited = f"{minutes:.0f} minutes" if minutes >= 2 else f"{seconds:.0f} seconds"
     return Failed(
@@ -58,7 +66,7 @@ def hung(phase: str, seconds: float) -> Failed:
 
 
 def failure_of(error: BaseException, job_id: str, *, smaller: str = _SMALLER) -> Failed:
-    """The failure event for what a job raised; logs everything an operator should see.
+    """Return the failure event for what a job raised; logs everything an operator should see.
 
     The message is for the person who asked for the clip. Details such as paths, which belong to
     the operator, go to the log only.

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from engine.serving.cancellation import Check, carry_on
+from engine.serving.cancellation import Check, no_check
 from engine.serving.media.ffmpeg import as_input, find_ffmpeg, run_ffmpeg
 from engine.serving.media.probe import ClipFacts, probe_clip
 from engine.serving.media.size_search import (
@@ -38,7 +38,7 @@ def converted_path(source: Path, to: ClipFormat) -> Path:
 
 
 def convert_clip(
-    source: Path, to: ClipFormat, limit_bytes: int | None = None, *, check: Check = carry_on
+    source: Path, to: ClipFormat, limit_bytes: int | None = None, *, check: Check = no_check
 ) -> Fitted:
     """Convert a clip, as well as the limit allows; the clip itself is never changed.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from engine.serving.cancellation import Check, carry_on
+from engine.serving.cancellation import Check, no_check
 from engine.serving.media.ffmpeg import H264, as_input, run_ffmpeg
 from engine.serving.media.probe import ClipFacts, probe_clip
 from engine.serving.media.size_search import (
@@ -44,7 +44,7 @@ def fitted_path(source: Path) -> Path:
     return source.with_name(f"{source.stem}.fit.mp4")
 
 
-def fit_to_limit(source: Path, limit_bytes: int, *, check: Check = carry_on) -> Fitted:
+def fit_to_limit(source: Path, limit_bytes: int, *, check: Check = no_check) -> Fitted:
     """Make a version of a clip that has at most so many bytes; the clip itself is never changed.
 
     A clip that fits is returned as it is. Else quality is given up first: the best CRF of 17 to 30

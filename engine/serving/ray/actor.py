@@ -16,15 +16,23 @@ import torch
 
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
+from engine.serving.backends import BackendRegistry
 from engine.serving.events import Event, Finished, Terminal
 from engine.serving.execution.failures import failure_of
-from engine.serving.job_handle import Job
-from engine.serving.ray.inbox import Inbox
+from engine.serving.job_handle import JobHandle
+from engine.serving.ray.inbox import BatchQueue
 from engine.serving.ray.logs import Forward
-from engine.serving.ray.protocol import ClipFiles, Hello, LogLine, News, Order, Told
+from engine.serving.ray.protocol import (
+    ClipFiles,
+    JobEvent,
+    JobOrder,
+    LogLine,
+    WorkerInfo,
+    WorkerUpdate,
+)
 from engine.serving.settings import EngineSettings
 from engine.serving.workers.devices import device_kind
-from engine.serving.workers.supervisor import Worker
+from engine.serving.workers.supervisor import WorkerSupervisor
 
 CALLS_AT_ONCE: Final = 4
 """Threads that answer calls: one waits for news, and the others must not wait for it."""
@@ -42,16 +50,21 @@ class RenderActor:
         settings: the engine's.
         on_gpu: whether the cluster has given this actor a GPU.
         warm_up: models that are loaded before the first job is taken.
+        backends: the model families.
 
     Raises:
         RuntimeError: torch finds no GPU where there should be one.
     """
 
     def __init__(
-        self, settings: EngineSettings, on_gpu: bool, warm_up: Sequence[ModelCard] = ()
+        self,
+        settings: EngineSettings,
+        on_gpu: bool,
+        warm_up: Sequence[ModelCard] = (),
+        backends: BackendRegistry | None = None,
     ) -> None:
         self._changed = threading.Condition()
-        self._told: list[Told] = []
+        self._told: list[JobEvent] = []
         self._lines: deque[LogLine] = deque(maxlen=_LINES_KEPT)
         Forward(self._log).install()
         if on_gpu and not torch.cuda.is_available():
@@ -60,17 +73,19 @@ class RenderActor:
         self._device = "cuda:0" if on_gpu else "cpu"
         self._folder = TemporaryDirectory(prefix="floor33-", ignore_cleanup_errors=True)
         settings = replace(settings, output_dir=Path(self._folder.name))
-        self._jobs: dict[str, Job] = {}
-        self._inbox = Inbox()
-        self._worker = Worker(self._device, self._inbox, settings)
+        self._jobs: dict[str, JobHandle] = {}
+        self._inbox = BatchQueue()
+        self._worker = WorkerSupervisor(self._device, self._inbox, settings, backends=backends)
         self._worker.warm_up([card for card in warm_up if not _missing(card)])
         self._worker.start()
 
-    def hello(self) -> Hello:
+    def hello(self) -> WorkerInfo:
         """Who this is; the answer says that the actor is ready for jobs."""
-        return Hello(socket.gethostname(), os.getpid(), self._device, device_kind(self._device))
+        return WorkerInfo(
+            socket.gethostname(), os.getpid(), self._device, device_kind(self._device)
+        )
 
-    def take(self, orders: Sequence[Order]) -> None:
+    def take(self, orders: Sequence[JobOrder]) -> None:
         """Begin with jobs of one batch key; what becomes of them is in the news."""
         jobs = [self._job(order) for order in orders]
         missing = _missing(jobs[0].settings.model)
@@ -87,14 +102,14 @@ class RenderActor:
         for job in jobs:
             job.cancel()
 
-    def news(self, wait_s: float) -> News:
+    def news(self, wait_s: float) -> WorkerUpdate:
         """What has happened since the last call; waits so many seconds at most for something."""
         with self._changed:
             self._changed.wait_for(lambda: self._told or self._lines, wait_s)
             told, self._told = tuple(self._told), []
             lines = tuple(self._lines)
             self._lines.clear()
-        return News(told, lines, self._worker.status(), self._inbox.limits)
+        return WorkerUpdate(told, lines, self._worker.status(), self._inbox.limits)
 
     def end(self) -> None:
         """Throw away what is being made, and leave nothing on this machine's disk."""
@@ -106,14 +121,14 @@ class RenderActor:
         self._worker.join()
         self._folder.cleanup()
 
-    def _job(self, order: Order) -> Job:
-        job = Job(order.job_id, order.settings, self._inbox.discard)
+    def _job(self, order: JobOrder) -> JobHandle:
+        job = JobHandle(order.job_id, order.settings, self._inbox.discard)
         with self._changed:
             self._jobs[job.id] = job
         job.subscribe(lambda event: self._tell(job, event))
         return job
 
-    def _tell(self, job: Job, event: Event) -> None:
+    def _tell(self, job: JobHandle, event: Event) -> None:
         files = None
         if isinstance(event, Finished):
             try:
@@ -123,7 +138,7 @@ class RenderActor:
         with self._changed:
             if isinstance(event, Terminal):
                 del self._jobs[job.id]
-            self._told.append(Told(job.id, event, files))
+            self._told.append(JobEvent(job.id, event, files))
             self._changed.notify_all()
 
     def _log(self, line: LogLine) -> None:

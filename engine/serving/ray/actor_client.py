@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from engine.checkpoints.catalog import ModelCard
+from engine.serving.backends import BackendRegistry
 from engine.serving.ray.actor import CALLS_AT_ONCE, RenderActor
-from engine.serving.ray.cluster import ClusterError, RaySession
-from engine.serving.ray.protocol import Hello, News, Order
+from engine.serving.ray.cluster import ClusterError, RayCluster
+from engine.serving.ray.protocol import JobOrder, WorkerInfo, WorkerUpdate
 from engine.serving.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ _TELL_AFTER_S: Final = 60.0
 Stop = Callable[[], bool]
 
 
-class ActorLink:
+class ActorClient:
     """Asks for an actor and talks to it until it is lost or ended.
 
     Args:
@@ -34,6 +35,7 @@ class ActorLink:
         kind: the actor's class.
         settings: the engine's.
         warm_up: models that the actor loads first.
+        backends: the model families.
 
     Raises:
         ClusterError: the cluster is gone.
@@ -41,17 +43,18 @@ class ActorLink:
 
     def __init__(
         self,
-        session: RaySession,
+        session: RayCluster,
         kind: type[RenderActor],
         settings: EngineSettings,
         warm_up: Sequence[ModelCard],
+        backends: BackendRegistry,
     ) -> None:
         self._session = session
         self._silence_s = settings.hang_after_s + NEWS_EVERY_S
         on_gpu = session.gpus() > 0
         self._actor = session.start(
             kind,
-            (settings, on_gpu, tuple(warm_up)),
+            (settings, on_gpu, tuple(warm_up), backends),
             {
                 "num_gpus": 1 if on_gpu else 0,
                 "num_cpus": 1 if on_gpu else settings.threads or 1,
@@ -59,9 +62,9 @@ class ActorLink:
                 "scheduling_strategy": "SPREAD",
             },
         )
-        self._condemned: str | None = None
+        self._dead_reason: str | None = None
 
-    def wait_until_up(self, name: str, stop: Stop) -> Hello | None:
+    def wait_until_up(self, name: str, stop: Stop) -> WorkerInfo | None:
         """Wait for the actor's process, which may have to wait for a place in the cluster.
 
         Args:
@@ -86,9 +89,9 @@ class ActorLink:
                     name,
                     _TELL_AFTER_S,
                 )
-        return cast(Hello, self._session.get(reference, _ANSWER_S))
+        return cast(WorkerInfo, self._session.get(reference, _ANSWER_S))
 
-    def take(self, orders: Sequence[Order]) -> None:
+    def take(self, orders: Sequence[JobOrder]) -> None:
         """Send a batch; returns when the actor has it. Raises ClusterError."""
         self._session.get(self._session.call(self._actor, "take", tuple(orders)), _ANSWER_S)
 
@@ -96,7 +99,7 @@ class ActorLink:
         """Let jobs be cancelled; does not wait for it. Raises ClusterError."""
         self._session.call(self._actor, "cancel", tuple(job_ids))
 
-    def news(self, stop: Stop) -> News | None:
+    def news(self, stop: Stop) -> WorkerUpdate | None:
         """Wait for what has happened.
 
         Args:
@@ -113,15 +116,15 @@ class ActorLink:
         while not self._session.arrived(reference, _LOOK_EVERY_S):
             if stop():
                 return None
-            if self._condemned is not None:
-                raise ClusterError(self._condemned)
+            if self._dead_reason is not None:
+                raise ClusterError(self._dead_reason)
             if time.monotonic() > began + self._silence_s:
                 raise ClusterError(f"no answer for {self._silence_s:.0f} s")
-        return cast(News, self._session.get(reference, _ANSWER_S))
+        return cast(WorkerUpdate, self._session.get(reference, _ANSWER_S))
 
-    def condemn(self, reason: str) -> None:
+    def mark_dead(self, reason: str) -> None:
         """See to it that whoever listens next gives the actor up."""
-        self._condemned = reason
+        self._dead_reason = reason
 
     def end(self) -> None:
         """End the actor in good order, or else by force."""

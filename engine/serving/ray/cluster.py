@@ -38,7 +38,7 @@ def require_ray() -> None:
         )
 
 
-class RaySession:
+class RayCluster:
     """A connection of this process to a cluster: one that exists, or one for this process alone.
 
     There is one connection for a process. One that the process has already is used and left alone.

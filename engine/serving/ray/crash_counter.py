@@ -7,7 +7,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from engine.serving.events import Failed, FailureReason
-from engine.serving.job_handle import Job
+from engine.serving.job_handle import JobHandle
 
 MOST_LOST: Final = 3
 """A job that has lost so many actors may be what kills them."""
@@ -19,14 +19,14 @@ GIVEN_UP: Final = Failed(
 )
 
 
-class Losses:
+class CrashCounter:
     """Counts, for all workers of a crew. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lost: WeakKeyDictionary[Job, int] = WeakKeyDictionary()
+        self._lost: WeakKeyDictionary[JobHandle, int] = WeakKeyDictionary()
 
-    def count(self, job: Job) -> int:
+    def count(self, job: JobHandle) -> int:
         """One more; returns how many there are now."""
         with self._lock:
             self._lost[job] = self._lost.get(job, 0) + 1

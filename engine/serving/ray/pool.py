@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.checkpoints.catalog import ModelCard
+from engine.serving.backends import BackendRegistry
 from engine.serving.ray.actor import RenderActor
-from engine.serving.ray.actor_client import ActorLink
+from engine.serving.ray.actor_client import ActorClient
 from engine.serving.ray.backoff import Backoff
-from engine.serving.ray.cluster import ClusterError, RaySession, require_ray
-from engine.serving.ray.crash_counter import Losses
-from engine.serving.ray.protocol import Hello
+from engine.serving.ray.cluster import ClusterError, RayCluster, require_ray
+from engine.serving.ray.crash_counter import CrashCounter
+from engine.serving.ray.protocol import WorkerInfo
 from engine.serving.ray.worker import RayWorker
-from engine.serving.scheduling.costs import Costs
+from engine.serving.scheduling.costs import DeviceCosts
 from engine.serving.scheduling.scheduler import JobQueue
 from engine.serving.settings import EngineSettings
 from engine.serving.status import WorkerStatus
@@ -26,13 +27,14 @@ _UNKNOWN: Final = "ray"
 """The kind of a device that nobody has heard of yet."""
 
 
-class RayCrew:
+class RayWorkerPool:
     """One worker for each actor. A cluster that cannot be reached is tried again and again.
 
     Args:
         settings: the engine's.
         queue: where the jobs come from.
         costs: is told what the devices are.
+        backends: the model families.
         kind: the actors' class.
 
     Raises:
@@ -43,20 +45,22 @@ class RayCrew:
         self,
         settings: EngineSettings,
         queue: JobQueue,
-        costs: Costs,
+        costs: DeviceCosts,
+        backends: BackendRegistry,
         kind: type[RenderActor] = RenderActor,
     ) -> None:
         require_ray()
         self._settings = settings
         self._queue = queue
         self._costs = costs
+        self._backends = backends
         self._kind = kind
         self._kinds: dict[str, str] = {}
         self._workers: tuple[RayWorker, ...] = ()
         self._warm_up: tuple[ModelCard, ...] = ()
         self._problem: str | None = None
         self._closing = threading.Event()
-        # It lives until the session is closed, as `RaySession` asks.
+        # It lives until the session is closed, as `RayCluster` asks.
         self._thread = threading.Thread(target=self._run, name="engine-ray", daemon=True)
         self._name_devices(settings.ray_workers or 1)
 
@@ -70,20 +74,20 @@ class RayCrew:
         return self._kinds.get(device, _UNKNOWN)
 
     def warm_up(self, models: Sequence[ModelCard]) -> None:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         self._warm_up = tuple(models)
 
     def start(self) -> None:
-        """See `Crew`; does not wait for the cluster."""
+        """See `WorkerPool`; does not wait for the cluster."""
         self._thread.start()
 
     def join(self) -> None:
-        """See `Crew`; a cluster of our own has ended then."""
+        """See `WorkerPool`; a cluster of our own has ended then."""
         self._closing.set()
         self._thread.join()
 
     def status(self) -> tuple[WorkerStatus, ...]:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         if self._workers:
             return tuple(worker.status() for worker in self._workers)
         return tuple(
@@ -92,19 +96,21 @@ class RayCrew:
         )
 
     def _run(self) -> None:
-        session = RaySession(self._settings.ray_address)
+        session = RayCluster(self._settings.ray_address)
         count = self._open(session)
         if count is None:
             return
         try:
             self._name_devices(count)
-            losses = Losses()
+            losses = CrashCounter()
             self._workers = tuple(
                 RayWorker(
                     name,
                     self._queue,
                     self._settings,
-                    lambda models: ActorLink(session, self._kind, self._settings, models),
+                    lambda models: ActorClient(
+                        session, self._kind, self._settings, models, self._backends
+                    ),
                     losses,
                     self._on_hello,
                 )
@@ -119,7 +125,7 @@ class RayCrew:
         finally:
             session.close()
 
-    def _open(self, session: RaySession) -> int | None:
+    def _open(self, session: RayCluster) -> int | None:
         """Connect, however long it takes; returns how many workers there are, None at the end."""
         backoff = Backoff()
         while not self._closing.is_set():
@@ -138,7 +144,7 @@ class RayCrew:
         for index in range(count):
             self._on_kind(f"ray:{index}", _UNKNOWN)
 
-    def _on_hello(self, name: str, hello: Hello) -> None:
+    def _on_hello(self, name: str, hello: WorkerInfo) -> None:
         self._on_kind(name, hello.kind)
 
     def _on_kind(self, name: str, kind: str) -> None:

@@ -11,7 +11,7 @@ from engine.serving.status import WorkerStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class JobOrder:
     """A clip to be made."""
 
     job_id: str
@@ -27,7 +27,7 @@ class ClipFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class JobEvent:
     """An event of a job; with `Finished` come the files, whose paths there mean nothing here."""
 
     job_id: str
@@ -51,7 +51,7 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class WorkerInfo:
     """What an actor is.
 
     Attributes:
@@ -68,7 +68,7 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class WorkerUpdate:
     """What has happened at an actor since the last news.
 
     Attributes:
@@ -78,7 +78,7 @@ class News:
         limits: by batch key, how many such jobs the actor takes at once.
     """
 
-    told: tuple[Told, ...]
+    told: tuple[JobEvent, ...]
     lines: tuple[LogLine, ...]
     status: WorkerStatus
     limits: Mapping[Hashable, int]

@@ -22,18 +22,18 @@ from engine.serving.events import (
 )
 from engine.serving.execution.failures import failure_of
 from engine.serving.execution.output_files import check_free_space
-from engine.serving.job_handle import Job
-from engine.serving.ray.actor_client import ActorLink
+from engine.serving.job_handle import JobHandle
+from engine.serving.ray.actor_client import ActorClient
 from engine.serving.ray.backoff import Backoff
 from engine.serving.ray.cluster import ClusterError
-from engine.serving.ray.crash_counter import GIVEN_UP, MOST_LOST, Losses
+from engine.serving.ray.crash_counter import GIVEN_UP, MOST_LOST, CrashCounter
 from engine.serving.ray.logs import repeat
-from engine.serving.ray.protocol import ClipFiles, Hello, News, Order, Told
-from engine.serving.ray.receive_clip import receive
+from engine.serving.ray.protocol import ClipFiles, JobEvent, JobOrder, WorkerInfo, WorkerUpdate
+from engine.serving.ray.receive_clip import store_remote_clip
 from engine.serving.scheduling.scheduler import JobQueue, batch_key
 from engine.serving.settings import EngineSettings
 from engine.serving.status import Tally, WorkerState, WorkerStatus
-from engine.serving.workers.job_source import tell_end
+from engine.serving.workers.job_source import finish_job
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +60,9 @@ class RayWorker:
         name: str,
         queue: JobQueue,
         settings: EngineSettings,
-        connect: Callable[[Sequence[ModelCard]], ActorLink],
-        losses: Losses,
-        on_hello: Callable[[str, Hello], None],
+        connect: Callable[[Sequence[ModelCard]], ActorClient],
+        losses: CrashCounter,
+        on_hello: Callable[[str, WorkerInfo], None],
     ) -> None:
         self._name = name
         self._queue = queue
@@ -76,8 +76,8 @@ class RayWorker:
         self._limits: dict[Hashable, int] = {}
         # All that follows is changed with this held; nothing is published or waited for meanwhile.
         self._changed = threading.Condition()
-        self._link: ActorLink | None = None
-        self._jobs: dict[str, Job] = {}
+        self._link: ActorClient | None = None
+        self._jobs: dict[str, JobHandle] = {}
         self._cancels: set[str] = set()
         self._hung = False
         self._lost = 0
@@ -129,7 +129,7 @@ class RayWorker:
     def _keep(self) -> None:
         backoff = Backoff()
         while not self._closing.is_set():
-            link: ActorLink | None = None
+            link: ActorClient | None = None
             was_up = False
             try:
                 link = self._connect(self._warm_up)
@@ -143,7 +143,7 @@ class RayWorker:
         with self._changed:
             self._stopped = True
 
-    def _welcome(self, link: ActorLink) -> bool:
+    def _welcome(self, link: ActorClient) -> bool:
         """Wait until the actor runs; False when the engine closes before."""
         hello = link.wait_until_up(self._name, self._closing.is_set)
         if hello is None:
@@ -156,7 +156,7 @@ class RayWorker:
             self._changed.notify_all()
         return True
 
-    def _listen(self, link: ActorLink) -> None:
+    def _listen(self, link: ActorClient) -> None:
         """Hear the actor until the engine closes and no job is left. Raises ClusterError."""
         while not self._at_end():
             if (news := link.news(self._at_end)) is not None:
@@ -170,7 +170,7 @@ class RayWorker:
         with self._changed:
             return not self._jobs or time.monotonic() > self._closing_since + _CLOSING_PATIENCE_S
 
-    def _hear(self, news: News) -> None:
+    def _hear(self, news: WorkerUpdate) -> None:
         repeat(news.lines, self._where)
         self._limits.update(news.limits)
         with self._changed:
@@ -180,22 +180,22 @@ class RayWorker:
             if job is not None:
                 self._pass_on(job, told)
 
-    def _pass_on(self, job: Job, told: Told) -> None:
+    def _pass_on(self, job: JobHandle, told: JobEvent) -> None:
         match told:
-            case Told(_, Finished(result), ClipFiles() as files):
-                self._end(job, receive(job, result, files, self._settings))
-            case Told(_, Failed() as outcome):
+            case JobEvent(_, Finished(result), ClipFiles() as files):
+                self._end(job, store_remote_clip(job, result, files, self._settings))
+            case JobEvent(_, Failed() as outcome):
                 self._end(job, outcome)
-            case Told(_, Cancelled()) if job.cancel_requested:
+            case JobEvent(_, Cancelled()) if job.cancel_requested:
                 self._end(job, Cancelled())
-            case Told(_, Started()):
+            case JobEvent(_, Started()):
                 job.publish(Started(self._name))
-            case Told(_, Progress() as progress):
+            case JobEvent(_, Progress() as progress):
                 job.publish(progress)
             case _:
                 raise ClusterError(f"job {job.id}: an unexpected {type(told.event).__name__}")
 
-    def _end_actor(self, link: ActorLink, *, was_up: bool) -> None:
+    def _end_actor(self, link: ActorClient, *, was_up: bool) -> None:
         """The engine closes."""
         with self._changed:
             self._link = None
@@ -207,7 +207,7 @@ class RayWorker:
         for job in left:
             self._end(job, Cancelled())
 
-    def _give_up(self, link: ActorLink | None, error: Exception, *, was_up: bool) -> None:
+    def _give_up(self, link: ActorClient | None, error: Exception, *, was_up: bool) -> None:
         """Put the jobs of a lost actor back, or end those that have lost too many."""
         if link is not None:
             link.kill()
@@ -223,13 +223,13 @@ class RayWorker:
             ", ".join(job.id for job in jobs) or "no job",
             exc_info=not isinstance(error, ClusterError),
         )
-        again: list[Job] = []
+        again: list[JobHandle] = []
         for job in jobs:
             if self._losses.count(job) < MOST_LOST:
                 again.append(job)
             else:
                 self._end(job, GIVEN_UP)
-        self._queue.put_back(again)
+        self._queue.requeue(again)
         with self._changed:
             self._jobs.clear()
             self._changed.notify_all()
@@ -238,12 +238,12 @@ class RayWorker:
 
     def _send(self) -> None:
         while self._wait_for_actor():
-            jobs = self._queue.take_batch(lambda job: self._limits.get(batch_key(job.settings), 1))
+            jobs = self._queue.next_batch(lambda job: self._limits.get(batch_key(job.settings), 1))
             if not jobs:
                 return
             link = self._adopt(jobs)
             if link is None:
-                self._queue.put_back(jobs)
+                self._queue.requeue(jobs)
             else:
                 self._hand_over(link, jobs)
                 self._pass_cancels_on(link)
@@ -256,7 +256,7 @@ class RayWorker:
             )
             return not self._closing.is_set()
 
-    def _adopt(self, jobs: Sequence[Job]) -> ActorLink | None:
+    def _adopt(self, jobs: Sequence[JobHandle]) -> ActorClient | None:
         """Answer for jobs from now on; None when the actor was lost while waiting for them."""
         with self._changed:
             if self._link is not None:
@@ -264,16 +264,16 @@ class RayWorker:
                 self._cancels.clear()
             return self._link
 
-    def _hand_over(self, link: ActorLink, jobs: Sequence[Job]) -> None:
+    def _hand_over(self, link: ActorClient, jobs: Sequence[JobHandle]) -> None:
         try:
             check_free_space(
                 self._settings.output_dir,
                 self._settings.min_free_mb,
                 private=self._settings.private_files,
             )
-            link.take([Order(job.id, job.settings) for job in jobs])
+            link.take([JobOrder(job.id, job.settings) for job in jobs])
         except ClusterError as error:
-            link.condemn(str(error))  # the keeper puts the jobs back
+            link.mark_dead(str(error))  # the keeper puts the jobs back
         except Exception as error:  # noqa: BLE001 - the jobs' boundary: logged, told to their owners
             for job in jobs:
                 self._end(job, failure_of(error, job.id))
@@ -281,7 +281,7 @@ class RayWorker:
         for job in jobs:
             job.when_cancelled(partial(self._ask_to_cancel, job.id))
 
-    def _pass_cancels_on(self, link: ActorLink) -> None:
+    def _pass_cancels_on(self, link: ActorClient) -> None:
         """Until no job is left."""
         while True:
             with self._changed:
@@ -293,7 +293,7 @@ class RayWorker:
             try:
                 link.cancel(job_ids)
             except ClusterError as error:
-                link.condemn(str(error))
+                link.mark_dead(str(error))
 
     # -------------------------------------------------------------------------- any thread
 
@@ -303,8 +303,8 @@ class RayWorker:
                 self._cancels.add(job_id)
                 self._changed.notify_all()
 
-    def _end(self, job: Job, outcome: Terminal) -> None:
-        outcome = tell_end(job, outcome, self._queue, self._tally)
+    def _end(self, job: JobHandle, outcome: Terminal) -> None:
+        outcome = finish_job(job, outcome, self._queue, self._tally)
         with self._changed:
             self._hung |= isinstance(outcome, Failed) and outcome.reason is FailureReason.HUNG
             self._jobs.pop(job.id, None)

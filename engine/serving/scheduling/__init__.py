@@ -1,1 +1,1 @@
-"""Order the waiting jobs, and estimate what they cost."""
+"""JobOrder the waiting jobs, and estimate what they cost."""

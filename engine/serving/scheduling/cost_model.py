@@ -12,7 +12,7 @@ from typing import Final
 ALPHA: Final = 0.2
 """Weight of the newest run once a few are known: about the last nine count."""
 
-MAX_WORKLOADS: Final = 256
+MAX_SHAPES: Final = 256
 """Remembered for each model and kind of device; the one not seen for longest makes room."""
 
 MIN_SECONDS: Final = 0.01
@@ -44,7 +44,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
+class RequestShape:
     """What the time depends on.
 
     Attributes:
@@ -64,7 +64,7 @@ class Workload:
         """Pixels times frames times steps, to which the time is proportional, roughly."""
         return float(self.width * self.height * self.num_frames * self.steps)
 
-    def distance(self, other: Workload) -> float:
+    def distance(self, other: RequestShape) -> float:
         """How little the time of one tells about the other's; 0 if it tells all."""
         factors = (
             (self.width * self.height, other.width * other.height),
@@ -93,23 +93,23 @@ class _Known:
     """What is known of one model on one kind of device."""
 
     def __init__(self) -> None:
-        self.averages: OrderedDict[Workload, _Average] = OrderedDict()
+        self.averages: OrderedDict[RequestShape, _Average] = OrderedDict()
         self.scaled_error = _SCALED_ERROR
 
-    def add(self, work: Workload, seconds: float) -> None:
+    def add(self, work: RequestShape, seconds: float) -> None:
         average = self.averages.get(work)
         if average is None:
             if self.averages:
                 was_off = _error(self.scaled(work).seconds, seconds)
                 self.scaled_error += ALPHA * (was_off - self.scaled_error)
             self.averages[work] = _Average(seconds)
-            if len(self.averages) > MAX_WORKLOADS:
+            if len(self.averages) > MAX_SHAPES:
                 self.averages.popitem(last=False)
         else:
             average.add(seconds)
             self.averages.move_to_end(work)
 
-    def scaled(self, work: Workload) -> Estimate:
+    def scaled(self, work: RequestShape) -> Estimate:
         """From the nearest workload; of equally near ones the latest."""
         nearest = min(reversed(self.averages), key=work.distance)
         average = self.averages[nearest]
@@ -117,7 +117,7 @@ class _Known:
         return Estimate(seconds, max(average.error, self.scaled_error))
 
 
-class Estimator:
+class CostModel:
     """Predicts the seconds of a run from past ones of the same model on the same kind of device.
 
     A workload that was run before is expected to take the exponentially weighted mean of its
@@ -130,7 +130,7 @@ class Estimator:
         self._known: dict[tuple[str, str], _Known] = {}
         self._lock = threading.Lock()
 
-    def predict(self, work: Workload) -> Estimate:
+    def predict(self, work: RequestShape) -> Estimate:
         """What the workload will take on its kind of device; always a positive number."""
         with self._lock:
             known = self._known.get((work.model, work.device))
@@ -143,7 +143,7 @@ class Estimator:
                 estimate = known.scaled(work)
         return replace(estimate, seconds=min(max(estimate.seconds, MIN_SECONDS), MAX_SECONDS))
 
-    def observe(self, work: Workload, seconds: float) -> None:
+    def observe(self, work: RequestShape, seconds: float) -> None:
         """Learn from a run. What is no positive number of seconds is left out: a clock's fault."""
         if not (math.isfinite(seconds) and seconds > 0):
             return
@@ -151,7 +151,7 @@ class Estimator:
             known = self._known.setdefault((work.model, work.device), _Known())
             known.add(work, min(max(seconds, MIN_SECONDS), MAX_SECONDS))
 
-    def learn(self, runs: Iterable[tuple[Workload, float]]) -> None:
+    def learn(self, runs: Iterable[tuple[RequestShape, float]]) -> None:
         """Learn from runs of the past, the oldest first."""
         for work, seconds in runs:
             self.observe(work, seconds)

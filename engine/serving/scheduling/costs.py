@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from engine.serving.request import ResolvedSettings
-from engine.serving.scheduling.cost_model import Estimate, Estimator, Workload
+from engine.serving.scheduling.cost_model import CostModel, Estimate, RequestShape
 
 
-class Costs:
+class DeviceCosts:
     """Estimates for jobs of which nobody knows yet on which device they will run. Thread-safe.
 
     Args:
@@ -17,9 +17,9 @@ class Costs:
         estimator: what is known already.
     """
 
-    def __init__(self, kinds: Mapping[str, str], estimator: Estimator | None = None) -> None:
+    def __init__(self, kinds: Mapping[str, str], estimator: CostModel | None = None) -> None:
         self._kinds = dict(kinds)
-        self._estimator = estimator or Estimator()
+        self._estimator = estimator or CostModel()
 
     def set_kind(self, device: str, kind: str) -> None:
         """What a device is, as soon as it is known; a name that is new is one device more."""
@@ -37,7 +37,7 @@ class Costs:
         Where the devices differ, the harmonic mean: n devices that take s1 … sn seconds a job make
         1/s1 + … + 1/sn jobs a second together, as n devices do that take this time each.
         """
-        work = workload(settings)
+        work = shape_of(settings)
         each = [
             self._estimator.predict(replace(work, device=kind)) for kind in self._kinds.values()
         ]
@@ -47,9 +47,9 @@ class Costs:
     def observe(self, settings: ResolvedSettings, device: str, seconds: float) -> None:
         """Learn from a job that a device, by its name, has run to its end."""
         kind = self._kinds.get(device, device)
-        self._estimator.observe(workload(settings, kind), seconds)
+        self._estimator.observe(shape_of(settings, kind), seconds)
 
-    def learn(self, runs: Iterable[tuple[Workload, float]]) -> None:
+    def learn(self, runs: Iterable[tuple[RequestShape, float]]) -> None:
         """Learn from past runs, the oldest first.
 
         One without a kind of device is taken for a run on each of the engine's: then it says at
@@ -61,9 +61,9 @@ class Costs:
                 self._estimator.observe(replace(work, device=kind), seconds)
 
 
-def workload(settings: ResolvedSettings, device: str = "") -> Workload:
+def shape_of(settings: ResolvedSettings, device: str = "") -> RequestShape:
     """What the time of a job depends on."""
-    return Workload(
+    return RequestShape(
         model=settings.model.name,
         width=settings.params.width,
         height=settings.params.height,

@@ -188,7 +188,7 @@ class FairQueue(Generic[Item]):
             self._changed(owner)
         self._rest_if_empty()
 
-    def put_back(self, item: Item) -> None:
+    def requeue(self, item: Item) -> None:
         """Let an item that is being served wait again as if it had not been taken out.
 
         It has its old place among its owner's items, and nothing is charged for it.

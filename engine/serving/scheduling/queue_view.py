@@ -52,7 +52,7 @@ class QueueView:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunningBatch:
     """What one device is doing: a job, or several that were taken together.
 
     Attributes:
@@ -80,7 +80,9 @@ def total(estimates: Iterable[Estimate]) -> Estimate:
     return Estimate(seconds, off / seconds if seconds else 0.0)
 
 
-def waits(running: Estimate, waiting: Iterable[Estimate], workers: int) -> Iterator[Estimate]:
+def estimated_waits(
+    running: Estimate, waiting: Iterable[Estimate], workers: int
+) -> Iterator[Estimate]:
     """For each waiting job the time until it starts.
 
     Simple on purpose: the rest of what runs and all that comes before the job, divided by the

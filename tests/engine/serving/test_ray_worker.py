@@ -28,7 +28,7 @@ from engine.serving.execution.failures import hung
 from engine.serving.ray import backoff
 from engine.serving.ray.backoff import Backoff
 from engine.serving.ray.crash_counter import MOST_LOST
-from engine.serving.ray.protocol import Order
+from engine.serving.ray.protocol import JobOrder
 from tests.engine.serving.near import NearActor, NearBench
 from tests.engine.serving.workbench import Blocked, Seen, before
 
@@ -142,7 +142,7 @@ def test_the_jobs_of_a_lost_actor_keep_their_order(bench: NearBench) -> None:
         first = bench.job("a1", owner="a")
         assert block.reached.wait(60)
         waiting = [bench.job("a2", owner="a"), bench.job("b1", owner="b")]
-        bench.queue.hold()
+        bench.queue.pause()
         bench.process.die()
         until(lambda: len(bench.queue.view().waiting) == 3, "the job to be put back")
         assert [job.id for job in bench.queue.view().waiting] == ["a1", "b1", "a2"]
@@ -313,7 +313,7 @@ def test_an_order_has_all_that_a_job_needs(bench: NearBench) -> None:
     """It crosses to another process, and so must everything in it."""
     ray = pytest.importorskip("ray")
     job = bench.job("a", negative_prompt="blur", fps=24).job
-    order = Order(job.id, job.settings)
+    order = JobOrder(job.id, job.settings)
     assert ray.cloudpickle.loads(ray.cloudpickle.dumps(order)) == order
     settings = bench.settings(backend="ray", model_dirs={"x": Path("x")})
     assert ray.cloudpickle.loads(ray.cloudpickle.dumps(settings)) == settings

@@ -29,7 +29,7 @@ from engine.serving import (
 )
 from engine.serving.request import resolve
 from engine.serving.scheduling.scheduler import JobQueue
-from engine.serving.workers.supervisor import Worker
+from engine.serving.workers.supervisor import WorkerSupervisor
 from tests.engine.serving.clips import watch_video
 
 PATIENCE_S = 120
@@ -106,9 +106,9 @@ class Workbench:
     @contextmanager
     def worker(
         self, *, clock: Callable[[], float] = time.monotonic, **changes: Any
-    ) -> Iterator[Worker]:
+    ) -> Iterator[WorkerSupervisor]:
         """A worker on the CPU, ended at the end."""
-        worker = Worker("cpu", self.queue, self.settings(**changes), clock)
+        worker = WorkerSupervisor("cpu", self.queue, self.settings(**changes), clock)
         try:
             yield worker
         finally:

@@ -1,0 +1,20 @@
+"""Model families: what each says of itself, and how its clips are made."""
+
+from engine.serving.backends.base import (
+    Backend,
+    NonFiniteError,
+    OnStep,
+    Supports,
+    VideoModel,
+)
+from engine.serving.backends.registry import BackendRegistry, default_backends
+
+__all__ = [
+    "Backend",
+    "BackendRegistry",
+    "NonFiniteError",
+    "OnStep",
+    "Supports",
+    "VideoModel",
+    "default_backends",
+]
