@@ -2,6 +2,7 @@
 
 from engine.serving.backends.base import (
     Backend,
+    BeforePart,
     NonFiniteError,
     OnStep,
     Supports,
@@ -12,6 +13,7 @@ from engine.serving.backends.registry import BackendRegistry, default_backends
 __all__ = [
     "Backend",
     "BackendRegistry",
+    "BeforePart",
     "NonFiniteError",
     "OnStep",
     "Supports",

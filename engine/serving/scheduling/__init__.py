@@ -1,1 +1,1 @@
-"""JobOrder the waiting jobs, and estimate what they cost."""
+"""Order the waiting jobs, and estimate what they cost."""
