@@ -60,7 +60,7 @@ class RayWorkerPool:
         self._warm_up: tuple[ModelCard, ...] = ()
         self._problem: str | None = None
         self._closing = threading.Event()
-        # It lives until the session is closed, as `RayCluster` asks.
+        # It lives until the connection is closed, as `RayCluster` asks.
         self._thread = threading.Thread(target=self._run, name="engine-ray", daemon=True)
         self._name_devices(settings.ray_workers or 1)
 
@@ -96,23 +96,23 @@ class RayWorkerPool:
         )
 
     def _run(self) -> None:
-        session = RayCluster(self._settings.ray_address)
-        count = self._open(session)
+        cluster = RayCluster(self._settings.ray_address)
+        count = self._open(cluster)
         if count is None:
             return
         try:
             self._name_devices(count)
-            losses = CrashCounter()
+            crashes = CrashCounter()
             self._workers = tuple(
                 RayWorker(
                     name,
                     self._queue,
                     self._settings,
                     lambda models: ActorClient(
-                        session, self._kind, self._settings, models, self._backends
+                        cluster, self._kind, self._settings, models, self._backends
                     ),
-                    losses,
-                    self._on_hello,
+                    crashes,
+                    self._on_info,
                 )
                 for name in self.devices
             )
@@ -123,17 +123,17 @@ class RayWorkerPool:
             for worker in self._workers:
                 worker.join()
         finally:
-            session.close()
+            cluster.close()
 
-    def _open(self, session: RayCluster) -> int | None:
+    def _open(self, cluster: RayCluster) -> int | None:
         """Connect, however long it takes; returns how many workers there are, None at the end."""
         backoff = Backoff()
         while not self._closing.is_set():
             try:
-                session.open()
-                return self._settings.ray_workers or session.gpus() or 1
+                cluster.open()
+                return self._settings.ray_workers or cluster.gpus() or 1
             except ClusterError as error:
-                session.close()
+                cluster.close()
                 if str(error) != self._problem:
                     logger.error("the Ray cluster cannot be reached: %s", error)
                 self._problem = str(error)
@@ -144,8 +144,8 @@ class RayWorkerPool:
         for index in range(count):
             self._on_kind(f"ray:{index}", _UNKNOWN)
 
-    def _on_hello(self, name: str, hello: WorkerInfo) -> None:
-        self._on_kind(name, hello.kind)
+    def _on_info(self, name: str, info: WorkerInfo) -> None:
+        self._on_kind(name, info.kind)
 
     def _on_kind(self, name: str, kind: str) -> None:
         self._kinds = {**self._kinds, name: kind}

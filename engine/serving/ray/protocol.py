@@ -1,4 +1,4 @@
-"""What the engine's process and an actor's send each other."""
+"""Messages between the engine's process and an actor's."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class JobEvent:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """Something that the actor's process has logged.
+    """Line of the log of the actor's process.
 
     Attributes:
         logger: the logger's name.
@@ -52,7 +52,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """What an actor is.
+    """Machine and device of an actor.
 
     Attributes:
         host: the name of its machine.
@@ -69,16 +69,16 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class WorkerUpdate:
-    """What has happened at an actor since the last news.
+    """Events, log and status of an actor since the last update.
 
     Attributes:
-        told: events, in their order.
+        events: of jobs, in their order.
         lines: of the log, in their order.
         status: of now; its device is the actor's name for it.
         limits: by batch key, how many such jobs the actor takes at once.
     """
 
-    told: tuple[JobEvent, ...]
+    events: tuple[JobEvent, ...]
     lines: tuple[LogLine, ...]
     status: WorkerStatus
     limits: Mapping[Hashable, int]

@@ -88,7 +88,7 @@ class JobQueue:
         self._timer: threading.Timer | None = None
         self._told_at = float("-inf")
         self._learned = False
-        self._held = False
+        self._paused = False
         self._closed = False
 
     def put(self, job: JobHandle) -> None:
@@ -122,7 +122,9 @@ class JobQueue:
         """Wait for the next job, which counts as running from now on; None after close()."""
         return next(iter(self.next_batch(lambda _: 1)), None)
 
-    def next_batch(self, limit: Callable[[JobHandle], int]) -> tuple[JobHandle, ...]:
+    def next_batch(
+        self, limit: Callable[[JobHandle], int], *, timeout_s: float | None = None
+    ) -> tuple[JobHandle, ...]:
         """Wait for the next job, and take others with it that can be run together with it.
 
         Each of them counts as running, and on its owner's share, from now on; and `done` is to be
@@ -131,14 +133,15 @@ class JobQueue:
         Args:
             limit: how many jobs like this one can be run at once, this one included; less than 1
                 counts as 1. It is called with the queue locked: it must be quick, and not call it.
+            timeout_s: wait so long at most; None: until there is a job.
 
         Returns:
-            Jobs of one `batch_key`, the one whose turn it is first; none after close().
+            Jobs of one `batch_key`, the one whose turn it is first; none after close(), or when the
+            time is over.
         """
         with self._changed:
-            while (self._held or not self._waiting) and not self._closed:
-                self._changed.wait()
-            if not self._waiting:
+            self._changed.wait_for(lambda: self._has_turn() or self._closed, timeout_s)
+            if not self._has_turn():
                 return ()
             first = self._waiting.peek()
             room = limit(first) - 1
@@ -243,7 +246,7 @@ class JobQueue:
     def pause(self) -> None:
         """Give out no more jobs; new ones are taken and wait, and what runs goes on."""
         with self._changed:
-            self._held = True
+            self._paused = True
 
     @property
     def closed(self) -> bool:
@@ -268,6 +271,9 @@ class JobQueue:
             job.cancel()
 
     # All that follows is called with the lock held, but for _publish_positions.
+
+    def _has_turn(self) -> bool:
+        return bool(self._waiting) and not self._paused
 
     def _drop(self, job: JobHandle) -> None:
         self._waiting.remove(job)

@@ -29,8 +29,8 @@ class NearActor(RenderActor):
         super().__init__(*arguments)
         logging.getLogger("engine").handlers.clear()
 
-    def news(self, wait_s: float) -> WorkerUpdate:
-        return replace(super().news(wait_s), lines=())
+    def update(self, wait_s: float) -> WorkerUpdate:
+        return replace(super().update(wait_s), lines=())
 
 
 class Process:

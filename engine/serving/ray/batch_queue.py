@@ -1,4 +1,4 @@
-"""The jobs that an actor has been sent and has not begun."""
+"""Batch queue: the jobs that an actor has been sent and has not begun."""
 
 from __future__ import annotations
 
