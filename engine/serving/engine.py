@@ -73,11 +73,11 @@ class Engine:
         return self._pool.devices
 
     def kind_of(self, device: str) -> str:
-        """What devices that are equally fast have in common, such as a GPU's model."""
+        """Return the kind of a device, such as a GPU's model; one kind is equally fast."""
         return self._pool.kind_of(device)
 
     def models(self) -> tuple[ModelCard, ...]:
-        """Every known model, ready or not, as the disk has them now.
+        """Return every known model, ready or not, as the disk has them now.
 
         The first call reads all weight files once; later ones only look for changes.
         """
@@ -148,7 +148,7 @@ class Engine:
         return job
 
     def estimate(self, settings: ResolvedSettings) -> Estimate:
-        """Device seconds that a clip of such settings takes, and how far off that may be."""
+        """Estimate the device seconds of a clip of such settings."""
         return self._costs.estimate(settings)
 
     def learn(self, runs: Iterable[tuple[RequestShape, float]]) -> None:
@@ -159,7 +159,7 @@ class Engine:
         self._costs.learn(runs)
 
     def free_space_problem(self) -> str | None:
-        """Why no new job should be taken just now, in a sentence for whoever asks; None: it may.
+        """Return a sentence if no new job should be taken just now; None if it may.
 
         A job that is submitted all the same fails when its turn comes, unless there is space then.
 
@@ -169,11 +169,11 @@ class Engine:
         return free_space_problem(self._settings.output_dir, self._settings.min_free_mb)
 
     def queue(self) -> QueueView:
-        """Who waits, in order and for how long, and what runs."""
+        """Return the waiting jobs in order, with estimated waits, and the running ones."""
         return self._queue.view()
 
     def status(self) -> tuple[WorkerStatus, ...]:
-        """What each worker is doing and has done."""
+        """Return the state of each worker, with counts of what it has done."""
         return self._pool.status()
 
     def warm_up(self, models: Sequence[str]) -> None:
@@ -191,7 +191,7 @@ class Engine:
         self._start_workers()
 
     def pause(self) -> None:
-        """Start no more jobs, for good; those that run go on. What comes before a close()."""
+        """Start no more jobs, for good; those that run go on. Comes before a close()."""
         self._queue.pause()
 
     hold = pause
@@ -220,7 +220,7 @@ class Engine:
         return measure_prompts(settings, self._backends.of(settings.model))
 
     def _failed_models(self) -> dict[tuple[str, str], str]:
-        """Reasons why models could not be loaded, by name and revision."""
+        """Return the reasons why models could not be loaded, by name and revision."""
         if not self._started:
             return {}
         return {

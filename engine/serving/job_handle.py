@@ -160,12 +160,12 @@ class JobHandle:
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether the worker should stop at the next occasion."""
+        """True when the worker should stop at the next occasion."""
         return self._cancel_requested.is_set()
 
     @property
     def ended(self) -> bool:
-        """Whether the terminal event has been published."""
+        """True when the terminal event has been published."""
         with self._lock:
             return self._ended()
 
@@ -230,7 +230,7 @@ Job = JobHandle
 
 
 def _nothing() -> None:
-    """Nobody is to be called."""
+    """Call nobody."""
 
 
 def _is_news(known: Queued, place: Queued) -> bool:

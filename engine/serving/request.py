@@ -13,7 +13,7 @@ from PIL import Image
 
 from engine.checkpoints.catalog import MIN_GUIDANCE, Catalog, ModelCard
 from engine.checkpoints.errors import UnknownModelError
-from engine.serving.backends import Backend, BackendRegistry, Supports, default_backends
+from engine.serving.backends import BackendRegistry, ModelBackend, Supports, default_backends
 from engine.serving.errors import RequestError
 from engine.serving.media.input_images import (
     MAX_PIXELS,
@@ -38,7 +38,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest(ClipParams):
-    """The parameters of a clip together with whose it is: one call's worth for `Engine.submit`.
+    """Parameters of a clip with its job's id and owner, for `Engine.submit`.
 
     Attributes:
         job_id: 1 to 64 letters, digits, hyphens and underscores.
@@ -133,7 +133,7 @@ def resolve(
     return ResolvedSettings(model=card, params=replace(resolved, image=image))
 
 
-def measure_prompts(settings: ResolvedSettings, backend: Backend) -> ResolvedSettings:
+def measure_prompts(settings: ResolvedSettings, backend: ModelBackend) -> ResolvedSettings:
     """Return the settings with the ends of both prompts that the model does not read."""
     card, params = settings.model, settings.params
     if not card.ready:
@@ -243,7 +243,7 @@ def _size(params: ClipParams, card: ModelCard) -> tuple[int, int]:
 
 
 def explain_sizes(name: str, sizes: Sequence[Size], asked: Size) -> str:
-    """What a model makes instead of the size that was asked for; sizes are (width, height).
+    """Say which sizes a model makes instead of the one asked for; sizes are (width, height).
 
     The first of the sizes is the native one. Of many the nearest and the range are told.
     """

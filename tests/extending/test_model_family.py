@@ -12,8 +12,8 @@ from PIL import Image
 
 from engine.serving import ModelCard, ModelOptions, RequestError, ResolvedParams
 from engine.serving.backends import (
-    Backend,
     BeforePart,
+    ModelBackend,
     OnStep,
     Supports,
     VideoModel,
@@ -57,7 +57,7 @@ def draw(params: ResolvedParams) -> Frames:
     return (np.stack(planes, axis=-1) * 255).astype(np.uint8)
 
 
-class GradientBackend(Backend):
+class GradientBackend(ModelBackend):
     """The family: which folders are its own, what their models can do, and how one is loaded."""
 
     family = "gradient"

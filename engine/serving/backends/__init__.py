@@ -1,8 +1,8 @@
 """Model families: what each says of itself, and how its clips are made."""
 
 from engine.serving.backends.base import (
-    Backend,
     BeforePart,
+    ModelBackend,
     NonFiniteError,
     OnStep,
     Supports,
@@ -11,9 +11,9 @@ from engine.serving.backends.base import (
 from engine.serving.backends.registry import BackendRegistry, default_backends
 
 __all__ = [
-    "Backend",
     "BackendRegistry",
     "BeforePart",
+    "ModelBackend",
     "NonFiniteError",
     "OnStep",
     "Supports",

@@ -1,8 +1,8 @@
 """The seam between serving and a model family.
 
-A family is one `Backend`. It describes model folders, checks parameters, estimates memory and loads
-models; a loaded `VideoModel` turns parameters into frames. Queue, workers, retries, encoding and
-files are the engine's, and know nothing of networks.
+A family is one `ModelBackend`. It describes model folders, checks parameters, estimates memory and
+loads models; a loaded `VideoModel` turns parameters into frames. Queue, workers, retries, encoding
+and files are the engine's, and know nothing of networks.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class VideoModel(Protocol):
         """Give back what a batch has left on the device, such as fetched weights."""
 
 
-class Backend(ABC):
+class ModelBackend(ABC):
     """A model family. Thread-safe.
 
     A family has to say its name, which folders are its own, and how one is loaded; for everything

@@ -10,10 +10,21 @@ from diffusers.hooks.group_offloading import apply_group_offloading
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor, nn
 
+from engine.checkpoints.catalog import ModelCard
+from engine.checkpoints.folder.weights import count_parameters
 from engine.serving.load_options import Offload
 
 _LARGE: Final = (nn.Linear, nn.Conv2d, nn.Embedding)
 """The layers that hold nearly all weights and are used by calling them."""
+
+
+def weight_bytes(card: ModelCard, dtype: torch.dtype) -> int:
+    """Return the size of a model's weights once they are loaded; only file headers are read.
+
+    Raises:
+        ModelLoadError: the files are missing or damaged.
+    """
+    return sum(count_parameters(card.path).values()) * dtype.itemsize
 
 
 def pipeline_bytes(pipeline: DiffusionPipeline) -> int:

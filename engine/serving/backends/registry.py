@@ -8,10 +8,10 @@ from typing import Final
 
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
-from engine.serving.backends.base import Backend
+from engine.serving.backends.base import ModelBackend
 from engine.serving.backends.videocrafter import VideoCrafterBackend
 
-FAMILIES: Final[tuple[Callable[[], Backend], ...]] = (VideoCrafterBackend,)
+FAMILIES: Final[tuple[Callable[[], ModelBackend], ...]] = (VideoCrafterBackend,)
 """Built anew for each engine, for a family may remember what it has read."""
 
 
@@ -22,17 +22,17 @@ class BackendRegistry:
         backends: one for each family; a later one of the same name replaces an earlier one.
     """
 
-    def __init__(self, backends: Iterable[Backend]) -> None:
+    def __init__(self, backends: Iterable[ModelBackend]) -> None:
         self._backends = {backend.family: backend for backend in backends}
 
-    def __iter__(self) -> Iterator[Backend]:
+    def __iter__(self) -> Iterator[ModelBackend]:
         return iter(self._backends.values())
 
-    def with_family(self, backend: Backend) -> BackendRegistry:
+    def with_family(self, backend: ModelBackend) -> BackendRegistry:
         """Return a registry that also has this family."""
         return BackendRegistry((*self._backends.values(), backend))
 
-    def of(self, card: ModelCard) -> Backend:
+    def of(self, card: ModelCard) -> ModelBackend:
         """Return the backend of a model's family.
 
         Raises:

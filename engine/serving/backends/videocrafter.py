@@ -17,20 +17,19 @@ from engine.checkpoints.catalog import ModelCard, current_revision
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.weights import (
     WeightInspector,
-    count_parameters,
     read_json_object,
 )
 from engine.checkpoints.loading.load import load_pipeline, load_scheduler
 from engine.pipelines import VideoPipeline, decode_latents
 from engine.serving.backends.base import (
-    Backend,
     BeforePart,
+    ModelBackend,
     NonFiniteError,
     OnStep,
     Supports,
 )
 from engine.serving.backends.clip_prompts import ClipPromptMeter
-from engine.serving.backends.diffusers_memory import pipeline_bytes, place_pipeline
+from engine.serving.backends.diffusers_memory import pipeline_bytes, place_pipeline, weight_bytes
 from engine.serving.backends.options import choose_dtype
 from engine.serving.cancellation import Check
 from engine.serving.errors import RequestError
@@ -45,7 +44,7 @@ _COPIES: Final = 32
 _BYTES: Final = 4
 
 
-class VideoCrafterBackend(Backend):
+class VideoCrafterBackend(ModelBackend):
     """The models of VideoCrafter1, and others of the same networks."""
 
     def __init__(self) -> None:
@@ -192,15 +191,6 @@ class VideoCrafterModel:
     def release(self) -> None:
         """Send offloaded weights that the decoding has fetched back."""
         self.pipeline.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
-
-
-def weight_bytes(card: ModelCard, dtype: torch.dtype) -> int:
-    """Return the size of a model's weights once they are loaded; only file headers are read.
-
-    Raises:
-        ModelLoadError: the files are missing or damaged.
-    """
-    return sum(count_parameters(card.path).values()) * dtype.itemsize
 
 
 def apply_options(pipeline: VideoPipeline, options: ModelOptions, device: torch.device) -> None:

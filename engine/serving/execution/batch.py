@@ -10,7 +10,7 @@ from engine.serving.execution.watchdog import Watchdog
 from engine.serving.job_handle import JobHandle
 
 
-class Batch:
+class JobBatch:
     """Jobs that one thread renders; each leaves when its end is decided, once.
 
     The watchdog decides who ends a job: the thread that renders it, or, when that has been
@@ -23,7 +23,7 @@ class Batch:
     """
 
     def __init__(
-        self, jobs: Sequence[JobHandle], watchdog: Watchdog, whole: Batch | None = None
+        self, jobs: Sequence[JobHandle], watchdog: Watchdog, whole: JobBatch | None = None
     ) -> None:
         self._remaining = dict.fromkeys(jobs)
         self._watchdog = watchdog
@@ -37,11 +37,13 @@ class Batch:
         """The jobs that have not ended, in order. For any thread."""
         return tuple(self._remaining)
 
-    def halves(self) -> tuple[Batch, Batch]:
+    def halves(self) -> tuple[JobBatch, JobBatch]:
         """Return the remaining jobs as two batches, whose jobs leave this one, too."""
         jobs = self.remaining
         half = len(jobs) // 2
-        first, second = (Batch(part, self._watchdog, self) for part in (jobs[:half], jobs[half:]))
+        first, second = (
+            JobBatch(part, self._watchdog, self) for part in (jobs[:half], jobs[half:])
+        )
         return first, second
 
     @contextmanager

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from engine.serving.backends import OnStep, VideoModel
 from engine.serving.cancellation import BatchInterrupted
 from engine.serving.events import Cancelled, Event, Finished, Progress
-from engine.serving.execution.batch import Batch
+from engine.serving.execution.batch import JobBatch
 from engine.serving.execution.failures import concerns_all, failure_of, is_out_of_memory
 from engine.serving.execution.memory_planner import MemoryPlanner
 from engine.serving.execution.model_memory import PeakMemory, release_memory
@@ -55,7 +55,7 @@ class BatchRunner:
         self._planner = planner
         self._watchdog = watchdog
 
-    def run(self, batch: Batch, report: Report) -> None:
+    def run(self, batch: JobBatch, report: Report) -> None:
         """Make the clips of jobs that share a batch key, and report what becomes of each.
 
         What can be known to fail is tried first: a missing encoder, a folder that cannot be written
@@ -80,7 +80,7 @@ class BatchRunner:
         low_memory = self._planner.requires_low_memory(batch.remaining[0].settings)
         self._attempt(batch, report, low_memory=low_memory)
 
-    def _attempt(self, batch: Batch, report: Report, *, low_memory: bool) -> None:
+    def _attempt(self, batch: JobBatch, report: Report, *, low_memory: bool) -> None:
         """Make the clips, or find out why not and what to do about it."""
         count = len(batch.remaining)
         try:
@@ -106,7 +106,7 @@ class BatchRunner:
         if again and batch.remaining:
             self._attempt_smaller(batch, report, out_of_memory=out_of_memory)
 
-    def _attempt_smaller(self, batch: Batch, report: Report, *, out_of_memory: bool) -> None:
+    def _attempt_smaller(self, batch: JobBatch, report: Report, *, out_of_memory: bool) -> None:
         jobs = batch.remaining
         shared = jobs[0].settings
         if len(jobs) > 1:
@@ -120,17 +120,17 @@ class BatchRunner:
             self._planner.record_low_memory(shared)
         self._attempt(batch, report, low_memory=out_of_memory)
 
-    def _fail(self, batch: Batch, error: Exception, report: Report) -> None:
+    def _fail(self, batch: JobBatch, error: Exception, report: Report) -> None:
         for job in batch.remaining:
             self._fail_one(batch, job, error, report)
 
-    def _fail_one(self, batch: Batch, job: JobHandle, error: Exception, report: Report) -> None:
+    def _fail_one(self, batch: JobBatch, job: JobHandle, error: Exception, report: Report) -> None:
         with batch.ending(job):
             pass
         smaller = self._planner.suggest_smaller(job.settings)
         report(job, failure_of(error, job.id, smaller=smaller))
 
-    def _make(self, batch: Batch, report: Report, *, low_memory: bool) -> None:
+    def _make(self, batch: JobBatch, report: Report, *, low_memory: bool) -> None:
         jobs = batch.remaining
         shared = jobs[0].settings
         key = batch_key(shared), len(jobs), low_memory
@@ -157,7 +157,7 @@ class BatchRunner:
         finally:
             model.release()
 
-    def _on_step(self, batch: Batch, model: VideoModel, key: object, report: Report) -> OnStep:
+    def _on_step(self, batch: JobBatch, model: VideoModel, key: object, report: Report) -> OnStep:
         jobs = batch.remaining
         total = jobs[0].settings.params.steps
         count, share = self._settings.previews_per_job, COST_SHARE / len(jobs)
@@ -174,7 +174,7 @@ class BatchRunner:
 
     def _finish(
         self,
-        batch: Batch,
+        batch: JobBatch,
         job: JobHandle,
         model: VideoModel,
         clip: Any,
@@ -221,7 +221,7 @@ class BatchRunner:
         return model.decode(clip, check, low_memory=True)
 
 
-def _end_cancelled(batch: Batch, report: Report) -> None:
+def _end_cancelled(batch: JobBatch, report: Report) -> None:
     """End the jobs that shall be cancelled. Raises BatchInterrupted if none is left."""
     for job in batch.take_cancelled():
         report(job, Cancelled())

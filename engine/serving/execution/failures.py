@@ -14,9 +14,9 @@ from engine.serving.media.ffmpeg import EncodeError, EncoderMissingError
 
 __all__ = [
     "DISK_FULL_CODES",
+    "ClipFolderError",
     "DiskFullError",
     "NonFiniteError",
-    "OutputFolderError",
     "concerns_all",
     "failure_of",
     "hung",
@@ -38,7 +38,7 @@ class DiskFullError(OSError):
         super().__init__(errno.ENOSPC, message)
 
 
-class OutputFolderError(OSError):
+class ClipFolderError(OSError):
     """The folder of the clips cannot be made or written to."""
 
 
@@ -107,7 +107,7 @@ def failure_of(error: BaseException, job_id: str, *, smaller: str = _SMALLER) ->
             FailureReason.DISK_FULL,
             "The disk of the machine that runs this is full. Nothing was kept.",
         )
-    if isinstance(error, OutputFolderError):
+    if isinstance(error, ClipFolderError):
         logger.error("job %s: clips cannot be written: %s", job_id, error)
         return Failed(
             FailureReason.INTERNAL,

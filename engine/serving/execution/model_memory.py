@@ -8,7 +8,7 @@ from typing import Final
 import psutil
 import torch
 
-from engine.serving.backends.videocrafter import weight_bytes
+from engine.serving.backends.diffusers_memory import weight_bytes
 
 __all__ = ["PeakMemory", "device_memory", "model_budget", "release_memory", "weight_bytes"]
 

@@ -35,7 +35,7 @@ class _Kept:
 
     @property
     def resident(self) -> bool:
-        """Whether the weights lie on the device."""
+        """True when the weights lie on the device."""
         return self.options.offload == "none"
 
 
@@ -51,7 +51,7 @@ class _Broken:
 class PipelineCache:
     """The loaded models of one device: loaded when first needed, then kept as memory allows.
 
-    When the budget is used up, those that have not been used for longest are let go; a model that
+    When the budget is used up, the least recently used ones are evicted; a model that
     is larger than the budget has it for itself. A model of which anything has changed on disk is
     loaded again, and one that could not be loaded is only tried again when its files have changed
     or a minute has passed. When memory runs out while a model is loaded, the others are let go and
@@ -118,7 +118,7 @@ class PipelineCache:
         return kept.model
 
     def has_room_for(self, card: ModelCard) -> bool:
-        """Whether a model can be kept beside all that are loaded.
+        """Return True if a model can be kept beside all that are loaded.
 
         Raises:
             ModelLoadError: its files are missing or damaged.
@@ -135,7 +135,7 @@ class PipelineCache:
         release_memory()
 
     def missing_bytes(self, card: ModelCard) -> int:
-        """Memory of the device that a model's weights will take on top of what they take now."""
+        """Return the bytes of the device that a model's weights will take beyond the present."""
         options = self._options(card)
         if card.name in self._kept or options.offload != "none":
             return 0
@@ -143,7 +143,7 @@ class PipelineCache:
 
     @property
     def loaded(self) -> tuple[LoadedModel, ...]:
-        """What is kept, the one that was used last at the end. For any thread."""
+        """The models that are kept, least recently used first. For any thread."""
         # A copy at once: the owning thread may change the order meanwhile.
         return tuple(
             LoadedModel(name=kept.card.name, revision=kept.card.revision, bytes=kept.model.bytes)
@@ -285,7 +285,7 @@ def _nothing_before(part: str) -> None:
 
 
 def _still_fits(kept: _Kept, card: ModelCard, options: ModelOptions) -> bool:
-    """Whether a loaded pipeline is the model as wanted, or can be switched to that."""
+    """Return True if a loaded model is as wanted, or can be switched to that."""
     if kept.card.revision != card.revision:
         return False
     unswitchable = (options.precision, options.offload, options.compile)

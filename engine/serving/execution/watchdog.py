@@ -16,7 +16,7 @@ FACTOR: Final = 20
 """A phase may take so many times as long as it usually does."""
 
 FIRST_FACTOR: Final = 6
-"""What has never been done here may take so many times the setting: kernels are compiled, caches
+"""A phase that is new here may take so many times the setting: kernels are compiled, caches
 filled, and nobody knows yet how slow the device is."""
 
 _NEWEST_SHARE: Final = 0.3

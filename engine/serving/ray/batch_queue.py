@@ -65,7 +65,7 @@ class BatchQueue:
 
     @property
     def closed(self) -> bool:
-        """Whether close() was called."""
+        """True after close()."""
         return self._closed
 
     @property

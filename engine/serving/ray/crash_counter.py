@@ -1,4 +1,4 @@
-"""How often jobs have lost the actor that made them."""
+"""Crash counter: counts the actors that each job has lost."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ GIVEN_UP: Final = Failed(
 
 
 class CrashCounter:
-    """Counts, for all workers of a crew. Safe to use from several threads."""
+    """Counts, for all workers of a pool. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lost: WeakKeyDictionary[JobHandle, int] = WeakKeyDictionary()
 
     def count(self, job: JobHandle) -> int:
-        """One more; returns how many there are now."""
+        """Count one more; returns how many there are now."""
         with self._lock:
             self._lost[job] = self._lost.get(job, 0) + 1
             return self._lost[job]

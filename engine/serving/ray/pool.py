@@ -1,4 +1,4 @@
-"""All the workers of an engine whose clips are made in a Ray cluster."""
+"""Ray worker pool: the workers of an engine whose clips are made in a Ray cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.checkpoints.catalog import ModelCard
 from engine.serving.backends import BackendRegistry
 from engine.serving.ray.actor import RenderActor
 from engine.serving.ray.actor_client import ActorClient
-from engine.serving.ray.backoff import Backoff
+from engine.serving.ray.backoff import ActorBackoff
 from engine.serving.ray.cluster import ClusterError, RayCluster, require_ray
 from engine.serving.ray.crash_counter import CrashCounter
 from engine.serving.ray.protocol import WorkerInfo
@@ -127,7 +127,7 @@ class RayWorkerPool:
 
     def _open(self, cluster: RayCluster) -> int | None:
         """Connect, however long it takes; returns how many workers there are, None at the end."""
-        backoff = Backoff()
+        backoff = ActorBackoff()
         while not self._closing.is_set():
             try:
                 cluster.open()

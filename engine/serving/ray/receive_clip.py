@@ -1,4 +1,4 @@
-"""A clip that was made on another machine, among those of this one."""
+"""Store a clip that was made on another machine among those of this one."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from engine.serving.execution.failures import failure_of
 from engine.serving.execution.output_files import check_free_space
 from engine.serving.job_handle import JobHandle
 from engine.serving.ray.actor_client import UPDATE_EVERY_S, ActorClient
-from engine.serving.ray.backoff import Backoff
+from engine.serving.ray.backoff import ActorBackoff
 from engine.serving.ray.cluster import ClusterError
 from engine.serving.ray.crash_counter import GIVEN_UP, MOST_LOST, CrashCounter
 from engine.serving.ray.logs import repeat
@@ -114,7 +114,7 @@ class RayWorker:
         )
 
     def _run(self) -> None:
-        backoff = Backoff()
+        backoff = ActorBackoff()
         while not self._at_end():
             client: ActorClient | None = None
             try:

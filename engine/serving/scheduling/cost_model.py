@@ -1,4 +1,4 @@
-"""How long a clip will take, learned from those that were made."""
+"""Cost model: predict the seconds of a clip from those that were made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_SECONDS: Final = 1e7
 MAX_ERROR: Final = 5.0
 
 _FIRST_ERROR: Final = 0.3  # of a single run
-_SCALED_ERROR: Final = 0.5  # of another workload of the model, until it is learned
+_SCALED_ERROR: Final = 0.5  # of another shape of the model, until it is learned
 _PRIOR_ERROR: Final = 1.0  # of a guess
 
 # Seconds for each pixel, frame and step: between what the demo models need and what the published
@@ -45,7 +45,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestShape:
-    """What the time depends on.
+    """Size, length and steps of a request: what its time depends on.
 
     Attributes:
         width: pixels, as the height.
@@ -65,7 +65,7 @@ class RequestShape:
         return float(self.width * self.height * self.num_frames * self.steps)
 
     def distance(self, other: RequestShape) -> float:
-        """How little the time of one tells about the other's; 0 if it tells all."""
+        """Return how far two shapes are apart; 0 if their times are the same."""
         factors = (
             (self.width * self.height, other.width * other.height),
             (self.num_frames, other.num_frames),
@@ -90,7 +90,7 @@ class _Average:
 
 
 class _Known:
-    """What is known of one model on one kind of device."""
+    """Past runs of one model on one kind of device."""
 
     def __init__(self) -> None:
         self.averages: OrderedDict[RequestShape, _Average] = OrderedDict()
@@ -110,7 +110,7 @@ class _Known:
             self.averages.move_to_end(work)
 
     def scaled(self, work: RequestShape) -> Estimate:
-        """From the nearest workload; of equally near ones the latest."""
+        """Estimate from the nearest shape; of equally near ones the latest."""
         nearest = min(reversed(self.averages), key=work.distance)
         average = self.averages[nearest]
         seconds = average.seconds * work.size / max(nearest.size, 1.0)
@@ -120,8 +120,8 @@ class _Known:
 class CostModel:
     """Predicts the seconds of a run from past ones of the same model on the same kind of device.
 
-    A workload that was run before is expected to take the exponentially weighted mean of its
-    runs; another one the time of the nearest known workload of its model, scaled by pixels, frames
+    A shape that was run before is expected to take the exponentially weighted mean of its
+    runs; another one the time of the nearest known shape of its model, scaled by pixels, frames
     and steps; and one of a model that never ran, a rough guess. Thread-safe. Nothing is kept on
     disk: `learn` takes in what the caller has kept.
     """
@@ -131,7 +131,7 @@ class CostModel:
         self._lock = threading.Lock()
 
     def predict(self, work: RequestShape) -> Estimate:
-        """What the workload will take on its kind of device; always a positive number."""
+        """Return the expected seconds on the shape's kind of device; always positive."""
         with self._lock:
             known = self._known.get((work.model, work.device))
             if known is None:

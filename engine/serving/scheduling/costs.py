@@ -1,4 +1,4 @@
-"""What jobs cost on the devices of an engine."""
+"""Device costs: estimated seconds of jobs on the devices of an engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.serving.scheduling.cost_model import CostModel, Estimate, RequestSha
 
 
 class DeviceCosts:
-    """Estimates for jobs of which nobody knows yet on which device they will run. Thread-safe.
+    """Estimates for jobs before it is known on which device they will run. Thread-safe.
 
     Args:
         kinds: the engine's devices, name to kind; devices of one kind are equally fast.
@@ -22,17 +22,17 @@ class DeviceCosts:
         self._estimator = estimator or CostModel()
 
     def set_kind(self, device: str, kind: str) -> None:
-        """What a device is, as soon as it is known; a name that is new is one device more."""
+        """Set the kind of a device, as soon as it is known; a new name is one device more."""
         # A new mapping: other threads may be going through the old one.
         self._kinds = {**self._kinds, device: kind}
 
     @property
     def workers(self) -> int:
-        """How many jobs, or batches of them, run at the same time."""
+        """Number of jobs, or batches of them, that run at the same time."""
         return len(self._kinds)
 
     def estimate(self, settings: ResolvedSettings) -> Estimate:
-        """Device time of a job run by itself.
+        """Estimate the device time of a job run by itself.
 
         Where the devices differ, the harmonic mean: n devices that take s1 … sn seconds a job make
         1/s1 + … + 1/sn jobs a second together, as n devices do that take this time each.
@@ -62,7 +62,7 @@ class DeviceCosts:
 
 
 def shape_of(settings: ResolvedSettings, device: str = "") -> RequestShape:
-    """What the time of a job depends on."""
+    """Return the part of the settings that the time of a job depends on."""
     return RequestShape(
         model=settings.model.name,
         width=settings.params.width,

@@ -264,7 +264,7 @@ class FairQueue(Generic[Item]):
             owner.head = head
 
     def _changed(self, owner: _Owner[Item]) -> None:
-        """Its start, or something in its line, is not what the tags were computed from."""
+        """Mark an owner whose tags have to be computed anew."""
         if owner.line and not owner.stale:
             owner.stale = True
             self._stale.append(owner)

@@ -1,4 +1,4 @@
-"""The line of waiting jobs."""
+"""Scheduler: the queue of waiting and running jobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POSITIONS_INTERVAL_S: Final = 2.0
 """Waiting jobs are told their places at most once in so many seconds."""
 
 _BEGUN_S: Final = 1e-6
-"""What a job that was begun before costs while it waits: so little that it goes first."""
+"""Cost of a waiting job that was begun before: so little that it goes first."""
 
 _LOOK_AHEAD: Final = 256
 """Jobs that are looked at for a batch, or added up one by one for a new job's waiting time."""
@@ -250,7 +250,7 @@ class JobQueue:
 
     @property
     def closed(self) -> bool:
-        """Whether close() was called."""
+        """True after close()."""
         return self._closed
 
     def close(self) -> None:
@@ -296,7 +296,7 @@ class JobQueue:
         return zip(order, estimated_waits(self._left(now), costs, self._costs.workers), strict=True)
 
     def _position_of(self, job: JobHandle) -> Queued:
-        """Where a single job stands; with very many before it, their costs are extrapolated."""
+        """Return the position of a job; with very many before it, their costs are extrapolated."""
         position = self._waiting.rank(job)
         near = total(
             self._estimates[other]
@@ -308,7 +308,7 @@ class JobQueue:
         return Queued(position, wait.seconds / self._costs.workers, wait.error)
 
     def _positions_changed(self) -> None:
-        """See to it that the waiting jobs are told, at once or when the interval is over."""
+        """Let the waiting jobs be told, at once or when the interval is over."""
         if self._timer is None and self._waiting and not self._closed:
             pause = self._told_at + self._interval_s - time.perf_counter()
             self._timer = threading.Timer(max(0.0, pause), self._publish_positions)
@@ -346,5 +346,5 @@ class JobQueue:
 
 
 def _cost(job: JobHandle, estimate: Estimate) -> float:
-    """What a job costs its owner while it waits, in seconds; all of it is charged at its end."""
+    """Return the seconds charged to the owner of a waiting job; the rest is charged at its end."""
     return min(_BEGUN_S, estimate.seconds) if job.begun else estimate.seconds

@@ -95,7 +95,7 @@ class LocalWorkerPool:
 
 
 def _tell_ignored_options(settings: EngineSettings, devices: tuple[str, ...]) -> None:
-    """One line for each model and device that shall do what the device cannot."""
+    """Log one line for each model and device that shall do what the device cannot."""
     for device in devices:
         for model, options in settings.model_options.items():
             if is_slow(settings.options_of(model), device):

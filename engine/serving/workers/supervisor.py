@@ -21,7 +21,7 @@ from engine.serving.workers.worker_thread import WorkerThread
 logger = logging.getLogger(__name__)
 
 MOST_LOST: Final = 2
-"""So many threads of a device may hang before no other is started."""
+"""Threads of a device that may hang before no other is started."""
 
 _CLOSING_PATIENCE_S: Final = 20.0
 """At the end nobody waits longer than this for a thread without a heartbeat."""

@@ -16,7 +16,7 @@ from engine.checkpoints.errors import ModelLoadError
 from engine.serving.backends import BackendRegistry
 from engine.serving.cancellation import WorkerAbandoned
 from engine.serving.events import Event, Started, Terminal
-from engine.serving.execution.batch import Batch
+from engine.serving.execution.batch import JobBatch
 from engine.serving.execution.batch_runner import BatchRunner
 from engine.serving.execution.failures import failure_of, hung, is_out_of_memory
 from engine.serving.execution.memory_planner import MemoryPlanner
@@ -71,7 +71,7 @@ class WorkerThread:
             device, settings.max_batch, self.models.missing_bytes, backends=backends
         )
         self._runner = BatchRunner(self.models, settings, self._planner, watchdog)
-        self._batch = Batch((), watchdog)
+        self._batch = JobBatch((), watchdog)
         self._state: ThreadState = "starting"
         self._crashed = False
         # A daemon, so that a program which forgot close() can still end.
@@ -124,7 +124,7 @@ class WorkerThread:
         if timeout is None:
             return None
         jobs = self.jobs
-        self._batch = Batch((), self._watchdog)
+        self._batch = JobBatch((), self._watchdog)
         logger.critical(
             "%s has hung: %s for %.0f s (limit %.0f s); given up: %s. It stands at:\n%s",
             self._device,
@@ -163,7 +163,7 @@ class WorkerThread:
 
     def _work(self, jobs: Sequence[JobHandle]) -> None:
         self._state = "rendering"
-        self._batch = Batch(jobs, self._watchdog)
+        self._batch = JobBatch(jobs, self._watchdog)
         self._watchdog.enter_phase("beginning")
         for job in jobs:
             self._report(job, Started(self._device))

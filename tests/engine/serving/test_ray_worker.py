@@ -26,7 +26,7 @@ from engine.serving.engine import Engine
 from engine.serving.errors import EngineSettingsError
 from engine.serving.execution.failures import hung
 from engine.serving.ray import backoff
-from engine.serving.ray.backoff import Backoff
+from engine.serving.ray.backoff import ActorBackoff
 from engine.serving.ray.crash_counter import MOST_LOST
 from engine.serving.ray.protocol import JobOrder
 from tests.engine.serving.near import NearActor, NearBench
@@ -299,7 +299,7 @@ def test_closing_does_not_wait_for_a_place_in_the_cluster(bench: NearBench) -> N
 
 def test_pauses_grow_up_to_a_minute_and_begin_anew_after_a_good_one() -> None:
     now = [0.0]
-    pauses = Backoff(lambda: now[0])
+    pauses = ActorBackoff(lambda: now[0])
     assert [pauses.pause_s() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     pauses.begin()
     now[0] += 59
