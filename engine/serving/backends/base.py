@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -100,8 +100,12 @@ class ModelBackend(ABC):
     """A model family. Thread-safe.
 
     A family has to say its name, which folders are its own, and how one is loaded; for everything
-    else there is a default.
+    else there is a default. It is sent to other machines as its class, which is made there without
+    arguments.
     """
+
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        return type(self), ()
 
     @property
     @abstractmethod

@@ -92,6 +92,14 @@ def test_places_move_up(queue: JobQueue) -> None:
     assert [queue.take(), queue.take()] == [jobs[1], jobs[3]]
 
 
+def test_a_taker_waits_no_longer_than_it_says(queue: JobQueue) -> None:
+    assert queue.next_batch(lambda _: 1, timeout_s=0.01) == ()
+    job = put(queue, "a")
+    queue.pause()
+    assert queue.next_batch(lambda _: 1, timeout_s=0.01) == ()
+    assert [waiting.id for waiting in queue.view().waiting] == [job.id]
+
+
 def test_nobody_waits_for_all_of_another_ones_jobs(queue: JobQueue) -> None:
     greedy = [put(queue, f"greedy-{index}", owner="greedy") for index in range(5)]
     modest = put(queue, "modest", owner="modest")

@@ -22,6 +22,7 @@ from engine.serving import (
     Started,
     Terminal,
 )
+from engine.serving.backends import default_backends
 from engine.serving.engine import Engine
 from engine.serving.errors import EngineSettingsError
 from engine.serving.execution.failures import hung
@@ -317,6 +318,8 @@ def test_an_order_has_all_that_a_job_needs(bench: NearBench) -> None:
     assert ray.cloudpickle.loads(ray.cloudpickle.dumps(order)) == order
     settings = bench.settings(backend="ray", model_dirs={"x": Path("x")})
     assert ray.cloudpickle.loads(ray.cloudpickle.dumps(settings)) == settings
+    backends = ray.cloudpickle.loads(ray.cloudpickle.dumps(default_backends()))
+    assert backends.of(job.settings.model).family == "videocrafter"
 
 
 def test_without_ray_the_engine_says_what_to_install(
