@@ -9,10 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.checkpoints import Catalog, ModelLoadError
-from engine.pipelines import VideoPipeline
-from engine.serving.backends import VideoModel
 from engine.serving.backends.options import low_memory_options
-from engine.serving.backends.videocrafter import VideoCrafterModel
 from engine.serving.execution.model_memory import (
     device_memory,
     model_budget,
@@ -20,15 +17,11 @@ from engine.serving.execution.model_memory import (
 )
 from engine.serving.execution.pipeline_cache import TRY_AGAIN_AFTER_S, PipelineCache
 from engine.serving.load_options import ModelOptions
+from tests.engine.serving.workbench import pipeline_of
 
 
 def plainly(name: str) -> ModelOptions:
     return ModelOptions()
-
-
-def pipeline_of(model: VideoModel) -> VideoPipeline:
-    assert isinstance(model, VideoCrafterModel)
-    return model.pipeline
 
 
 class Clock:

@@ -18,6 +18,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from engine.checkpoints import Catalog
 from engine.models import VideoUNet
+from engine.pipelines import VideoPipeline
 from engine.serving import (
     EngineSettings,
     Event,
@@ -27,6 +28,8 @@ from engine.serving import (
     Progress,
     Terminal,
 )
+from engine.serving.backends import VideoModel
+from engine.serving.backends.videocrafter import VideoCrafterModel
 from engine.serving.request import resolve
 from engine.serving.scheduling.scheduler import JobQueue
 from engine.serving.workers.supervisor import WorkerSupervisor
@@ -124,6 +127,12 @@ class Workbench:
     def files(self) -> list[str]:
         """Names of all files that clips have left."""
         return sorted(path.name for path in self.out.rglob("*") if path.is_file())
+
+
+def pipeline_of(model: VideoModel) -> VideoPipeline:
+    """The pipeline of a loaded model of VideoCrafter's family."""
+    assert isinstance(model, VideoCrafterModel)
+    return model.pipeline
 
 
 def frames_of(end: Event) -> npt.NDArray[np.uint8]:
