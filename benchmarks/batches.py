@@ -22,17 +22,17 @@ from typing import Any
 import torch
 
 from benchmarks.hardware import device_name
-from engine.checkpoints import Catalog, load_pipeline
-from engine.pipelines import VideoPipeline, decode_latents
-from engine.serving import GenerationRequest, Job
-from engine.serving.execution.pipeline_cache import choose_dtype
-from engine.serving.execution.sampling import sample
+from engine.checkpoints import Catalog
+from engine.serving import GenerationRequest, ModelOptions, ResolvedParams
+from engine.serving.backends import VideoModel, default_backends
+from engine.serving.backends.options import choose_dtype
+from engine.serving.cancellation import no_check
 from engine.serving.request import resolve
 
 
-def make_jobs(options: argparse.Namespace, catalog: Catalog, count: int) -> list[Job]:
-    """Jobs that differ in nothing but their seeds."""
-    jobs = []
+def make_batch(options: argparse.Namespace, catalog: Catalog, count: int) -> list[ResolvedParams]:
+    """Parameters that differ in nothing but their seeds."""
+    batch = []
     for seed in range(count):
         request = GenerationRequest(
             job_id=f"clip-{seed}",
@@ -41,22 +41,21 @@ def make_jobs(options: argparse.Namespace, catalog: Catalog, count: int) -> list
             seed=seed,
             steps=options.steps,
         )
-        jobs.append(Job(request.job_id, resolve(request, catalog), lambda job: None))
-    return jobs
+        batch.append(resolve(request, catalog).params)
+    return batch
 
 
-def run(pipeline: VideoPipeline, jobs: Sequence[Job]) -> dict[str, float]:
+def run(model: VideoModel, batch: Sequence[ResolvedParams], device: str) -> dict[str, float]:
     """Make the clips of one batch; seconds, processor seconds and, on a GPU, bytes."""
-    cuda = pipeline.device.type == "cuda"
+    cuda = device.startswith("cuda")
     before = 0
     if cuda:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
     began, processor = time.perf_counter(), time.process_time()
-    latents = sample(jobs, pipeline, lambda step, tensor: None)
-    for index in range(len(jobs)):
-        decode_latents(pipeline.vae, latents[index : index + 1]).cpu()
+    for clip in model.run(batch, lambda step, clips: None):
+        model.decode(clip, no_check)
     return {
         "seconds": time.perf_counter() - began,
         "processor_seconds": time.process_time() - processor,
@@ -70,16 +69,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         torch.set_num_threads(options.threads)
     catalog = Catalog(dict(options.model_dir))
     device: str = options.device
-    dtype = choose_dtype(device, "auto")
-    pipeline = load_pipeline(catalog.get(options.model), device=device, dtype=dtype)
-    jobs = make_jobs(options, catalog, max(options.batches))
-    asked = jobs[0].settings
+    card = catalog.get(options.model)
+    model = default_backends().of(card).load(card, device, ModelOptions(), lambda part: None)
+    batch = make_batch(options, catalog, max(options.batches))
     # What is done for the first time takes longer.
-    run(pipeline, make_jobs(argparse.Namespace(model=options.model, steps=1), catalog, 1))
+    run(model, make_batch(argparse.Namespace(model=options.model, steps=1), catalog, 1), device)
     found: dict[int, list[dict[str, float]]] = {size: [] for size in options.batches}
     for _ in range(options.rounds):
         for size in options.batches:
-            found[size].append(run(pipeline, jobs[:size]))
+            found[size].append(run(model, batch[:size], device))
     rows: list[dict[str, Any]] = []
     for size, runs in found.items():
         seconds = median(one["seconds"] for one in runs) / size
@@ -96,10 +94,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "model": options.model,
         "clip": "{num_frames} frames of {width}x{height}, {steps} steps".format(
-            **asked.params.stored()
+            **batch[0].stored()
         ),
-        "device": device_name(pipeline.device),
-        "dtype": str(dtype).removeprefix("torch."),
+        "device": device_name(torch.device(device)),
+        "dtype": str(choose_dtype(device, "auto")).removeprefix("torch."),
         "rounds": options.rounds,
         "rows": rows,
     }

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Protocol
 
 from benchmarks.queue_traffic import Request
-from engine.serving.scheduling.cost_model import Estimator
+from engine.serving.scheduling.cost_model import CostModel
 
 _ARRIVES, _GIVES_UP, _ENDS = range(3)
 
@@ -71,7 +71,7 @@ def serve(requests: Sequence[Request], devices: int, line: Line) -> list[float |
     """Return the time at which each clip is finished, or None if it was given up before."""
     finished: list[float | None] = [None] * len(requests)
     began: dict[int, float] = {}
-    estimator = Estimator()
+    estimator = CostModel()
     events = _events(requests)
     while events:
         now, kind, i = heapq.heappop(events)

@@ -3,7 +3,7 @@
     python -m benchmarks.queue_sim --requests 10000 --devices 1 2 4 --seeds 1 2 3
 
 The same requests go through the engine's :class:`FairQueue`, with costs from its
-:class:`Estimator`, which learns as the clips are done; through a first-in first-out queue; and
+:class:`CostModel`, which learns as the clips are done; through a first-in first-out queue; and
 through the ideal: generalised processor sharing (Parekh and Gallager, IEEE/ACM Transactions on
 Networking 1993), in which at every moment all users who want something have equal parts of the
 devices, a clip never more than one device. It knows how long each clip takes, and interrupts clips

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from engine.serving import Workload
+from engine.serving import RequestShape
 
 DAY_S: Final = 86_400.0
 
 CLIPS: Final = (
     # What is asked for, its seconds on one device, and how often.
-    (Workload(model="t2v", width=512, height=320, num_frames=16, steps=25), 40.0, 10),
-    (Workload(model="t2v", width=512, height=320, num_frames=16, steps=50), 76.0, 3),
-    (Workload(model="i2v", width=512, height=320, num_frames=16, steps=25), 45.0, 5),
-    (Workload(model="large", width=1024, height=576, num_frames=16, steps=25), 190.0, 2),
-    (Workload(model="large", width=1024, height=576, num_frames=16, steps=50), 360.0, 1),
+    (RequestShape(model="t2v", width=512, height=320, num_frames=16, steps=25), 40.0, 10),
+    (RequestShape(model="t2v", width=512, height=320, num_frames=16, steps=50), 76.0, 3),
+    (RequestShape(model="i2v", width=512, height=320, num_frames=16, steps=25), 45.0, 5),
+    (RequestShape(model="large", width=1024, height=576, num_frames=16, steps=25), 190.0, 2),
+    (RequestShape(model="large", width=1024, height=576, num_frames=16, steps=50), 360.0, 1),
 )
 
 
@@ -34,7 +34,7 @@ class Request:
 
     user: str
     arrival_s: float
-    work: Workload
+    work: RequestShape
     seconds: float
     misjudged: float
     cancelled_s: float | None
@@ -105,7 +105,7 @@ def _sessions(traffic: Traffic, rng: random.Random) -> Iterator[tuple[str, int]]
         left -= count
 
 
-def _choose(rng: random.Random, count: int) -> list[tuple[Workload, float, int]]:
+def _choose(rng: random.Random, count: int) -> list[tuple[RequestShape, float, int]]:
     return rng.choices(CLIPS, [often for _, _, often in CLIPS], k=count)
 
 

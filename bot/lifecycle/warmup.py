@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from bot.store import GenerationRecord
-from engine.serving import Workload
+from engine.serving import RequestShape
 
 if TYPE_CHECKING:
     from bot.app import Floor33Bot
@@ -20,11 +20,11 @@ READY: Final = "/imagine a clip"
 _LOOK_S: Final = 0.5
 
 
-def past_runs(generations: Iterable[GenerationRecord]) -> Iterator[tuple[Workload, float]]:
+def past_runs(generations: Iterable[GenerationRecord]) -> Iterator[tuple[RequestShape, float]]:
     """Yield the workload and the seconds of each earlier clip whose device is known."""
     for clip in generations:
         if clip.device is not None:
-            workload = Workload(
+            workload = RequestShape(
                 model=clip.model,
                 width=clip.width,
                 height=clip.height,

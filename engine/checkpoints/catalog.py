@@ -65,6 +65,8 @@ class Catalog:
             `lora.json` among the folders is a variant, too.
         failed: tells models, by name and revision, that could not be loaded, and why. They are not
             ready until their files change.
+        describe: tells the card of a folder of another model family; None for the folders that
+            the catalogue describes itself.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Catalog:
         published: Mapping[str, PublishedModel] = PUBLISHED,
         variants: Mapping[str, LoraVariant] | None = None,
         failed: Callable[[], Mapping[tuple[str, str], str]] | None = None,
+        describe: Callable[[str, Path], ModelCard | None] | None = None,
     ):
         self._extra = {name: Path(path) for name, path in (extra or {}).items()}
         self._shipped = shipped
@@ -85,6 +88,7 @@ class Catalog:
         self._inspector = WeightInspector()
         self._loras = LoraInspector(self._inspector)
         self._failed = failed
+        self._describe = describe
         self._told: dict[str, str] = {}
 
     def cards(self) -> tuple[ModelCard, ...]:
@@ -138,9 +142,16 @@ class Catalog:
             folders |= {
                 name: path
                 for name, path in _subfolders(self._models_dir).items()
-                if _is_model(path)
+                if _is_model(path) or self._foreign(name, path)
             }
         return folders | self._extra
+
+    def _foreign(self, name: str, folder: Path) -> bool:
+        """Return True if a folder is a model of another family, be it a broken one."""
+        try:
+            return self._describe is not None and self._describe(name, folder) is not None
+        except (ModelLoadError, OSError):
+            return True
 
     def _bounded(self, name: str, folder: Path, make: Callable[[], ModelCard]) -> ModelCard:
         """A card, whatever goes wrong with it: one folder must not cost the others."""
@@ -159,6 +170,8 @@ class Catalog:
                 check_name(folder)
             if not folder.is_dir():
                 raise ModelLoadError(f"The folder {folder} does not exist.")
+            if self._describe is not None and (card := self._describe(name, folder)):
+                return card
             metadata, found = self._identify(folder)
         except (ModelLoadError, OSError) as error:
             return broken_card(name, folder, error, guess_task(folder))

@@ -48,7 +48,7 @@ def memory_options(arguments: argparse.Namespace) -> ModelOptions:
 
 def tell_ignored_options(options: ModelOptions, devices: Iterable[str]) -> None:
     """Say on stderr what was asked for and has no effect on the device, or slows it down."""
-    from engine.serving.execution.memory import ignored_options, is_slow
+    from engine.serving.backends.options import ignored_options, is_slow
 
     for device in devices:
         if is_slow(options, device):

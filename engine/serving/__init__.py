@@ -21,7 +21,7 @@ from engine.serving.events import (
     Started,
     Terminal,
 )
-from engine.serving.job_handle import Job
+from engine.serving.job_handle import Job, JobHandle
 from engine.serving.media.gif_webp import convert_clip
 from engine.serving.media.input_images import PictureError, decode_picture
 from engine.serving.media.mp4 import EncodeError, EncoderMissingError
@@ -29,11 +29,13 @@ from engine.serving.media.size_limit import fit_to_limit
 from engine.serving.media.size_search import CannotFitError
 from engine.serving.params import ClipParams, ResolvedParams
 from engine.serving.request import GenerationRequest, ResolvedSettings
-from engine.serving.scheduling.cost_model import Estimate, Workload
+from engine.serving.scheduling.cost_model import Estimate, RequestShape
 from engine.serving.scheduling.queue_view import QueueView, RunningJob, WaitingJob
 from engine.serving.status import LoadedModel, WorkerStatus
 from engine.serving.workers.devices import device_kind
 from engine.settings import EngineSettings, EngineSettingsError, ModelOptions
+
+Workload = RequestShape
 
 __all__ = [
     "Cancelled",
@@ -55,6 +57,7 @@ __all__ = [
     "Job",
     "JobCancelled",
     "JobFailed",
+    "JobHandle",
     "LoadedModel",
     "ModelCard",
     "ModelOptions",
@@ -64,6 +67,7 @@ __all__ = [
     "QueueView",
     "Queued",
     "RequestError",
+    "RequestShape",
     "ResolvedParams",
     "ResolvedSettings",
     "RunningJob",
@@ -71,7 +75,6 @@ __all__ = [
     "Terminal",
     "WaitingJob",
     "WorkerStatus",
-    "Workload",
     "convert_clip",
     "decode_picture",
     "device_kind",

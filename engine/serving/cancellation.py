@@ -1,4 +1,4 @@
-"""How work that nobody waits for any more is broken off."""
+"""Signals that end work which nobody waits for any more."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ Check = Callable[[], None]
 """Called again and again by whatever takes long; what it raises ends the work."""
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: how a cancelled job leaves its worker
-    """The job was cancelled; never seen outside the worker."""
+class BatchInterrupted(Exception):  # noqa: N818 - not an error: every job of the batch was cancelled
+    """No job of the batch is left; never seen outside the worker."""
 
 
-class Abandoned(BaseException):
+class WorkerAbandoned(BaseException):
     """The watchdog has given up on this thread: its jobs have ended without it.
 
     Not an Exception, so that no handler between here and the thread's end takes it for a failure
@@ -20,5 +20,5 @@ class Abandoned(BaseException):
     """
 
 
-def carry_on() -> None:
-    """The check of work that is never broken off."""
+def no_check() -> None:
+    """Let work that is never ended early go on."""

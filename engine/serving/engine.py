@@ -10,24 +10,25 @@ from types import TracebackType
 from typing import Final, Self
 
 from engine.checkpoints.catalog import Catalog, ModelCard
+from engine.serving.backends import BackendRegistry, default_backends
 from engine.serving.execution.output_files import free_space_problem
-from engine.serving.job_handle import Job
+from engine.serving.job_handle import JobHandle
 from engine.serving.params import ClipParams
-from engine.serving.prompt_meter import PromptMeter
-from engine.serving.ray.pool import RayCrew
+from engine.serving.ray.pool import RayWorkerPool
 from engine.serving.request import (
     GenerationRequest,
     ResolvedSettings,
     check_job,
+    measure_prompts,
     resolve,
     reword,
 )
-from engine.serving.scheduling.cost_model import Estimate, Workload
-from engine.serving.scheduling.costs import Costs
+from engine.serving.scheduling.cost_model import Estimate, RequestShape
+from engine.serving.scheduling.costs import DeviceCosts
 from engine.serving.scheduling.queue_view import QueueView
 from engine.serving.scheduling.scheduler import JobQueue
 from engine.serving.status import WorkerStatus
-from engine.serving.workers.pool import Crew, LocalCrew
+from engine.serving.workers.pool import LocalWorkerPool, WorkerPool
 from engine.settings import EngineSettings
 
 _AT_EXIT_S: Final = 30.0
@@ -40,38 +41,43 @@ class Engine:
     The workers start with the first job. Use it as an asynchronous context manager, or call
     :meth:`close`.
 
+    Args:
+        settings: see `EngineSettings`.
+        backends: the model families; None for those that come with the engine.
+
     Raises:
         EngineSettingsError: a device of the settings does not exist on this machine, or the
             cluster's software is not installed.
     """
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, backends: BackendRegistry | None = None) -> None:
         self._settings = settings
+        self._backends = backends or default_backends()
         self._catalog = Catalog(
             settings.model_dirs,
             models_dir=settings.models_dir,
             variants=settings.model_variants,
             failed=self._failed_models,
+            describe=self._backends.describe,
         )
-        self._meter = PromptMeter()
-        self._costs = Costs({})
+        self._costs = DeviceCosts({})
         self._queue = JobQueue(settings.queue_capacity, self._costs)
-        kind = RayCrew if settings.backend == "ray" else LocalCrew
-        self._crew: Crew = kind(settings, self._queue, self._costs)
+        kind = RayWorkerPool if settings.backend == "ray" else LocalWorkerPool
+        self._pool: WorkerPool = kind(settings, self._queue, self._costs, self._backends)
         self._started = self._closed = False
         self._start_lock = threading.Lock()
 
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices that clips are made on: torch's names, of a cluster "ray:0", "ray:1", …"""
-        return self._crew.devices
+        return self._pool.devices
 
     def kind_of(self, device: str) -> str:
-        """What devices that are equally fast have in common, such as a GPU's model."""
-        return self._crew.kind_of(device)
+        """Return the kind of a device, such as a GPU's model; one kind is equally fast."""
+        return self._pool.kind_of(device)
 
     def models(self) -> tuple[ModelCard, ...]:
-        """Every known model, ready or not, as the disk has them now.
+        """Return every known model, ready or not, as the disk has them now.
 
         The first call reads all weight files once; later ones only look for changes.
         """
@@ -84,7 +90,9 @@ class Engine:
             RequestError: names the field and what is allowed.
         """
         limit = self._settings.max_image_pixels
-        return self._meter.measure(resolve(params, self._catalog, max_image_pixels=limit))
+        return self._measured(
+            resolve(params, self._catalog, max_image_pixels=limit, backends=self._backends)
+        )
 
     def reword(self, settings: ResolvedSettings, prompt: str) -> ResolvedSettings:
         """Return resolved parameters with another prompt, such as an expanded one.
@@ -92,9 +100,9 @@ class Engine:
         Raises:
             RequestError: the prompt is empty or too long.
         """
-        return self._meter.measure(reword(settings, prompt))
+        return self._measured(reword(settings, prompt))
 
-    def submit(self, request: GenerationRequest) -> Job:
+    def submit(self, request: GenerationRequest) -> JobHandle:
         """Resolve a request and queue it; see `enqueue`.
 
         Raises:
@@ -117,7 +125,7 @@ class Engine:
         owner: str = "",
         weight: float = 1.0,
         begun: bool = False,
-    ) -> Job:
+    ) -> JobHandle:
         """Queue a job. May be called from any thread; does not wait for the clip.
 
         Args:
@@ -132,16 +140,18 @@ class Engine:
             EngineClosed: after close().
         """
         check_job(job_id, weight)
-        job = Job(job_id, settings, self._queue.discard, owner=owner, weight=weight, begun=begun)
+        job = JobHandle(
+            job_id, settings, self._queue.discard, owner=owner, weight=weight, begun=begun
+        )
         self._queue.put(job)
         self._start_workers()
         return job
 
     def estimate(self, settings: ResolvedSettings) -> Estimate:
-        """Device seconds that a clip of such settings takes, and how far off that may be."""
+        """Estimate the device seconds of a clip of such settings."""
         return self._costs.estimate(settings)
 
-    def learn(self, runs: Iterable[tuple[Workload, float]]) -> None:
+    def learn(self, runs: Iterable[tuple[RequestShape, float]]) -> None:
         """Teach the estimates clips of the past and their seconds, the oldest first.
 
         The engine learns from the clips it makes, and forgets all when it ends.
@@ -149,7 +159,7 @@ class Engine:
         self._costs.learn(runs)
 
     def free_space_problem(self) -> str | None:
-        """Why no new job should be taken just now, in a sentence for whoever asks; None: it may.
+        """Return a sentence if no new job should be taken just now; None if it may.
 
         A job that is submitted all the same fails when its turn comes, unless there is space then.
 
@@ -159,12 +169,12 @@ class Engine:
         return free_space_problem(self._settings.output_dir, self._settings.min_free_mb)
 
     def queue(self) -> QueueView:
-        """Who waits, in order and for how long, and what runs."""
+        """Return the waiting jobs in order, with estimated waits, and the running ones."""
         return self._queue.view()
 
     def status(self) -> tuple[WorkerStatus, ...]:
-        """What each worker is doing and has done."""
-        return self._crew.status()
+        """Return the state of each worker, with counts of what it has done."""
+        return self._pool.status()
 
     def warm_up(self, models: Sequence[str]) -> None:
         """Start the workers and let each load these models, before the first job or beside it.
@@ -177,12 +187,14 @@ class Engine:
             if self._closed:
                 return
             if not self._started:
-                self._crew.warm_up(cards)
+                self._pool.warm_up(cards)
         self._start_workers()
 
-    def hold(self) -> None:
-        """Start no more jobs, for good; those that run go on. What comes before a close()."""
-        self._queue.hold()
+    def pause(self) -> None:
+        """Start no more jobs, for good; those that run go on. Comes before a close()."""
+        self._queue.pause()
+
+    hold = pause
 
     async def close(self) -> None:
         """Cancel what waits and runs, and wait until the workers have ended. Idempotent.
@@ -190,7 +202,7 @@ class Engine:
         A running job ends within one step; the event loop goes on meanwhile.
         """
         if self._end():
-            await asyncio.to_thread(self._crew.join)
+            await asyncio.to_thread(self._pool.join)
             atexit.unregister(self._at_exit)
 
     async def __aenter__(self) -> Self:
@@ -204,13 +216,16 @@ class Engine:
     ) -> None:
         await self.close()
 
+    def _measured(self, settings: ResolvedSettings) -> ResolvedSettings:
+        return measure_prompts(settings, self._backends.of(settings.model))
+
     def _failed_models(self) -> dict[tuple[str, str], str]:
-        """Reasons why models could not be loaded, by name and revision."""
+        """Return the reasons why models could not be loaded, by name and revision."""
         if not self._started:
             return {}
         return {
             (name, revision): worker.broken_models[name]
-            for worker in self._crew.status()
+            for worker in self._pool.status()
             for name, revision in worker.broken_revisions.items()
             if name in worker.broken_models
         }
@@ -222,7 +237,7 @@ class Engine:
                 return
             self._started = True
             atexit.register(self._at_exit)
-            self._crew.start()
+            self._pool.start()
 
     def _end(self) -> bool:
         """Take no more jobs and start no workers; tells whether there are workers."""
@@ -237,6 +252,6 @@ class Engine:
         A thread that is inside torch when the interpreter goes down makes C++ abort the process.
         """
         if self._end():
-            waiting = threading.Thread(target=self._crew.join, name="engine-end", daemon=True)
+            waiting = threading.Thread(target=self._pool.join, name="engine-end", daemon=True)
             waiting.start()
             waiting.join(_AT_EXIT_S)

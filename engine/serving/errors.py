@@ -1,4 +1,4 @@
-"""What submitting a job, or waiting for it, can raise. Every text is meant for a user's eyes."""
+"""Errors of submitting a job or waiting for it. Every text is meant for a user's eyes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RequestError(ValueError):
 
 
 class QueueFullError(RequestError):
-    """As many jobs are waiting as the engine accepts."""
+    """The queue holds as many jobs as the engine accepts."""
 
     def __init__(self, capacity: int) -> None:
         super().__init__(

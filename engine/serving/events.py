@@ -1,4 +1,4 @@
-"""What a job reports while it waits and runs."""
+"""Events of a job while it waits and runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.serving.params import ResolvedParams
 
 
 class FailureReason(StrEnum):
-    """Why a job failed: what to tell people apart by."""
+    """Kinds of failure, for statistics and messages."""
 
     INVALID_REQUEST = "invalid_request"
     MODEL_UNAVAILABLE = "model_unavailable"

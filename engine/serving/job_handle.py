@@ -1,4 +1,4 @@
-"""A job: what the submitter holds while a worker makes the clip."""
+"""Job handle: held by the submitter while a worker makes the clip."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Subscription:
         self.delivered = 0
 
 
-class Job:
+class JobHandle:
     """One queued, running or ended request. Every method may be called from any thread.
 
     Events are kept, in order, so that whoever subscribes late misses nothing. Exactly one terminal
@@ -55,7 +55,7 @@ class Job:
         self,
         job_id: str,
         settings: ResolvedSettings,
-        on_cancel: Callable[[Job], None],
+        on_cancel: Callable[[JobHandle], None],
         *,
         owner: str = "",
         weight: float = 1.0,
@@ -73,7 +73,7 @@ class Job:
         self._events: list[Event] = []
         self._subscriptions: list[_Subscription] = []
         self._delivering = False
-        self._place_version = -1
+        self._position_version = -1
         self._device: str | None = None
         self._hurry: Callable[[], None] = _nothing
 
@@ -160,12 +160,12 @@ class Job:
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether the worker should stop at the next occasion."""
+        """True when the worker should stop at the next occasion."""
         return self._cancel_requested.is_set()
 
     @property
     def ended(self) -> bool:
-        """Whether the terminal event has been published."""
+        """True when the terminal event has been published."""
         with self._lock:
             return self._ended()
 
@@ -187,7 +187,7 @@ class Job:
                     self._device = event.device
                 self._deliver()
 
-    def publish_place(self, place: Queued, version: int) -> None:
+    def publish_position(self, place: Queued, version: int) -> None:
         """Publish a place in the queue, unless a newer one, or more than that, is known.
 
         ``version`` grows with every change of the queue, so that two threads which report
@@ -196,8 +196,8 @@ class Job:
         """
         with self._lock:
             newest = self._events[-1] if self._events else None
-            if (newest is None or isinstance(newest, Queued)) and version > self._place_version:
-                self._place_version = version
+            if (newest is None or isinstance(newest, Queued)) and version > self._position_version:
+                self._position_version = version
                 if newest is None or _is_news(newest, place):
                     self.publish(place)
 
@@ -225,8 +225,12 @@ class Job:
             logger.exception("job %s: a listener failed on %s", self.id, type(event).__name__)
 
 
+Job = JobHandle
+"""The shorter name, for whoever submits jobs."""
+
+
 def _nothing() -> None:
-    """Nobody is to be called."""
+    """Call nobody."""
 
 
 def _is_news(known: Queued, place: Queued) -> bool:

@@ -1,4 +1,4 @@
-"""What can be asked of the engine, and the check that turns it into complete settings."""
+"""Check a request against its model and turn it into complete settings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from engine.checkpoints.catalog import MIN_GUIDANCE, Catalog, ModelCard
-from engine.checkpoints.errors import ModelLoadError, UnknownModelError
-from engine.checkpoints.loading.load import load_scheduler
+from engine.checkpoints.errors import UnknownModelError
+from engine.serving.backends import BackendRegistry, ModelBackend, Supports, default_backends
 from engine.serving.errors import RequestError
 from engine.serving.media.input_images import (
     MAX_PIXELS,
@@ -38,7 +38,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest(ClipParams):
-    """The parameters of a clip together with whose it is: one call's worth for `Engine.submit`.
+    """Parameters of a clip with its job's id and owner, for `Engine.submit`.
 
     Attributes:
         job_id: 1 to 64 letters, digits, hyphens and underscores.
@@ -89,7 +89,11 @@ def check_job(job_id: str, weight: float) -> None:
 
 
 def resolve(
-    params: ClipParams, catalog: Catalog, *, max_image_pixels: int = MAX_PIXELS
+    params: ClipParams,
+    catalog: Catalog,
+    *,
+    max_image_pixels: int = MAX_PIXELS,
+    backends: BackendRegistry | None = None,
 ) -> ResolvedSettings:
     """Check parameters against their model and fill in the defaults; a seed is drawn if need be.
 
@@ -103,27 +107,41 @@ def resolve(
         card = catalog.get(params.model)
     except UnknownModelError as error:
         raise RequestError("model", str(error)) from None
+    backend = (backends or default_backends()).of(card)
+    supports = backend.supports(card)
     prompt = _checked_prompt(params.prompt)
     seed = random_seed() if params.seed is None else params.seed
     _check_whole("seed", seed, 0, MAX_SEED)
     width, height = _size(params, card)
-    return ResolvedSettings(
-        model=card,
-        params=ResolvedParams(
-            model=card.name,
-            prompt=prompt,
-            negative_prompt=_checked_negative(params.negative_prompt),
-            seed=seed,
-            fps=_fps(params.fps, card),
-            steps=_steps(params.steps, card),
-            guidance=_guidance(params.guidance, card),
-            width=width,
-            height=height,
-            num_frames=_within(
-                "num_frames", params.num_frames, card.num_frames, 1, card.num_frames, card
-            ),
-            image=_picture(params.image, card, width, height, max_image_pixels),
+    resolved = ResolvedParams(
+        model=card.name,
+        prompt=prompt,
+        negative_prompt=_checked_negative(params.negative_prompt, card, supports),
+        seed=seed,
+        fps=_fps(params.fps, card, supports),
+        steps=_within("steps", params.steps, card.default_steps, 1, card.max_steps, card),
+        guidance=_guidance(params.guidance, card),
+        width=width,
+        height=height,
+        num_frames=_within(
+            "num_frames", params.num_frames, card.num_frames, 1, card.num_frames, card
         ),
+    )
+    if card.ready:
+        backend.check(card, resolved)
+    image = _picture(params.image, card, supports, width, height, max_image_pixels)
+    return ResolvedSettings(model=card, params=replace(resolved, image=image))
+
+
+def measure_prompts(settings: ResolvedSettings, backend: ModelBackend) -> ResolvedSettings:
+    """Return the settings with the ends of both prompts that the model does not read."""
+    card, params = settings.model, settings.params
+    if not card.ready:
+        return settings
+    return replace(
+        settings,
+        unread=backend.unread(card, params.prompt),
+        unread_negative=backend.unread(card, params.negative_prompt or ""),
     )
 
 
@@ -154,8 +172,12 @@ def _checked_prompt(prompt: str) -> str:
     return stripped
 
 
-def _checked_negative(negative: str | None) -> str | None:
+def _checked_negative(negative: str | None, card: ModelCard, supports: Supports) -> str | None:
     stripped = (negative or "").strip()
+    if stripped and card.ready and not supports.negative_prompt:
+        raise RequestError(
+            "negative_prompt", f"{card.name} takes no negative prompt: leave it out."
+        )
     if len(stripped) > MAX_PROMPT_CHARS:
         raise RequestError(
             "negative_prompt",
@@ -186,25 +208,13 @@ def _within(
     return value
 
 
-def _steps(value: int | None, card: ModelCard) -> int:
-    steps = _within("steps", value, card.default_steps, 1, card.max_steps, card)
-    if not card.ready:
-        return steps
-    try:
-        scheduler = load_scheduler(card)
-    except ModelLoadError:
-        return steps  # the job fails over it, where the operator reads why
-    try:
-        scheduler.set_timesteps(steps)
-    except ValueError as error:
-        reason = str(error).removeprefix("num_inference_steps: ")
-        raise RequestError("steps", f"{card.name}: {reason}.") from error
-    return steps
-
-
-def _fps(value: int | None, card: ModelCard) -> int:
+def _fps(value: int | None, card: ModelCard, supports: Supports) -> int:
     if value is None:
         return card.default_fps
+    if card.ready and not supports.fps and value != card.default_fps:
+        raise RequestError(
+            "fps", f"{card.name} has {card.default_fps} frames per second: leave fps out."
+        )
     if card.ready and not (_is_whole(value) and value in card.fps_choices):
         allowed = ", ".join(map(str, card.fps_choices))
         raise RequestError("fps", f"fps must be one of {allowed} for {card.name}, not {value}.")
@@ -233,7 +243,7 @@ def _size(params: ClipParams, card: ModelCard) -> tuple[int, int]:
 
 
 def explain_sizes(name: str, sizes: Sequence[Size], asked: Size) -> str:
-    """What a model makes instead of the size that was asked for; sizes are (width, height).
+    """Say which sizes a model makes instead of the one asked for; sizes are (width, height).
 
     The first of the sizes is the native one. Of many the nearest and the range are told.
     """
@@ -259,13 +269,18 @@ def explain_sizes(name: str, sizes: Sequence[Size], asked: Size) -> str:
 
 
 def _picture(
-    given: bytes | Image.Image | None, card: ModelCard, width: int, height: int, max_pixels: int
+    given: bytes | Image.Image | None,
+    card: ModelCard,
+    supports: Supports,
+    width: int,
+    height: int,
+    max_pixels: int,
 ) -> Image.Image | None:
     if given is None:
         if card.wants_image:
             raise RequestError("image", f"{card.name} starts from a picture: give it one.")
         return None
-    if not card.wants_image:
+    if not supports.image:
         raise RequestError(
             "image", f"{card.name} makes clips from words alone: leave the picture out."
         )

@@ -1,4 +1,4 @@
-"""What a worker is doing, for operators."""
+"""Worker status, for operators."""
 
 from __future__ import annotations
 

@@ -27,6 +27,8 @@ class ModelCard:
     published model that could be; everything but its `revision` is known already. One with
     `loras` is a variant of the model `base`, whose folder is its `path`.
 
+    `family` names the backend that loads it.
+
     `revision` changes with everything that clips depend on: weights, configurations, tokenizer,
     noise schedule and sampling; `weights_revision` with the model's own weights alone. Texts are
     printable, whatever the folder states.
@@ -57,6 +59,7 @@ class ModelCard:
     installed: bool = True
     ready: bool = False
     problem: str | None = None
+    family: str = "videocrafter"
 
     @property
     def fps_min(self) -> int:

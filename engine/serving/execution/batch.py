@@ -1,64 +1,80 @@
-"""The jobs that are rendered together, as long as they have not ended."""
+"""A batch: the jobs that are rendered together, as long as they have not ended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from engine.serving.cancellation import Interrupted
-from engine.serving.events import Cancelled, Terminal
-from engine.serving.job_handle import Job
-
-Commit = Callable[[], None]
+from engine.serving.cancellation import BatchInterrupted
+from engine.serving.execution.watchdog import Watchdog
+from engine.serving.job_handle import JobHandle
 
 
-class Settle(Protocol):
-    """Ends a job for good: out of the queue, and its terminal event published.
+class JobBatch:
+    """Jobs that one thread renders; each leaves when its end is decided, once.
 
-    Raises:
-        Abandoned: somebody else has ended it, for this thread has been given up.
-        OSError: what ``commit`` raises; the job has not ended then.
-    """
-
-    def __call__(self, job: Job, outcome: Terminal, commit: Commit | None = None) -> None:
-        """``commit`` is called only if the job may still have this outcome."""
-
-
-class Party:
-    """Jobs of one batch; each ends by itself, once.
+    The watchdog decides who ends a job: the thread that renders it, or, when that has been
+    abandoned, the one that has done so. What both change is changed under the watchdog's lock.
 
     Args:
         jobs: at least one.
-        settle: see `Settle`.
+        watchdog: of the thread that renders them.
+        whole: the batch that this is a part of.
     """
 
-    def __init__(self, jobs: Sequence[Job], settle: Settle) -> None:
-        self._left = dict.fromkeys(jobs)
-        self._settle = settle
+    def __init__(
+        self, jobs: Sequence[JobHandle], watchdog: Watchdog, whole: JobBatch | None = None
+    ) -> None:
+        self._remaining = dict.fromkeys(jobs)
+        self._watchdog = watchdog
+        self._whole = whole
+
+    def __contains__(self, job: JobHandle) -> bool:
+        return job in self._remaining
 
     @property
-    def left(self) -> tuple[Job, ...]:
-        """Those that have not ended, in order."""
-        return tuple(self._left)
+    def remaining(self) -> tuple[JobHandle, ...]:
+        """The jobs that have not ended, in order. For any thread."""
+        return tuple(self._remaining)
 
-    def has(self, job: Job) -> bool:
-        """Whether a job has not ended."""
-        return job in self._left
+    def halves(self) -> tuple[JobBatch, JobBatch]:
+        """Return the remaining jobs as two batches, whose jobs leave this one, too."""
+        jobs = self.remaining
+        half = len(jobs) // 2
+        first, second = (
+            JobBatch(part, self._watchdog, self) for part in (jobs[:half], jobs[half:])
+        )
+        return first, second
 
-    def end(self, job: Job, outcome: Terminal, commit: Commit | None = None) -> None:
-        """End one of them. Raises as `Settle`."""
-        self._settle(job, outcome, commit)
-        del self._left[job]
+    @contextmanager
+    def ending(self, job: JobHandle) -> Iterator[None]:
+        """Let a job leave after the body, while nobody can abandon the thread.
 
-    def end_cancelled(self) -> None:
-        """End those that shall be cancelled, and the work with the last of them.
+        What the body raises keeps the job in the batch.
 
         Raises:
-            Interrupted: none is left.
-            Abandoned: see `Settle`.
+            WorkerAbandoned: somebody else has ended the job; the body does not run.
         """
-        for job in self.left:
+        with self._watchdog.critical_section():
+            yield
+            self._drop(job)
+
+    def take_cancelled(self) -> Iterator[JobHandle]:
+        """Let the jobs that shall be cancelled leave, one after the other.
+
+        Raises:
+            BatchInterrupted: none is left.
+            WorkerAbandoned: somebody else has ended them.
+        """
+        for job in self.remaining:
             if job.cancel_requested:
-                self.end(job, Cancelled())
-        if not self._left:
-            raise Interrupted
+                with self.ending(job):
+                    pass
+                yield job
+        if not self._remaining:
+            raise BatchInterrupted
+
+    def _drop(self, job: JobHandle) -> None:
+        del self._remaining[job]
+        if self._whole is not None:
+            self._whole._drop(job)

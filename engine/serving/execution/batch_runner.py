@@ -1,69 +1,63 @@
-"""Jobs of one batch, from their settings to the files on disk."""
+"""Run a batch: from the settings of its jobs to the files on disk."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from common.out_of_memory import is_out_of_memory
-from engine.pipelines import VideoPipeline, decode_latents
-from engine.serving.cancellation import Interrupted
-from engine.serving.events import Cancelled, Finished, GenerationResult, Progress
-from engine.serving.execution.batch import Commit, Party, Settle
-from engine.serving.execution.failures import (
-    NonFiniteError,
-    concerns_all,
-    failure_of,
-)
-from engine.serving.execution.memory import decode_frugally
-from engine.serving.execution.memory_planner import Capacity
+from engine.serving.backends import OnStep, VideoModel
+from engine.serving.cancellation import BatchInterrupted
+from engine.serving.events import Cancelled, Event, Finished, Progress
+from engine.serving.execution.batch import JobBatch
+from engine.serving.execution.failures import concerns_all, failure_of
+from engine.serving.execution.memory_planner import MemoryPlanner
+from engine.serving.execution.model_memory import PeakMemory, release_memory
 from engine.serving.execution.output_files import check_free_space
-from engine.serving.execution.pipeline_cache import PipelineCache, release_memory
+from engine.serving.execution.pipeline_cache import PipelineCache
 from engine.serving.execution.previews import COST_SHARE, PreviewMaker
-from engine.serving.execution.sampling import OnStep, sample
 from engine.serving.execution.save_clip import save_clip
-from engine.serving.execution.watchdog import Watch
-from engine.serving.job_handle import Job
+from engine.serving.execution.watchdog import Watchdog
+from engine.serving.job_handle import JobHandle
 from engine.serving.media.mp4 import find_ffmpeg
 from engine.serving.scheduling.scheduler import batch_key
 from engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 
+Report = Callable[[JobHandle, Event], None]
+"""Takes the events of the jobs, as they happen; a terminal one comes once for each job."""
 
-class Renderer:
+
+class BatchRunner:
     """Makes clips with the models of one device; for one thread.
 
     Args:
         models: of the device.
         settings: the engine's.
-        capacity: what the device has memory for; learns.
-        watch: is told what is being done.
-        settle: ends a job.
+        planner: knows what the device has memory for; learns.
+        watchdog: is told of every phase.
     """
 
     def __init__(
         self,
         models: PipelineCache,
         settings: EngineSettings,
-        capacity: Capacity,
-        watch: Watch,
-        settle: Settle,
+        planner: MemoryPlanner,
+        watchdog: Watchdog,
     ) -> None:
         self._models = models
         self._settings = settings
-        self._capacity = capacity
-        self._watch = watch
-        self._settle = settle
+        self._planner = planner
+        self._watchdog = watchdog
 
-    def render(self, jobs: Sequence[Job]) -> None:
-        """Make the clips of jobs that share a batch key, publishing their progress.
+    def run(self, batch: JobBatch, report: Report) -> None:
+        """Make the clips of jobs that share a batch key, and report what becomes of each.
 
         What can be known to fail is tried first: a missing encoder, a folder that cannot be written
         to or a full disk must not show only after minutes of sampling. Each job ends by itself,
@@ -72,9 +66,8 @@ class Renderer:
         complete or not at all.
 
         Raises:
-            Abandoned: the thread has been given up; the jobs that are left have been ended.
+            WorkerAbandoned: the thread has been abandoned; the jobs that are left have been ended.
         """
-        party = Party(jobs, self._settle)
         try:
             find_ffmpeg()
             check_free_space(
@@ -83,172 +76,158 @@ class Renderer:
                 private=self._settings.private_files,
             )
         except Exception as error:  # noqa: BLE001 - the jobs' boundary: logged, told to their owners
-            self._fail(party, error)
+            self._fail(batch, error, report)
             return
-        self._attempt(party, frugal=self._capacity.is_tight(jobs[0].settings))
+        low_memory = self._planner.requires_low_memory(batch.remaining[0].settings)
+        self._attempt(batch, report, low_memory=low_memory)
 
-    def _attempt(self, party: Party, *, frugal: bool) -> None:
+    def _attempt(self, batch: JobBatch, report: Report, *, low_memory: bool) -> None:
         """Make the clips, or find out why not and what to do about it."""
-        count = len(party.left)
+        count = len(batch.remaining)
         try:
-            self._make(party, frugal=frugal)
+            self._make(batch, report, low_memory=low_memory)
             return
-        except Interrupted:
+        except BatchInterrupted:
             return
         except Exception as error:
             out_of_memory = is_out_of_memory(error)
-            again = not concerns_all(error) and (count > 1 or (out_of_memory and not frugal))
+            again = not concerns_all(error) and (count > 1 or (out_of_memory and not low_memory))
             if again:
                 logger.warning(
                     "%s: %s; trying %s",
-                    ", ".join(job.id for job in party.left),
+                    ", ".join(job.id for job in batch.remaining),
                     "out of memory" if out_of_memory else "failed together",
                     "in halves" if count > 1 else "once more with less memory",
                     exc_info=not out_of_memory,
                 )
             else:
-                self._fail(party, error)
+                self._fail(batch, error, report)
         # Outside the handler, where the traceback no longer holds the jobs' tensors.
         release_memory()
-        if again and party.left:
-            self._attempt_smaller(party, out_of_memory=out_of_memory)
+        if again and batch.remaining:
+            self._attempt_smaller(batch, report, out_of_memory=out_of_memory)
 
-    def _attempt_smaller(self, party: Party, *, out_of_memory: bool) -> None:
-        jobs = party.left
+    def _attempt_smaller(self, batch: JobBatch, report: Report, *, out_of_memory: bool) -> None:
+        jobs = batch.remaining
         shared = jobs[0].settings
         if len(jobs) > 1:
             if out_of_memory:
-                self._capacity.too_many(shared, len(jobs))
-            half = len(jobs) // 2
-            for part in (jobs[:half], jobs[half:]):
-                self._attempt(Party(part, self._settle), frugal=False)
+                self._planner.record_oom(shared, len(jobs))
+            for half in batch.halves():
+                self._attempt(half, report, low_memory=False)
             return
         if out_of_memory:
             self._models.keep_only(shared.model)
-            self._capacity.needs_frugal(shared)
-        self._attempt(party, frugal=out_of_memory)
+            self._planner.record_low_memory(shared)
+        self._attempt(batch, report, low_memory=out_of_memory)
 
-    def _fail(self, party: Party, error: Exception) -> None:
-        for job in party.left:
-            smaller = self._capacity.smaller(job.settings)
-            party.end(job, failure_of(error, job.id, smaller=smaller))
+    def _fail(self, batch: JobBatch, error: Exception, report: Report) -> None:
+        for job in batch.remaining:
+            self._fail_one(batch, job, error, report)
 
-    def _make(self, party: Party, *, frugal: bool) -> None:
-        jobs = party.left
+    def _fail_one(self, batch: JobBatch, job: JobHandle, error: Exception, report: Report) -> None:
+        with batch.ending(job):
+            pass
+        smaller = self._planner.suggest_smaller(job.settings)
+        report(job, failure_of(error, job.id, smaller=smaller))
+
+    def _make(self, batch: JobBatch, report: Report, *, low_memory: bool) -> None:
+        jobs = batch.remaining
         shared = jobs[0].settings
-        key = batch_key(shared), len(jobs), frugal
+        key = batch_key(shared), len(jobs), low_memory
 
         def before_part(name: str) -> None:
-            self._watch.begin(f"loading {name}", shared.model.name)
-            party.end_cancelled()
+            self._watchdog.enter_phase(f"loading {name}", shared.model.name)
+            _end_cancelled(batch, report)
 
-        party.end_cancelled()
-        pipeline = self._models.get(shared.model, before_part, frugal=frugal)
-        party.end_cancelled()
-        device = torch.device(self._models.device)
-        before = _start_measuring(device)
+        _end_cancelled(batch, report)
+        model = self._models.get(shared.model, before_part, low_memory=low_memory)
+        _end_cancelled(batch, report)
+        peak = PeakMemory(self._models.device)
         began = time.monotonic()
         try:
-            self._watch.begin("beginning to sample", key)
-            latents = sample(jobs, pipeline, self._on_step(party, pipeline, key))
-            part = (time.monotonic() - began) / len(jobs)
-            if not frugal:
-                self._capacity.made(shared, len(jobs), _peak(device, before))
-            for index, job in enumerate(jobs):
-                if party.has(job):
-                    self._finish(party, job, pipeline, latents[index : index + 1], part)
+            self._watchdog.enter_phase("beginning to sample", key)
+            on_step = self._on_step(batch, model, key, report)
+            clips = model.run([job.settings.params for job in jobs], on_step)
+            share_s = (time.monotonic() - began) / len(jobs)
+            if not low_memory:
+                self._planner.record_success(shared, len(jobs), peak.bytes)
+            for job, clip in zip(jobs, clips, strict=True):
+                if job in batch:
+                    self._finish(batch, job, model, clip, share_s, report)
         finally:
-            # Offloaded weights that the decoding has fetched.
-            pipeline.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
+            model.release()
 
-    def _on_step(self, party: Party, pipeline: VideoPipeline, key: object) -> OnStep:
-        jobs = party.left
+    def _on_step(self, batch: JobBatch, model: VideoModel, key: object, report: Report) -> OnStep:
+        jobs = batch.remaining
         total = jobs[0].settings.params.steps
         count, share = self._settings.previews_per_job, COST_SHARE / len(jobs)
-        makers = [PreviewMaker(pipeline.vae, total, count, share=share) for _ in jobs]
+        makers = [PreviewMaker(model.preview, total, count, share=share) for _ in jobs]
 
-        def on_step(step: int, latents: Tensor) -> None:
-            self._watch.begin("sampling", key)
-            party.end_cancelled()
-            for index, job in enumerate(jobs):
-                if party.has(job):
-                    preview = makers[index].after_step(step, latents[index : index + 1])
-                    job.publish(Progress(step, total, preview))
+        def on_step(step: int, clips: Sequence[Any]) -> None:
+            self._watchdog.enter_phase("sampling", key)
+            _end_cancelled(batch, report)
+            for job, clip, maker in zip(jobs, clips, makers, strict=True):
+                if job in batch:
+                    report(job, Progress(step, total, maker.after_step(step, clip)))
 
         return on_step
 
     def _finish(
-        self, party: Party, job: Job, pipeline: VideoPipeline, latents: Tensor, sampling_s: float
+        self,
+        batch: JobBatch,
+        job: JobHandle,
+        model: VideoModel,
+        clip: Any,
+        sampling_s: float,
+        report: Report,
     ) -> None:
         """Decode and save one clip; what goes wrong with it ends this job alone."""
-        try:
-            if not bool(torch.isfinite(latents).all()):
-                raise NonFiniteError("the sampled latents are not finite")
-            began = time.monotonic()
-            frames = self._decode(job, pipeline, latents)
-            _stop_if_cancelled(job)
-            self._save(party, job, frames, began - sampling_s)
-        except Interrupted:
-            party.end(job, Cancelled())
-        except Exception as error:  # noqa: BLE001 - the job's boundary: logged, told to its owner
-            smaller = self._capacity.smaller(job.settings)
-            party.end(job, failure_of(error, job.id, smaller=smaller))
+        began = time.monotonic() - sampling_s
 
-    def _decode(self, job: Job, pipeline: VideoPipeline, latents: Tensor) -> npt.NDArray[np.uint8]:
-        """Frames [F, H, W, 3]; a second time frame by frame, when memory runs out."""
+        def check() -> None:
+            self._watchdog.heartbeat()  # ffmpeg has a time limit of its own
+            _stop_if_cancelled(job)
+
+        try:
+            frames = self._decode(job, model, clip)
+            _stop_if_cancelled(job)
+            self._watchdog.enter_phase("encoding")
+            ending = batch.ending(job)
+            result = save_clip(job, frames, self._settings, began=began, check=check, ending=ending)
+        except BatchInterrupted:
+            with batch.ending(job):
+                pass
+            report(job, Cancelled())
+        except Exception as error:  # noqa: BLE001 - the job's boundary: logged, told to its owner
+            self._fail_one(batch, job, error, report)
+        else:
+            report(job, Finished(result))
+
+    def _decode(self, job: JobHandle, model: VideoModel, clip: Any) -> npt.NDArray[np.uint8]:
+        """Return frames [F, H, W, 3]; a second try uses least memory, when it runs out."""
         key = batch_key(job.settings)
 
-        def before_chunk() -> None:
-            self._watch.begin("decoding", key)
+        def check() -> None:
+            self._watchdog.enter_phase("decoding", key)
             _stop_if_cancelled(job)
 
         try:
-            return _to_bytes(decode_latents(pipeline.vae, latents, before_chunk=before_chunk)[0])
+            return model.decode(clip, check)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         logger.warning("job %s: out of memory; decoding once more frame by frame", job.id)
         release_memory()
-        decode_frugally(pipeline.vae)
-        return _to_bytes(decode_latents(pipeline.vae, latents, 1, before_chunk=before_chunk)[0])
-
-    def _save(self, party: Party, job: Job, frames: npt.NDArray[np.uint8], began: float) -> None:
-        self._watch.begin("encoding")
-
-        def check() -> None:
-            self._watch.alive()  # ffmpeg has a time limit of its own
-            _stop_if_cancelled(job)
-
-        def end(result: GenerationResult, commit: Commit) -> None:
-            party.end(job, Finished(result), commit)
-
-        save_clip(job, frames, self._settings, began=began, check=check, end=end)
+        return model.decode(clip, check, low_memory=True)
 
 
-def _stop_if_cancelled(job: Job) -> None:
+def _end_cancelled(batch: JobBatch, report: Report) -> None:
+    """End the jobs that shall be cancelled. Raises BatchInterrupted if none is left."""
+    for job in batch.take_cancelled():
+        report(job, Cancelled())
+
+
+def _stop_if_cancelled(job: JobHandle) -> None:
     if job.cancel_requested:
-        raise Interrupted
-
-
-def _start_measuring(device: torch.device) -> int:
-    """Bytes that are in use on a GPU before it samples."""
-    if device.type != "cuda":
-        return 0
-    torch.cuda.reset_peak_memory_stats(device)
-    return int(torch.cuda.memory_allocated(device))
-
-
-def _peak(device: torch.device, before: int) -> int | None:
-    """Bytes that sampling took on a GPU; None where nobody counts them."""
-    if device.type != "cuda":
-        return None
-    return int(torch.cuda.max_memory_allocated(device)) - before
-
-
-def _to_bytes(frames: Tensor) -> npt.NDArray[np.uint8]:
-    """[F, 3, H, W] in [0, 1] to [F, H, W, 3], uint8."""
-    if not bool(torch.isfinite(frames).all()):
-        raise NonFiniteError("the decoded frames are not finite")
-    rounded = (frames.float() * 255).round().clamp(0, 255).to(torch.uint8)
-    result: npt.NDArray[np.uint8] = rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return result
+        raise BatchInterrupted

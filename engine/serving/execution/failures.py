@@ -1,4 +1,4 @@
-"""Which failure a user is told about when something raises."""
+"""Turn what a job raised into the failure that its user is told."""
 
 from __future__ import annotations
 
@@ -7,8 +7,20 @@ import logging
 
 from common.out_of_memory import is_out_of_memory
 from engine.checkpoints.errors import ModelChangedError, ModelLoadError
+from engine.serving.backends import NonFiniteError
 from engine.serving.events import Failed, FailureReason
 from engine.serving.media.ffmpeg import EncodeError, EncoderMissingError
+
+__all__ = [
+    "DISK_FULL_CODES",
+    "ClipFolderError",
+    "DiskFullError",
+    "NonFiniteError",
+    "concerns_all",
+    "failure_of",
+    "hung",
+    "is_out_of_memory",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -18,10 +30,6 @@ DISK_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SMALLER = "Try a smaller size or fewer frames."
 
 
-class NonFiniteError(ArithmeticError):
-    """The model produced NaN or infinite values."""
-
-
 class DiskFullError(OSError):
     """Less space is free than a job needs."""
 
@@ -29,17 +37,17 @@ class DiskFullError(OSError):
         super().__init__(errno.ENOSPC, message)
 
 
-class OutputFolderError(OSError):
+class ClipFolderError(OSError):
     """The folder of the clips cannot be made or written to."""
 
 
 def concerns_all(error: BaseException) -> bool:
-    """Whether an error is one of the machine or the model, whatever job it was met in."""
+    """Return True if an error is one of the machine or the model, whatever job it was met in."""
     return isinstance(error, (ModelLoadError, EncoderMissingError, OSError))
 
 
 def hung(phase: str, seconds: float) -> Failed:
-    """The failure of a job whose worker has given no sign of life."""
+    """Return the failure of a job whose worker has given no heartbeat."""
     minutes = seconds / 60
     waited = f"{minutes:.0f} minutes" if minutes >= 2 else f"{seconds:.0f} seconds"
     return Failed(
@@ -49,7 +57,7 @@ def hung(phase: str, seconds: float) -> Failed:
 
 
 def failure_of(error: BaseException, job_id: str, *, smaller: str = _SMALLER) -> Failed:
-    """The failure event for what a job raised; logs everything an operator should see.
+    """Return the failure event for what a job raised; logs everything an operator should see.
 
     The message is for the person who asked for the clip. Details such as paths, which belong to
     the operator, go to the log only.
@@ -90,7 +98,7 @@ def failure_of(error: BaseException, job_id: str, *, smaller: str = _SMALLER) ->
             FailureReason.DISK_FULL,
             "The disk of the machine that runs this is full. Nothing was kept.",
         )
-    if isinstance(error, OutputFolderError):
+    if isinstance(error, ClipFolderError):
         logger.error("job %s: clips cannot be written: %s", job_id, error)
         return Failed(
             FailureReason.INTERNAL,

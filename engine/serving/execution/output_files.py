@@ -1,4 +1,4 @@
-"""Where clips go, and what is written beside them."""
+"""Output files: names of clips and sidecars, free space, atomic publication."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from common.disk import free_bytes, nearest_existing
 from engine.serving.events import GenerationResult
-from engine.serving.execution.failures import DISK_FULL_CODES, DiskFullError, OutputFolderError
+from engine.serving.execution.failures import DISK_FULL_CODES, ClipFolderError, DiskFullError
 from engine.serving.request import ResolvedSettings
 
 _MIB = 2**20
@@ -41,7 +41,7 @@ def output_paths(output_dir: Path, job_id: str, *, private: bool = False) -> Out
 
 
 def free_space_problem(output_dir: Path, min_free_mb: int) -> str | None:
-    """Why no new work should be begun, in one sentence for whoever asks for it; None: it may.
+    """Return a sentence if no new work should be begun, for whoever asks for it; None if it may.
 
     For those who take requests: a job that does not fit is better refused than failed.
 
@@ -66,7 +66,7 @@ def check_free_space(output_dir: Path, min_free_mb: int, *, private: bool = Fals
 
     Raises:
         DiskFullError: less than ``min_free_mb`` MiB are free.
-        OutputFolderError: the folder cannot be made or written to.
+        ClipFolderError: the folder cannot be made or written to.
     """
     try:
         folder = output_paths(output_dir, "", private=private).clip.parent
@@ -80,7 +80,7 @@ def check_free_space(output_dir: Path, min_free_mb: int, *, private: bool = Fals
     except OSError as error:
         if error.errno in DISK_FULL_CODES:
             raise
-        raise OutputFolderError(error.errno, error.strerror, str(output_dir)) from error
+        raise ClipFolderError(error.errno, error.strerror, str(output_dir)) from error
 
 
 def clip_comment(settings: ResolvedSettings, *, with_prompt: bool = True) -> str:

@@ -1,8 +1,7 @@
-"""The pipelines that a worker keeps."""
+"""Loaded models that a worker keeps."""
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
 from collections import OrderedDict
@@ -10,54 +9,33 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, cast
-
-import torch
+from typing import Final
 
 from common.out_of_memory import is_out_of_memory
-from engine.checkpoints.catalog import ModelCard, current_revision
+from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelChangedError, ModelLoadError
-from engine.checkpoints.folder.weights import WeightInspector
-from engine.checkpoints.loading.load import load_pipeline
-from engine.pipelines import VideoPipeline
-from engine.serving.execution.memory import (
-    apply_options,
-    frugal_options,
-    set_switches,
-    usable_options,
-)
-from engine.serving.execution.model_memory import model_budget, pipeline_bytes, weight_bytes
+from engine.serving.backends import BackendRegistry, VideoModel, default_backends
+from engine.serving.backends.base import BeforePart
+from engine.serving.backends.options import low_memory_options, usable_options
+from engine.serving.execution.model_memory import model_budget, release_memory
 from engine.serving.status import LoadedModel
-from engine.settings import ModelOptions, Precision
+from engine.settings import ModelOptions
 
 logger = logging.getLogger(__name__)
 
 TRY_AGAIN_AFTER_S: Final = 60.0
 """A model that cannot be loaded is tried again when its files change, or after so long."""
 
-BeforePart = Callable[[str], None]
-
-
-def choose_dtype(device: str, precision: Precision) -> torch.dtype:
-    """The number format of the weights on a device."""
-    if precision != "auto":
-        return cast(torch.dtype, getattr(torch, precision))
-    if not device.startswith("cuda"):
-        return torch.float32
-    native = torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if native else torch.float16
-
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
     card: ModelCard
     options: ModelOptions
-    pipeline: VideoPipeline
-    bytes: int
+    model: VideoModel
 
     @property
     def resident(self) -> bool:
-        """Whether the weights lie on the device."""
+        """True when the weights lie on the device."""
         return self.options.offload == "none"
 
 
@@ -73,7 +51,7 @@ class _Broken:
 class PipelineCache:
     """The loaded models of one device: loaded when first needed, then kept as memory allows.
 
-    When the budget is used up, those that have not been used for longest are let go; a model that
+    When the budget is used up, the least recently used ones are evicted; a model that
     is larger than the budget has it for itself. A model of which anything has changed on disk is
     loaded again, and one that could not be loaded is only tried again when its files have changed
     or a minute has passed. When memory runs out while a model is loaded, the others are let go and
@@ -85,6 +63,7 @@ class PipelineCache:
         options_of: tells from a model's name how it is loaded.
         memory_gb: the budget in GB; None for what is sensible, see `model_budget`.
         clock: seconds that never run backwards.
+        backends: the model families.
     """
 
     def __init__(
@@ -93,6 +72,7 @@ class PipelineCache:
         options_of: Callable[[str], ModelOptions],
         memory_gb: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        backends: BackendRegistry | None = None,
     ) -> None:
         self._device = device
         self._options_of = options_of
@@ -100,7 +80,7 @@ class PipelineCache:
         self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._broken: dict[str, _Broken] = {}
-        self._inspector = WeightInspector()
+        self._backends = backends or default_backends()
 
     @property
     def device(self) -> str:
@@ -108,14 +88,14 @@ class PipelineCache:
         return self._device
 
     def get(
-        self, card: ModelCard, before_part: BeforePart | None = None, *, frugal: bool = False
-    ) -> VideoPipeline:
-        """The pipeline of a model.
+        self, card: ModelCard, before_part: BeforePart | None = None, *, low_memory: bool = False
+    ) -> VideoModel:
+        """Return a model, which is loaded if need be.
 
         Args:
             card: the model.
             before_part: called before each network that is loaded; what it raises ends the call.
-            frugal: set up in the way that needs least memory, whatever its options say.
+            low_memory: set up in the way that needs least memory, whatever its options say.
 
         Raises:
             ModelChangedError: its files are no longer those that the card was made of.
@@ -123,7 +103,7 @@ class PipelineCache:
         """
         if not card.ready:
             raise ModelLoadError(f"The model {card.name} is not ready: {card.problem}")
-        options = self._options(card, frugal=frugal)
+        options = self._options(card, low_memory=low_memory)
         if options.offload != "none":
             self._let_go([name for name, _ in self._sizes(resident=True)])
         kept = self._kept.get(card.name)
@@ -132,13 +112,13 @@ class PipelineCache:
             self._let_go([card.name])
         if kept is None:
             kept = self._load(card, options, before_part)
-        set_switches(kept.pipeline, options)
+        kept.model.configure(options)
         self._kept[card.name] = replace(kept, options=options)
         self._kept.move_to_end(card.name)
-        return kept.pipeline
+        return kept.model
 
     def has_room_for(self, card: ModelCard) -> bool:
-        """Whether a model can be kept beside all that are loaded.
+        """Return True if a model can be kept beside all that are loaded.
 
         Raises:
             ModelLoadError: its files are missing or damaged.
@@ -155,7 +135,7 @@ class PipelineCache:
         release_memory()
 
     def missing_bytes(self, card: ModelCard) -> int:
-        """Memory of the device that a model's weights will take on top of what they take now."""
+        """Return the bytes of the device that a model's weights will take beyond the present."""
         options = self._options(card)
         if card.name in self._kept or options.offload != "none":
             return 0
@@ -163,10 +143,10 @@ class PipelineCache:
 
     @property
     def loaded(self) -> tuple[LoadedModel, ...]:
-        """What is kept, the one that was used last at the end. For any thread."""
+        """The models that are kept, least recently used first. For any thread."""
         # A copy at once: the owning thread may change the order meanwhile.
         return tuple(
-            LoadedModel(name=kept.card.name, revision=kept.card.revision, bytes=kept.bytes)
+            LoadedModel(name=kept.card.name, revision=kept.card.revision, bytes=kept.model.bytes)
             for kept in list(self._kept.values())
         )
 
@@ -190,9 +170,9 @@ class PipelineCache:
         self._kept.clear()
         release_memory()
 
-    def _options(self, card: ModelCard, *, frugal: bool = False) -> ModelOptions:
+    def _options(self, card: ModelCard, *, low_memory: bool = False) -> ModelOptions:
         options = usable_options(self._options_of(card.name), self._device)
-        return frugal_options(options, self._device) if frugal else options
+        return low_memory_options(options, self._device) if low_memory else options
 
     def _load(
         self, card: ModelCard, options: ModelOptions, before_part: BeforePart | None
@@ -204,7 +184,7 @@ class PipelineCache:
         try:
             self._check_unchanged(card)
             self._make_room(card, options)
-            pipeline = self._load_beside_others(card, options, before_part)
+            model = self._load_beside_others(card, options, before_part)
             self._check_unchanged(card)  # while it was read
         except ModelChangedError as error:
             if error.__cause__ is not None:  # what they have become cannot be loaded
@@ -218,7 +198,7 @@ class PipelineCache:
             )
             raise
         self._broken.pop(card.name, None)
-        return _Kept(card, options, pipeline, pipeline_bytes(pipeline))
+        return _Kept(card, options, model)
 
     def _check_unchanged(self, card: ModelCard) -> None:
         """Raise if a clip would be made by another model than is written beside it."""
@@ -226,7 +206,7 @@ class PipelineCache:
             return
         changed = f"The files of the model {card.name} have changed since the clip was asked for"
         try:
-            current = current_revision(card, self._inspector)
+            current = self._backends.of(card).revision(card)
         except ModelLoadError as error:
             raise ModelChangedError(f"{changed}: {error}") from error
         if current != card.revision:
@@ -234,7 +214,7 @@ class PipelineCache:
 
     def _load_beside_others(
         self, card: ModelCard, options: ModelOptions, before_part: BeforePart | None
-    ) -> VideoPipeline:
+    ) -> VideoModel:
         logger.info("loading %s (%s) on %s", card.name, card.revision, self._device)
         try:
             return self._load_once(card, options, before_part)
@@ -247,12 +227,11 @@ class PipelineCache:
 
     def _load_once(
         self, card: ModelCard, options: ModelOptions, before_part: BeforePart | None
-    ) -> VideoPipeline:
-        dtype = choose_dtype(self._device, options.precision)
-        first = "cpu" if options.offload != "none" else self._device
-        pipeline = load_pipeline(card, device=first, dtype=dtype, before_part=before_part)
-        apply_options(pipeline, options, torch.device(self._device))
-        return pipeline
+    ) -> VideoModel:
+        backend = self._backends.of(card)
+        if card.loras and not backend.supports(card).lora:
+            raise ModelLoadError(f"{card.name}: models of its family take no LoRAs.")
+        return backend.load(card, self._device, options, before_part or _nothing_before)
 
     def _make_room(self, card: ModelCard, options: ModelOptions) -> None:
         """Let go of the models that have not been used for longest, until this one has room."""
@@ -285,13 +264,13 @@ class PipelineCache:
     def _sizes(self, *, resident: bool) -> list[tuple[str, int]]:
         """Names and bytes, those that have not been used for longest first."""
         kept = self._kept.items()
-        return [(name, model.bytes) for name, model in kept if model.resident == resident]
+        return [(name, one.model.bytes) for name, one in kept if one.resident == resident]
 
     def _loaded_bytes(self, *, resident: bool) -> int:
         return sum(size for _, size in self._sizes(resident=resident))
 
     def _weight_bytes(self, card: ModelCard, options: ModelOptions) -> int:
-        return weight_bytes(card, choose_dtype(self._device, options.precision))
+        return self._backends.of(card).weight_bytes(card, self._device, options)
 
     def _let_go(self, names: Sequence[str]) -> None:
         for name in names:
@@ -301,15 +280,12 @@ class PipelineCache:
             release_memory()
 
 
-def release_memory() -> None:
-    """Return what is no longer used to the device, after a failure above all."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def _nothing_before(part: str) -> None:
+    """Let every part be loaded."""
 
 
 def _still_fits(kept: _Kept, card: ModelCard, options: ModelOptions) -> bool:
-    """Whether a loaded pipeline is the model as wanted, or can be switched to that."""
+    """Return True if a loaded model is as wanted, or can be switched to that."""
     if kept.card.revision != card.revision:
         return False
     unswitchable = (options.precision, options.offload, options.compile)

@@ -1,4 +1,4 @@
-"""A small picture of the clip in the making."""
+"""Previews: a small picture of a clip while it is sampled."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import io
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
-import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
-from torch import Tensor
-
-from engine.pipelines import decode_latents
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +18,7 @@ _WEBP_QUALITY = 70
 
 
 class PreviewMaker:
-    """Decodes one middle frame now and then, and never takes more than its share of the time.
+    """Decodes one frame now and then, and never takes more than its share of the time.
 
     The first preview comes after the first step; further ones at even distances, each only when all
     previews together, the next one included, stay below ``share`` of the time since the job began.
@@ -30,7 +26,7 @@ class PreviewMaker:
     where the finished clip costs all of them.
 
     Args:
-        vae: the pipeline's autoencoder.
+        decode: a model's preview of an unfinished clip; None if it cannot.
         total_steps: how many steps the job has.
         count: about how many previews there shall be; 0 for none.
         clock: seconds that never run backwards.
@@ -39,13 +35,13 @@ class PreviewMaker:
 
     def __init__(
         self,
-        vae: AutoencoderKL,
+        decode: Callable[[Any], Image.Image | None],
         total_steps: int,
         count: int,
         clock: Callable[[], float] = time.monotonic,
         share: float = COST_SHARE,
     ) -> None:
-        self._vae = vae
+        self._decode = decode
         self._every = max(1, total_steps // count) if count else 0
         self._total = total_steps
         self._clock = clock
@@ -54,14 +50,14 @@ class PreviewMaker:
         self._spent = 0.0
         self._dearest = 0.0
 
-    def after_step(self, step: int, latents: Tensor) -> bytes | None:
-        """The preview for a step that has been done, or None when none is due.
+    def after_step(self, step: int, clip: Any) -> bytes | None:
+        """Return the preview for a step that has been done, or None when none is due.
 
         A preview that fails is logged and ends the previews of this job, not the job.
 
         Args:
             step: 1 .. total_steps. The last has none, for the clip follows at once.
-            latents: [B, 4, F, h, w], the clean latent as far as it is known.
+            clip: as far as it is known.
         """
         if not self._every or step >= self._total or (step - 1) % self._every:
             return None
@@ -70,7 +66,8 @@ class PreviewMaker:
         if step > 1 and self._spent + self._dearest > self._share * elapsed:
             return None
         try:
-            picture = _encode(_decode_middle_frame(self._vae, latents))
+            frame = self._decode(clip)
+            picture = None if frame is None else _encode(frame)
         except (RuntimeError, ValueError, TypeError, OSError, MemoryError):
             logger.warning("no more previews for this job", exc_info=True)
             self._every = 0
@@ -81,15 +78,7 @@ class PreviewMaker:
         return picture
 
 
-def _decode_middle_frame(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """One frame [3, H, W], uint8, on the CPU."""
-    middle = latents.shape[2] // 2
-    frame = decode_latents(vae, latents[:1, :, middle : middle + 1])[0, 0]
-    return (frame * 255).round().to(torch.uint8).cpu()
-
-
-def _encode(frame: Tensor) -> bytes:
-    picture = Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy())
+def _encode(picture: Image.Image) -> bytes:
     scale = LONG_SIDE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     buffer = io.BytesIO()

@@ -1,18 +1,16 @@
-"""From decoded frames to the files of a clip."""
+"""Write a decoded clip to its files."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.serving.cancellation import Check
 from engine.serving.events import GenerationResult
-from engine.serving.execution.batch import Commit
 from engine.serving.execution.output_files import (
     clip_comment,
     output_paths,
@@ -20,29 +18,30 @@ from engine.serving.execution.output_files import (
     staged,
     write_sidecar,
 )
-from engine.serving.job_handle import Job
+from engine.serving.job_handle import JobHandle
 from engine.serving.media.mp4 import encode_mp4
 from engine.settings import EngineSettings
 
 
 def save_clip(
-    job: Job,
+    job: JobHandle,
     frames: npt.NDArray[np.uint8],
     settings: EngineSettings,
     *,
     began: float,
     check: Check,
-    end: Callable[[GenerationResult, Commit], None],
-) -> None:
+    ending: AbstractContextManager[None],
+) -> GenerationResult:
     """Write the clip and its sidecar; neither stays without the other.
 
     Args:
-        job: whose clip it is.
+        job: the clip's job.
         frames: [F, H, W, 3], RGB.
         settings: the engine's.
-        began: when the rendering of this clip began, by ``time.monotonic()``.
+        began: the start of the rendering of this clip, by ``time.monotonic()``.
         check: called while ffmpeg runs and before the end; what it raises leaves nothing.
-        end: called with the result and what gives the complete files their names.
+        ending: entered while the complete files are given their names; what it raises leaves
+            nothing either.
 
     Raises:
         EncodeError: ffmpeg failed.
@@ -73,4 +72,6 @@ def save_clip(
         )
         write_sidecar(hidden.sidecar, result, clip_comment(asked))
         check()
-        end(result, partial(publish_files, hidden, paths, private=settings.private_files))
+        with ending:
+            publish_files(hidden, paths, private=settings.private_files)
+    return result

@@ -1,4 +1,4 @@
-"""Since when a worker has been at what, and whether that is too long."""
+"""Watchdog: time limits for the phases of a worker's thread."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from engine.serving.cancellation import Abandoned
+from engine.serving.cancellation import WorkerAbandoned
 
 FACTOR: Final = 20
 """A phase may take so many times as long as it usually does."""
 
 FIRST_FACTOR: Final = 6
-"""What has never been done here may take so many times the setting: kernels are compiled, caches
+"""A phase that is new here may take so many times the setting: kernels are compiled, caches
 filled, and nobody knows yet how slow the device is."""
 
 _NEWEST_SHARE: Final = 0.3
@@ -24,7 +24,7 @@ _REMEMBERED: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Overdue:
+class HangTimeout:
     """A phase that has taken too long.
 
     Attributes:
@@ -39,7 +39,7 @@ class Overdue:
 
 
 class Durations:
-    """How long phases usually take, by what they are about: the newest count most.
+    """Usual durations of phases, by what they are about: the newest count most.
 
     Used by one thread at a time; handed on when a worker's thread is replaced.
     """
@@ -48,19 +48,19 @@ class Durations:
         self._usual: OrderedDict[Hashable, float] = OrderedDict()
 
     def learn(self, key: Hashable, seconds: float) -> None:
-        """Take note of how long a phase took."""
+        """Record the duration of a phase."""
         known = self._usual.pop(key, seconds)
         self._usual[key] = known + _NEWEST_SHARE * (seconds - known)
         if len(self._usual) > _REMEMBERED:
             self._usual.popitem(last=False)
 
     def usual(self, key: Hashable) -> float | None:
-        """Seconds; None when it has never been done."""
+        """Return the usual seconds; None when it has never been done."""
         return self._usual.get(key)
 
 
-class Watch:
-    """Signs of life of one thread, seen by another, and the end of the first one's rights.
+class Watchdog:
+    """Heartbeats of one thread, watched by another, which can abandon the first.
 
     Args:
         hang_after_s: a phase that takes longer has hung, unless it usually takes longer than a
@@ -87,22 +87,22 @@ class Watch:
 
     @property
     def phase(self) -> str | None:
-        """What the thread is doing; None when it waits for work."""
+        """The phase that the thread is in; None when it waits for work."""
         with self._lock:
             return self._phase
 
-    def begin(self, phase: str, about: Hashable = None) -> None:
-        """The thread does something else from now on; how long the last took is learned.
+    def enter_phase(self, phase: str, about: Hashable = None) -> None:
+        """Start a phase; the duration of the last one is learned.
 
         Args:
             phase: what it does, to be read after "while it was".
             about: what the time that it takes depends on.
 
         Raises:
-            Abandoned: the thread has been given up.
+            WorkerAbandoned: the thread has been abandoned.
         """
         with self._lock:
-            self._refuse_abandoned()
+            self._raise_if_abandoned()
             now = self._clock()
             if self._phase is not None:
                 self._durations.learn(self._key, now - self._since)
@@ -114,39 +114,39 @@ class Watch:
                 else max(self._hang_after_s, FACTOR * usual)
             )
 
-    def alive(self) -> None:
-        """A sign of life within a phase of unknown length.
+    def heartbeat(self) -> None:
+        """Restart the time limit within a phase of unknown length.
 
         Raises:
-            Abandoned: the thread has been given up.
+            WorkerAbandoned: the thread has been abandoned.
         """
         with self._lock:
-            self._refuse_abandoned()
+            self._raise_if_abandoned()
             self._since = self._clock()
 
-    def rest(self) -> None:
-        """The thread waits for work.
+    def idle(self) -> None:
+        """End the phase: the thread waits for work.
 
         Raises:
-            Abandoned: the thread has been given up.
+            WorkerAbandoned: the thread has been abandoned.
         """
         with self._lock:
-            self._refuse_abandoned()
+            self._raise_if_abandoned()
             self._phase = None
 
     @contextmanager
-    def deciding(self) -> Iterator[None]:
-        """While the body runs, the thread cannot be given up.
+    def critical_section(self) -> Iterator[None]:
+        """Keep the thread from being abandoned while the body runs.
 
         Raises:
-            Abandoned: it has been already.
+            WorkerAbandoned: it has been abandoned already.
         """
         with self._lock:
-            self._refuse_abandoned()
+            self._raise_if_abandoned()
             yield
 
-    def give_up(self, patience_s: float | None = None) -> Overdue | None:
-        """Give the thread up if its phase has taken too long; for another thread.
+    def abandon(self, patience_s: float | None = None) -> HangTimeout | None:
+        """Abandon the thread if its phase has taken too long; for another thread.
 
         Args:
             patience_s: a shorter limit, when nobody waits for the result any more.
@@ -159,8 +159,8 @@ class Watch:
             if seconds <= limit_s:
                 return None
             self._abandoned = True
-            return Overdue(self._phase, seconds, limit_s)
+            return HangTimeout(self._phase, seconds, limit_s)
 
-    def _refuse_abandoned(self) -> None:
+    def _raise_if_abandoned(self) -> None:
         if self._abandoned:
-            raise Abandoned
+            raise WorkerAbandoned

@@ -18,7 +18,7 @@ from typing import Final
 
 import imageio_ffmpeg
 
-from engine.serving.cancellation import Check, carry_on
+from engine.serving.cancellation import Check, no_check
 
 TIMEOUT_S: Final = 900
 _CHECK_EVERY_S: Final = 0.1
@@ -111,7 +111,7 @@ def run_ffmpeg(
     *,
     encoder: str = H264,
     data: memoryview | None = None,
-    check: Check = carry_on,
+    check: Check = no_check,
 ) -> None:
     """Run ffmpeg to its end. However this ends, no process is left.
 

@@ -9,15 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from engine.serving.cancellation import Check, carry_on
+from engine.serving.cancellation import Check, no_check
 from engine.serving.media.ffmpeg import as_input, find_ffmpeg, run_ffmpeg
 from engine.serving.media.probe import ClipFacts, probe_clip
 from engine.serving.media.size_search import (
     CannotFitError,
-    Fitted,
+    EncodedClip,
     How,
-    best_that_fits,
     check_limit,
+    largest_fitting,
     sizes,
 )
 
@@ -38,8 +38,8 @@ def converted_path(source: Path, to: ClipFormat) -> Path:
 
 
 def convert_clip(
-    source: Path, to: ClipFormat, limit_bytes: int | None = None, *, check: Check = carry_on
-) -> Fitted:
+    source: Path, to: ClipFormat, limit_bytes: int | None = None, *, check: Check = no_check
+) -> EncodedClip:
     """Convert a clip, as well as the limit allows; the clip itself is never changed.
 
     A GIF gets a palette of the clip's own colours (256, then fewer), dithered in a pattern that
@@ -69,7 +69,7 @@ def convert_clip(
     check_limit(limit)
     find_ffmpeg(_ENCODERS[to])
     facts = probe_clip(source)
-    rungs = GIF_COLOURS if to == "gif" else WEBP_QUALITIES
+    levels = GIF_COLOURS if to == "gif" else WEBP_QUALITIES
     smallest = 0
     with tempfile.TemporaryDirectory(
         prefix=".fit-", dir=source.parent, ignore_cleanup_errors=True
@@ -77,23 +77,23 @@ def convert_clip(
         for width, height in sizes(facts.width, facts.height):
             scale = f"scale={width}:{height}:flags=lanczos+accurate_rnd"
 
-            def encode(rung: int, scale: str = scale) -> Path:
-                path = Path(folder) / f"{rung}.{to}"
-                output = _gif(scale, rung, facts) if to == "gif" else _webp(scale, rung)
+            def encode(level: int, scale: str = scale) -> Path:
+                path = Path(folder) / f"{level}.{to}"
+                output = _gif(scale, level, facts) if to == "gif" else _webp(scale, level)
                 arguments = [*as_input(source, "mp4"), *output, "-f", to]
                 run_ffmpeg(arguments, path, encoder=_ENCODERS[to], check=check)
                 return path
 
-            found = best_that_fits(rungs, 0, encode, limit)
+            found = largest_fitting(levels, 0, encode, limit)
             if isinstance(found, tuple):
-                rung, path = found
+                level, path = found
                 target = converted_path(source, to)
                 shutil.copymode(source, path)  # who may see the clip may see this
                 os.replace(path, target)
                 how: How = "quality" if (width, height) == (facts.width, facts.height) else "size"
-                detail = f"{rung} colours" if to == "gif" else f"quality {rung}"
+                detail = f"{level} colours" if to == "gif" else f"quality {level}"
                 size = target.stat().st_size
-                return Fitted(target, size, how, width, height, detail)
+                return EncodedClip(target, size, how, width, height, detail)
             smallest = found.stat().st_size
             found.unlink()
     raise CannotFitError(int(limit), smallest)

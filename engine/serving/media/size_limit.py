@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from engine.serving.cancellation import Check, carry_on
+from engine.serving.cancellation import Check, no_check
 from engine.serving.media.ffmpeg import H264, as_input, run_ffmpeg
 from engine.serving.media.probe import ClipFacts, probe_clip
 from engine.serving.media.size_search import (
     CannotFitError,
-    Fitted,
+    EncodedClip,
     How,
-    best_that_fits,
     check_limit,
+    largest_fitting,
     sizes,
 )
 
@@ -44,7 +44,7 @@ def fitted_path(source: Path) -> Path:
     return source.with_name(f"{source.stem}.fit.mp4")
 
 
-def fit_to_limit(source: Path, limit_bytes: int, *, check: Check = carry_on) -> Fitted:
+def fit_to_limit(source: Path, limit_bytes: int, *, check: Check = no_check) -> EncodedClip:
     """Make a version of a clip that has at most so many bytes; the clip itself is never changed.
 
     A clip that fits is returned as it is. Else quality is given up first: the best CRF of 17 to 30
@@ -70,7 +70,7 @@ def fit_to_limit(source: Path, limit_bytes: int, *, check: Check = carry_on) -> 
     check_limit(limit_bytes)
     facts = probe_clip(source)
     if facts.file_bytes <= limit_bytes:
-        return Fitted(
+        return EncodedClip(
             source, facts.file_bytes, "as_is", facts.width, facts.height, "the clip itself"
         )
     # Beside the clip, so that the finished file only has to be renamed.
@@ -81,11 +81,11 @@ def fit_to_limit(source: Path, limit_bytes: int, *, check: Check = carry_on) -> 
         smallest = facts.file_bytes
         for width, height in sizes(facts.width, facts.height):
             found = search.at_size(width, height)
-            if isinstance(found, Fitted):
+            if isinstance(found, EncodedClip):
                 target = fitted_path(source)
                 shutil.copymode(source, found.path)  # who may see the clip may see this
                 os.replace(found.path, target)
-                return Fitted(
+                return EncodedClip(
                     target, found.bytes, found.how, found.width, found.height, found.detail
                 )
             smallest = min(smallest, found)
@@ -104,17 +104,17 @@ class _Search:
         self._folder = folder
         self._check = check
 
-    def at_size(self, width: int, height: int) -> Fitted | int:
+    def at_size(self, width: int, height: int) -> EncodedClip | int:
         """The best version of a size that fits, or the bytes of the smallest."""
 
         def by_quality(crf: int) -> Path:
             return self._encode(width, height, f"crf{crf}", "-crf", str(crf))
 
         whole = (width, height) == (self._facts.width, self._facts.height)
-        found = best_that_fits(CRFS, self._likely_crf(width, height), by_quality, self._limit)
+        found = largest_fitting(CRFS, self._likely_crf(width, height), by_quality, self._limit)
         if isinstance(found, tuple):
             crf, path = found
-            return Fitted(
+            return EncodedClip(
                 path,
                 path.stat().st_size,
                 "quality" if whole else "size",
@@ -129,7 +129,7 @@ class _Search:
                 size = path.stat().st_size
                 if size <= self._limit:
                     how: How = "bitrate" if whole else "size"
-                    return Fitted(path, size, how, width, height, f"{rate:,} bit/s")
+                    return EncodedClip(path, size, how, width, height, f"{rate:,} bit/s")
                 smallest = min(smallest, size)
         return smallest
 

@@ -1,4 +1,4 @@
-"""The best rung of a ladder of encodings whose file is not too large."""
+"""Size search: the best quality level whose file is not too large."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SCALES: Final = tuple(
 
 _SMALLEST_SIDE: Final = 32
 
-Rung = TypeVar("Rung")
+Level = TypeVar("Level")
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class EncodedClip:
     """A file that is not larger than it may be.
 
     Attributes:
@@ -78,38 +78,38 @@ def sizes(width: int, height: int) -> list[tuple[int, int]]:
     return list(dict.fromkeys(tried))
 
 
-def best_that_fits(
-    rungs: Sequence[Rung], first: int, encode: Callable[[Rung], Path], limit_bytes: float
-) -> tuple[Rung, Path] | Path:
-    """Bisect a ladder whose files shrink from rung to rung.
+def largest_fitting(
+    levels: Sequence[Level], first: int, encode: Callable[[Level], Path], limit_bytes: float
+) -> tuple[Level, Path] | Path:
+    """Bisect quality levels whose files shrink from level to level.
 
     Files that are larger, or worse than another that fits, are removed.
 
     Args:
-        rungs: best first.
-        first: index of the rung that is likely to fit.
-        encode: makes the file of a rung.
+        levels: best first.
+        first: index of the level that is likely to fit.
+        encode: makes the file of a level.
         limit_bytes: what the file may have.
 
     Returns:
-        The best rung that fits and its file; or the file of the last rung, when none fits.
+        The best level that fits and its file; or the file of the last level, when none fits.
     """
-    best: tuple[Rung, Path] | None = None
+    best: tuple[Level, Path] | None = None
     last: Path | None = None
-    low, high, at = 0, len(rungs) - 1, first
+    low, high, at = 0, len(levels) - 1, first
     while low <= high:
-        made = encode(rungs[at])
+        made = encode(levels[at])
         if made.stat().st_size <= limit_bytes:
             if best is not None:
                 best[1].unlink()
-            best, high = (rungs[at], made), at - 1
+            best, high = (levels[at], made), at - 1
         else:
             if last is not None:
                 last.unlink()
             last, low = made, at + 1
         at = (low + high) // 2
     if best is None:
-        assert last is not None, "a ladder has rungs"
+        assert last is not None, "there are levels"
         return last
     if last is not None:
         last.unlink()

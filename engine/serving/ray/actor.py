@@ -1,4 +1,4 @@
-"""What runs on the machines of the cluster: one device, its models, and a worker for them."""
+"""Render actor: one device of the cluster, its models, and a worker for them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ import torch
 
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
+from engine.serving.backends import BackendRegistry
 from engine.serving.events import Event, Finished, Terminal
 from engine.serving.execution.failures import failure_of
-from engine.serving.job_handle import Job
-from engine.serving.ray.inbox import Inbox
+from engine.serving.job_handle import JobHandle
+from engine.serving.ray.batch_queue import BatchQueue
 from engine.serving.ray.logs import Forward
-from engine.serving.ray.protocol import ClipFiles, Hello, LogLine, News, Order, Told
+from engine.serving.ray.protocol import (
+    ClipFiles,
+    JobEvent,
+    JobOrder,
+    LogLine,
+    WorkerInfo,
+    WorkerUpdate,
+)
 from engine.serving.workers.devices import device_kind
-from engine.serving.workers.supervisor import Worker
+from engine.serving.workers.supervisor import WorkerSupervisor
 from engine.settings import EngineSettings
 
 CALLS_AT_ONCE: Final = 4
-"""Threads that answer calls: one waits for news, and the others must not wait for it."""
+"""Threads that answer calls: one waits for an update, and the others must not wait for it."""
 
 _LINES_KEPT: Final = 1000
 
@@ -41,16 +49,21 @@ class RenderActor:
         settings: the engine's.
         on_gpu: whether the cluster has given this actor a GPU.
         warm_up: models that are loaded before the first job is taken.
+        backends: the model families.
 
     Raises:
         RuntimeError: torch finds no GPU where there should be one.
     """
 
     def __init__(
-        self, settings: EngineSettings, on_gpu: bool, warm_up: Sequence[ModelCard] = ()
+        self,
+        settings: EngineSettings,
+        on_gpu: bool,
+        warm_up: Sequence[ModelCard] = (),
+        backends: BackendRegistry | None = None,
     ) -> None:
         self._changed = threading.Condition()
-        self._told: list[Told] = []
+        self._events: list[JobEvent] = []
         self._lines: deque[LogLine] = deque(maxlen=_LINES_KEPT)
         Forward(self._log).install()
         if on_gpu and not torch.cuda.is_available():
@@ -59,22 +72,24 @@ class RenderActor:
         self._device = "cuda:0" if on_gpu else "cpu"
         self._folder = TemporaryDirectory(prefix="floor33-", ignore_cleanup_errors=True)
         settings = settings.model_copy(update={"output_dir": Path(self._folder.name)})
-        self._jobs: dict[str, Job] = {}
-        self._inbox = Inbox()
-        self._worker = Worker(self._device, self._inbox, settings)
+        self._jobs: dict[str, JobHandle] = {}
+        self._batches = BatchQueue()
+        self._worker = WorkerSupervisor(self._device, self._batches, settings, backends=backends)
         self._worker.warm_up([card for card in warm_up if not _missing(card)])
         self._worker.start()
 
-    def hello(self) -> Hello:
-        """Who this is; the answer says that the actor is ready for jobs."""
-        return Hello(socket.gethostname(), os.getpid(), self._device, device_kind(self._device))
+    def info(self) -> WorkerInfo:
+        """Return machine and device; the answer says that the actor is ready for jobs."""
+        return WorkerInfo(
+            socket.gethostname(), os.getpid(), self._device, device_kind(self._device)
+        )
 
-    def take(self, orders: Sequence[Order]) -> None:
-        """Begin with jobs of one batch key; what becomes of them is in the news."""
+    def take(self, orders: Sequence[JobOrder]) -> None:
+        """Begin with jobs of one batch key; what becomes of them is in the updates."""
         jobs = [self._job(order) for order in orders]
         missing = _missing(jobs[0].settings.model)
         if missing is None:
-            self._inbox.put(jobs)
+            self._batches.put(jobs)
             return
         for job in jobs:
             job.publish(failure_of(ModelLoadError(missing), job.id))
@@ -86,18 +101,18 @@ class RenderActor:
         for job in jobs:
             job.cancel()
 
-    def news(self, wait_s: float) -> News:
-        """What has happened since the last call; waits so many seconds at most for something."""
+    def update(self, wait_s: float) -> WorkerUpdate:
+        """Return what has happened since the last call; waits so long at most for something."""
         with self._changed:
-            self._changed.wait_for(lambda: self._told or self._lines, wait_s)
-            told, self._told = tuple(self._told), []
+            self._changed.wait_for(lambda: self._events or self._lines, wait_s)
+            events, self._events = tuple(self._events), []
             lines = tuple(self._lines)
             self._lines.clear()
-        return News(told, lines, self._worker.status(), self._inbox.limits)
+        return WorkerUpdate(events, lines, self._worker.status(), self._batches.limits)
 
     def end(self) -> None:
         """Throw away what is being made, and leave nothing on this machine's disk."""
-        self._inbox.close()
+        self._batches.close()
         with self._changed:
             jobs = tuple(self._jobs.values())
         for job in jobs:
@@ -105,14 +120,14 @@ class RenderActor:
         self._worker.join()
         self._folder.cleanup()
 
-    def _job(self, order: Order) -> Job:
-        job = Job(order.job_id, order.settings, self._inbox.discard)
+    def _job(self, order: JobOrder) -> JobHandle:
+        job = JobHandle(order.job_id, order.settings, self._batches.discard)
         with self._changed:
             self._jobs[job.id] = job
         job.subscribe(lambda event: self._tell(job, event))
         return job
 
-    def _tell(self, job: Job, event: Event) -> None:
+    def _tell(self, job: JobHandle, event: Event) -> None:
         files = None
         if isinstance(event, Finished):
             try:
@@ -122,7 +137,7 @@ class RenderActor:
         with self._changed:
             if isinstance(event, Terminal):
                 del self._jobs[job.id]
-            self._told.append(Told(job.id, event, files))
+            self._events.append(JobEvent(job.id, event, files))
             self._changed.notify_all()
 
     def _log(self, line: LogLine) -> None:
@@ -132,7 +147,7 @@ class RenderActor:
 
 
 def _fetch(event: Finished) -> ClipFiles:
-    """The files of a finished job, which are taken off the disk. Raises OSError."""
+    """Return the files of a finished job, which are taken off the disk. Raises OSError."""
     paths = event.result.path, event.result.sidecar
     clip, sidecar = (path.read_bytes() for path in paths)
     for path in paths:
@@ -141,7 +156,7 @@ def _fetch(event: Finished) -> ClipFiles:
 
 
 def _missing(card: ModelCard) -> str | None:
-    """What of a model this machine does not have, in words for the operator."""
+    """Return the part of a model that this machine does not have, for the operator."""
     for path in (card.path, *(source.path for source in card.loras)):
         if not path.exists():
             return (

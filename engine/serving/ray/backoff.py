@@ -1,4 +1,4 @@
-"""How long to wait before what has failed is tried again."""
+"""Backoff before an actor or the cluster is asked for again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FIRST_S: Final = 1.0
 LONGEST_S: Final = 60.0
 
 
-class Backoff:
+class ActorBackoff:
     """Pauses of 1, 2, 4, … up to 60 seconds, from 1 again after a minute without a failure.
 
     Args:
@@ -23,11 +23,11 @@ class Backoff:
         self._began: float | None = None
 
     def begin(self) -> None:
-        """What is tried works from now on."""
+        """Note that the attempt has succeeded."""
         self._began = self._clock()
 
     def pause_s(self) -> float:
-        """It has failed: how long to wait."""
+        """Note a failure; returns the seconds to wait."""
         if self._began is not None and self._clock() - self._began > LONGEST_S:
             self._next_s = FIRST_S
         self._began = None

@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster, and all that the engine asks of Ray."""
+"""Ray cluster: the connection to it, and all that the engine asks of Ray."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 _NAMESPACE: Final = "floor33"
 _STORE_BYTES: Final = 256 * 2**20
-"""What passes through a session of our own is clips of a few MB; Ray would take a third of all."""
+"""Object store of a cluster of our own: clips are a few MB; Ray would take a third of all."""
 
 _OF_OUR_OWN: Final = {
     # Ray reports on its use to its makers unless it is told not to.
@@ -38,7 +38,7 @@ def require_ray() -> None:
         )
 
 
-class RaySession:
+class RayCluster:
     """A connection of this process to a cluster: one that exists, or one for this process alone.
 
     There is one connection for a process. One that the process has already is used and left alone.
@@ -115,13 +115,13 @@ class RaySession:
             return getattr(actor, method).remote(*arguments)
 
     def arrived(self, reference: Any, timeout_s: float) -> bool:
-        """Wait so long for an answer; tells whether it, or its failure, is there."""
+        """Wait so long for an answer; returns True if it, or its failure, is there."""
         with self._translated():
             ready, _ = self._ray.wait([reference], timeout=timeout_s)
             return bool(ready)
 
     def get(self, reference: Any, timeout_s: float) -> Any:
-        """An answer. Raises ClusterError: it failed, or did not come in time."""
+        """Return an answer. Raises ClusterError: it failed, or did not come in time."""
         with self._translated():
             return self._ray.get(reference, timeout=timeout_s)
 

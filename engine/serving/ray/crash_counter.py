@@ -1,4 +1,4 @@
-"""How often jobs have lost the actor that made them."""
+"""Crash counter: counts the actors that each job has lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from engine.serving.events import Failed, FailureReason
-from engine.serving.job_handle import Job
+from engine.serving.job_handle import JobHandle
 
 MOST_LOST: Final = 3
 """A job that has lost so many actors may be what kills them."""
@@ -19,15 +19,15 @@ GIVEN_UP: Final = Failed(
 )
 
 
-class Losses:
-    """Counts, for all workers of a crew. Safe to use from several threads."""
+class CrashCounter:
+    """Counts, for all workers of a pool. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lost: WeakKeyDictionary[Job, int] = WeakKeyDictionary()
+        self._lost: WeakKeyDictionary[JobHandle, int] = WeakKeyDictionary()
 
-    def count(self, job: Job) -> int:
-        """One more; returns how many there are now."""
+    def count(self, job: JobHandle) -> int:
+        """Count one more; returns how many there are now."""
         with self._lock:
             self._lost[job] = self._lost.get(job, 0) + 1
             return self._lost[job]

@@ -1,4 +1,4 @@
-"""An actor's log, to be read where the engine's is."""
+"""Forward an actor's log to the engine's process."""
 
 from __future__ import annotations
 

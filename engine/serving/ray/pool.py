@@ -1,4 +1,4 @@
-"""All the workers of an engine whose clips are made in a Ray cluster."""
+"""Ray worker pool: the workers of an engine whose clips are made in a Ray cluster."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.checkpoints.catalog import ModelCard
+from engine.serving.backends import BackendRegistry
 from engine.serving.ray.actor import RenderActor
-from engine.serving.ray.actor_client import ActorLink
-from engine.serving.ray.backoff import Backoff
-from engine.serving.ray.cluster import ClusterError, RaySession, require_ray
-from engine.serving.ray.crash_counter import Losses
-from engine.serving.ray.protocol import Hello
+from engine.serving.ray.actor_client import ActorClient
+from engine.serving.ray.backoff import ActorBackoff
+from engine.serving.ray.cluster import ClusterError, RayCluster, require_ray
+from engine.serving.ray.crash_counter import CrashCounter
+from engine.serving.ray.protocol import WorkerInfo
 from engine.serving.ray.worker import RayWorker
-from engine.serving.scheduling.costs import Costs
+from engine.serving.scheduling.costs import DeviceCosts
 from engine.serving.scheduling.scheduler import JobQueue
 from engine.serving.status import WorkerStatus
 from engine.settings import EngineSettings
@@ -26,13 +27,14 @@ _UNKNOWN: Final = "ray"
 """The kind of a device that nobody has heard of yet."""
 
 
-class RayCrew:
+class RayWorkerPool:
     """One worker for each actor. A cluster that cannot be reached is tried again and again.
 
     Args:
         settings: the engine's.
         queue: where the jobs come from.
         costs: is told what the devices are.
+        backends: the model families.
         kind: the actors' class.
 
     Raises:
@@ -43,20 +45,22 @@ class RayCrew:
         self,
         settings: EngineSettings,
         queue: JobQueue,
-        costs: Costs,
+        costs: DeviceCosts,
+        backends: BackendRegistry,
         kind: type[RenderActor] = RenderActor,
     ) -> None:
         require_ray()
         self._settings = settings
         self._queue = queue
         self._costs = costs
+        self._backends = backends
         self._kind = kind
         self._kinds: dict[str, str] = {}
         self._workers: tuple[RayWorker, ...] = ()
         self._warm_up: tuple[ModelCard, ...] = ()
         self._problem: str | None = None
         self._closing = threading.Event()
-        # It lives until the session is closed, as `RaySession` asks.
+        # It lives until the connection is closed, as `RayCluster` asks.
         self._thread = threading.Thread(target=self._run, name="engine-ray", daemon=True)
         self._name_devices(settings.ray_workers or 1)
 
@@ -70,20 +74,20 @@ class RayCrew:
         return self._kinds.get(device, _UNKNOWN)
 
     def warm_up(self, models: Sequence[ModelCard]) -> None:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         self._warm_up = tuple(models)
 
     def start(self) -> None:
-        """See `Crew`; does not wait for the cluster."""
+        """See `WorkerPool`; does not wait for the cluster."""
         self._thread.start()
 
     def join(self) -> None:
-        """See `Crew`; a cluster of our own has ended then."""
+        """See `WorkerPool`; a cluster of our own has ended then."""
         self._closing.set()
         self._thread.join()
 
     def status(self) -> tuple[WorkerStatus, ...]:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         if self._workers:
             return tuple(worker.status() for worker in self._workers)
         return tuple(
@@ -92,21 +96,23 @@ class RayCrew:
         )
 
     def _run(self) -> None:
-        session = RaySession(self._settings.ray_address)
-        count = self._open(session)
+        cluster = RayCluster(self._settings.ray_address)
+        count = self._open(cluster)
         if count is None:
             return
         try:
             self._name_devices(count)
-            losses = Losses()
+            crashes = CrashCounter()
             self._workers = tuple(
                 RayWorker(
                     name,
                     self._queue,
                     self._settings,
-                    lambda models: ActorLink(session, self._kind, self._settings, models),
-                    losses,
-                    self._on_hello,
+                    lambda models: ActorClient(
+                        cluster, self._kind, self._settings, models, self._backends
+                    ),
+                    crashes,
+                    self._on_info,
                 )
                 for name in self.devices
             )
@@ -117,17 +123,17 @@ class RayCrew:
             for worker in self._workers:
                 worker.join()
         finally:
-            session.close()
+            cluster.close()
 
-    def _open(self, session: RaySession) -> int | None:
+    def _open(self, cluster: RayCluster) -> int | None:
         """Connect, however long it takes; returns how many workers there are, None at the end."""
-        backoff = Backoff()
+        backoff = ActorBackoff()
         while not self._closing.is_set():
             try:
-                session.open()
-                return self._settings.ray_workers or session.gpus() or 1
+                cluster.open()
+                return self._settings.ray_workers or cluster.gpus() or 1
             except ClusterError as error:
-                session.close()
+                cluster.close()
                 if str(error) != self._problem:
                     logger.error("the Ray cluster cannot be reached: %s", error)
                 self._problem = str(error)
@@ -138,8 +144,8 @@ class RayCrew:
         for index in range(count):
             self._on_kind(f"ray:{index}", _UNKNOWN)
 
-    def _on_hello(self, name: str, hello: Hello) -> None:
-        self._on_kind(name, hello.kind)
+    def _on_info(self, name: str, info: WorkerInfo) -> None:
+        self._on_kind(name, info.kind)
 
     def _on_kind(self, name: str, kind: str) -> None:
         self._kinds = {**self._kinds, name: kind}

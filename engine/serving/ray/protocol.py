@@ -1,4 +1,4 @@
-"""What the engine's process and an actor's send each other."""
+"""Messages between the engine's process and an actor's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.serving.status import WorkerStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class JobOrder:
     """A clip to be made."""
 
     job_id: str
@@ -27,7 +27,7 @@ class ClipFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class JobEvent:
     """An event of a job; with `Finished` come the files, whose paths there mean nothing here."""
 
     job_id: str
@@ -37,7 +37,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """Something that the actor's process has logged.
+    """Line of the log of the actor's process.
 
     Attributes:
         logger: the logger's name.
@@ -51,8 +51,8 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
-    """What an actor is.
+class WorkerInfo:
+    """Machine and device of an actor.
 
     Attributes:
         host: the name of its machine.
@@ -68,17 +68,17 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """What has happened at an actor since the last news.
+class WorkerUpdate:
+    """Events, log and status of an actor since the last update.
 
     Attributes:
-        told: events, in their order.
+        events: of jobs, in their order.
         lines: of the log, in their order.
         status: of now; its device is the actor's name for it.
         limits: by batch key, how many such jobs the actor takes at once.
     """
 
-    told: tuple[Told, ...]
+    events: tuple[JobEvent, ...]
     lines: tuple[LogLine, ...]
     status: WorkerStatus
     limits: Mapping[Hashable, int]

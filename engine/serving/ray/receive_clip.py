@@ -1,4 +1,4 @@
-"""A clip that was made on another machine, among those of this one."""
+"""Store a clip that was made on another machine among those of this one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import replace
 from engine.serving.events import Cancelled, Finished, GenerationResult, Terminal
 from engine.serving.execution.failures import failure_of
 from engine.serving.execution.output_files import output_paths, publish_files, staged
-from engine.serving.job_handle import Job
+from engine.serving.job_handle import JobHandle
 from engine.serving.ray.protocol import ClipFiles
 from engine.settings import EngineSettings
 
 
-def receive(
-    job: Job, result: GenerationResult, files: ClipFiles, settings: EngineSettings
+def store_remote_clip(
+    job: JobHandle, result: GenerationResult, files: ClipFiles, settings: EngineSettings
 ) -> Terminal:
     """Write the clip and its sidecar, both or neither, unless nobody wants them any more.
 

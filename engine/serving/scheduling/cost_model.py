@@ -1,4 +1,4 @@
-"""How long a clip will take, learned from those that were made."""
+"""Cost model: predict the seconds of a clip from those that were made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 ALPHA: Final = 0.2
 """Weight of the newest run once a few are known: about the last nine count."""
 
-MAX_WORKLOADS: Final = 256
+MAX_SHAPES: Final = 256
 """Remembered for each model and kind of device; the one not seen for longest makes room."""
 
 MIN_SECONDS: Final = 0.01
@@ -20,7 +20,7 @@ MAX_SECONDS: Final = 1e7
 MAX_ERROR: Final = 5.0
 
 _FIRST_ERROR: Final = 0.3  # of a single run
-_SCALED_ERROR: Final = 0.5  # of another workload of the model, until it is learned
+_SCALED_ERROR: Final = 0.5  # of another shape of the model, until it is learned
 _PRIOR_ERROR: Final = 1.0  # of a guess
 
 # Seconds for each pixel, frame and step: between what the demo models need and what the published
@@ -44,8 +44,8 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """What the time depends on.
+class RequestShape:
+    """Size, length and steps of a request: what its time depends on.
 
     Attributes:
         width: pixels, as the height.
@@ -64,8 +64,8 @@ class Workload:
         """Pixels times frames times steps, to which the time is proportional, roughly."""
         return float(self.width * self.height * self.num_frames * self.steps)
 
-    def distance(self, other: Workload) -> float:
-        """How little the time of one tells about the other's; 0 if it tells all."""
+    def distance(self, other: RequestShape) -> float:
+        """Return how far two shapes are apart; 0 if their times are the same."""
         factors = (
             (self.width * self.height, other.width * other.height),
             (self.num_frames, other.num_frames),
@@ -90,38 +90,38 @@ class _Average:
 
 
 class _Known:
-    """What is known of one model on one kind of device."""
+    """Past runs of one model on one kind of device."""
 
     def __init__(self) -> None:
-        self.averages: OrderedDict[Workload, _Average] = OrderedDict()
+        self.averages: OrderedDict[RequestShape, _Average] = OrderedDict()
         self.scaled_error = _SCALED_ERROR
 
-    def add(self, work: Workload, seconds: float) -> None:
+    def add(self, work: RequestShape, seconds: float) -> None:
         average = self.averages.get(work)
         if average is None:
             if self.averages:
                 was_off = _error(self.scaled(work).seconds, seconds)
                 self.scaled_error += ALPHA * (was_off - self.scaled_error)
             self.averages[work] = _Average(seconds)
-            if len(self.averages) > MAX_WORKLOADS:
+            if len(self.averages) > MAX_SHAPES:
                 self.averages.popitem(last=False)
         else:
             average.add(seconds)
             self.averages.move_to_end(work)
 
-    def scaled(self, work: Workload) -> Estimate:
-        """From the nearest workload; of equally near ones the latest."""
+    def scaled(self, work: RequestShape) -> Estimate:
+        """Estimate from the nearest shape; of equally near ones the latest."""
         nearest = min(reversed(self.averages), key=work.distance)
         average = self.averages[nearest]
         seconds = average.seconds * work.size / max(nearest.size, 1.0)
         return Estimate(seconds, max(average.error, self.scaled_error))
 
 
-class Estimator:
+class CostModel:
     """Predicts the seconds of a run from past ones of the same model on the same kind of device.
 
-    A workload that was run before is expected to take the exponentially weighted mean of its
-    runs; another one the time of the nearest known workload of its model, scaled by pixels, frames
+    A shape that was run before is expected to take the exponentially weighted mean of its
+    runs; another one the time of the nearest known shape of its model, scaled by pixels, frames
     and steps; and one of a model that never ran, a rough guess. Thread-safe. Nothing is kept on
     disk: `learn` takes in what the caller has kept.
     """
@@ -130,8 +130,8 @@ class Estimator:
         self._known: dict[tuple[str, str], _Known] = {}
         self._lock = threading.Lock()
 
-    def predict(self, work: Workload) -> Estimate:
-        """What the workload will take on its kind of device; always a positive number."""
+    def predict(self, work: RequestShape) -> Estimate:
+        """Return the expected seconds on the shape's kind of device; always positive."""
         with self._lock:
             known = self._known.get((work.model, work.device))
             if known is None:
@@ -143,7 +143,7 @@ class Estimator:
                 estimate = known.scaled(work)
         return replace(estimate, seconds=min(max(estimate.seconds, MIN_SECONDS), MAX_SECONDS))
 
-    def observe(self, work: Workload, seconds: float) -> None:
+    def observe(self, work: RequestShape, seconds: float) -> None:
         """Learn from a run. What is no positive number of seconds is left out: a clock's fault."""
         if not (math.isfinite(seconds) and seconds > 0):
             return
@@ -151,7 +151,7 @@ class Estimator:
             known = self._known.setdefault((work.model, work.device), _Known())
             known.add(work, min(max(seconds, MIN_SECONDS), MAX_SECONDS))
 
-    def learn(self, runs: Iterable[tuple[Workload, float]]) -> None:
+    def learn(self, runs: Iterable[tuple[RequestShape, float]]) -> None:
         """Learn from runs of the past, the oldest first."""
         for work, seconds in runs:
             self.observe(work, seconds)

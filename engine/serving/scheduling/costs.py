@@ -1,4 +1,4 @@
-"""What jobs cost on the devices of an engine."""
+"""Device costs: estimated seconds of jobs on the devices of an engine."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from engine.serving.request import ResolvedSettings
-from engine.serving.scheduling.cost_model import Estimate, Estimator, Workload
+from engine.serving.scheduling.cost_model import CostModel, Estimate, RequestShape
 
 
-class Costs:
-    """Estimates for jobs of which nobody knows yet on which device they will run. Thread-safe.
+class DeviceCosts:
+    """Estimates for jobs before it is known on which device they will run. Thread-safe.
 
     Args:
         kinds: the engine's devices, name to kind; devices of one kind are equally fast.
         estimator: what is known already.
     """
 
-    def __init__(self, kinds: Mapping[str, str], estimator: Estimator | None = None) -> None:
+    def __init__(self, kinds: Mapping[str, str], estimator: CostModel | None = None) -> None:
         self._kinds = dict(kinds)
-        self._estimator = estimator or Estimator()
+        self._estimator = estimator or CostModel()
 
     def set_kind(self, device: str, kind: str) -> None:
-        """What a device is, as soon as it is known; a name that is new is one device more."""
+        """Set the kind of a device, as soon as it is known; a new name is one device more."""
         # A new mapping: other threads may be going through the old one.
         self._kinds = {**self._kinds, device: kind}
 
     @property
     def workers(self) -> int:
-        """How many jobs, or batches of them, run at the same time."""
+        """Number of jobs, or batches of them, that run at the same time."""
         return len(self._kinds)
 
     def estimate(self, settings: ResolvedSettings) -> Estimate:
-        """Device time of a job run by itself.
+        """Estimate the device time of a job run by itself.
 
         Where the devices differ, the harmonic mean: n devices that take s1 … sn seconds a job make
         1/s1 + … + 1/sn jobs a second together, as n devices do that take this time each.
         """
-        work = workload(settings)
+        work = shape_of(settings)
         each = [
             self._estimator.predict(replace(work, device=kind)) for kind in self._kinds.values()
         ]
@@ -47,9 +47,9 @@ class Costs:
     def observe(self, settings: ResolvedSettings, device: str, seconds: float) -> None:
         """Learn from a job that a device, by its name, has run to its end."""
         kind = self._kinds.get(device, device)
-        self._estimator.observe(workload(settings, kind), seconds)
+        self._estimator.observe(shape_of(settings, kind), seconds)
 
-    def learn(self, runs: Iterable[tuple[Workload, float]]) -> None:
+    def learn(self, runs: Iterable[tuple[RequestShape, float]]) -> None:
         """Learn from past runs, the oldest first.
 
         One without a kind of device is taken for a run on each of the engine's: then it says at
@@ -61,9 +61,9 @@ class Costs:
                 self._estimator.observe(replace(work, device=kind), seconds)
 
 
-def workload(settings: ResolvedSettings, device: str = "") -> Workload:
-    """What the time of a job depends on."""
-    return Workload(
+def shape_of(settings: ResolvedSettings, device: str = "") -> RequestShape:
+    """Return the part of the settings that the time of a job depends on."""
+    return RequestShape(
         model=settings.model.name,
         width=settings.params.width,
         height=settings.params.height,

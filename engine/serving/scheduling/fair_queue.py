@@ -188,7 +188,7 @@ class FairQueue(Generic[Item]):
             self._changed(owner)
         self._rest_if_empty()
 
-    def put_back(self, item: Item) -> None:
+    def requeue(self, item: Item) -> None:
         """Let an item that is being served wait again as if it had not been taken out.
 
         It has its old place among its owner's items, and nothing is charged for it.
@@ -264,7 +264,7 @@ class FairQueue(Generic[Item]):
             owner.head = head
 
     def _changed(self, owner: _Owner[Item]) -> None:
-        """Its start, or something in its line, is not what the tags were computed from."""
+        """Mark an owner whose tags have to be computed anew."""
         if owner.line and not owner.stale:
             owner.stale = True
             self._stale.append(owner)

@@ -1,4 +1,4 @@
-"""Who waits where and for how long: what is told about the queue."""
+"""Queue view: positions, estimated waits and running jobs."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class QueueView:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What one device is doing: a job, or several that were taken together.
+class RunningBatch:
+    """A job that one device runs, or several that were taken together.
 
     Attributes:
         began: when it was taken, by ``time.perf_counter()``.
@@ -66,13 +66,13 @@ class Run:
     estimate: Estimate
 
     def left(self, now: float) -> Estimate:
-        """What is left to do; 0 seconds when it should have ended already."""
+        """Return the time that is left; 0 seconds when it should have ended already."""
         left = max(0.0, self.estimate.seconds - (now - self.began))
         return Estimate(left, self.estimate.error)
 
 
 def total(estimates: Iterable[Estimate]) -> Estimate:
-    """Of several jobs together, whose errors may all have the same sign; 0 seconds for none."""
+    """Add up estimates, whose errors may all have the same sign; 0 seconds for none."""
     seconds = off = 0.0
     for one in estimates:
         seconds += one.seconds
@@ -80,8 +80,10 @@ def total(estimates: Iterable[Estimate]) -> Estimate:
     return Estimate(seconds, off / seconds if seconds else 0.0)
 
 
-def waits(running: Estimate, waiting: Iterable[Estimate], workers: int) -> Iterator[Estimate]:
-    """For each waiting job the time until it starts.
+def estimated_waits(
+    running: Estimate, waiting: Iterable[Estimate], workers: int
+) -> Iterator[Estimate]:
+    """Yield for each waiting job the time until it starts.
 
     Simple on purpose: the rest of what runs and all that comes before the job, divided by the
     number of workers.

@@ -1,4 +1,4 @@
-"""The line of waiting jobs."""
+"""Scheduler: the queue of waiting and running jobs."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Final
 
 from engine.serving.errors import EngineClosed, QueueFullError, RequestError
 from engine.serving.events import Cancelled, Queued
-from engine.serving.job_handle import Job
+from engine.serving.job_handle import JobHandle
 from engine.serving.request import ResolvedSettings
 from engine.serving.scheduling.cost_model import Estimate
-from engine.serving.scheduling.costs import Costs
+from engine.serving.scheduling.costs import DeviceCosts
 from engine.serving.scheduling.fair_queue import FairQueue
 from engine.serving.scheduling.queue_view import (
     QueueView,
-    Run,
+    RunningBatch,
     RunningJob,
     WaitingJob,
+    estimated_waits,
     total,
-    waits,
 )
 
-PLACES_INTERVAL_S: Final = 2.0
+POSITIONS_INTERVAL_S: Final = 2.0
 """Waiting jobs are told their places at most once in so many seconds."""
 
 _BEGUN_S: Final = 1e-6
-"""What a job that was begun before costs while it waits: so little that it goes first."""
+"""Cost of a waiting job that was begun before: so little that it goes first."""
 
 _LOOK_AHEAD: Final = 256
 """Jobs that are looked at for a batch, or added up one by one for a new job's waiting time."""
@@ -64,28 +64,34 @@ class JobQueue:
     Args:
         capacity: jobs that may wait.
         costs: knows the devices and how long jobs take on them.
-        places_interval_s: places are told at most once in so many seconds.
+        positions_interval_s: places are told at most once in so many seconds.
     """
 
     def __init__(
-        self, capacity: int, costs: Costs | None = None, *, places_interval_s: float | None = None
+        self,
+        capacity: int,
+        costs: DeviceCosts | None = None,
+        *,
+        positions_interval_s: float | None = None,
     ) -> None:
         self._capacity = capacity
-        self._costs = costs or Costs({"cpu": "cpu"})
-        self._interval_s = PLACES_INTERVAL_S if places_interval_s is None else places_interval_s
+        self._costs = costs or DeviceCosts({"cpu": "cpu"})
+        self._interval_s = (
+            POSITIONS_INTERVAL_S if positions_interval_s is None else positions_interval_s
+        )
         self._changed = threading.Condition()
-        self._waiting: FairQueue[Job] = FairQueue()
-        self._running: dict[Job, Run] = {}
-        self._estimates: dict[Job, Estimate] = {}
+        self._waiting: FairQueue[JobHandle] = FairQueue()
+        self._running: dict[JobHandle, RunningBatch] = {}
+        self._estimates: dict[JobHandle, Estimate] = {}
         self._ids: set[str] = set()
         self._version = 0
         self._timer: threading.Timer | None = None
         self._told_at = float("-inf")
         self._learned = False
-        self._held = False
+        self._paused = False
         self._closed = False
 
-    def put(self, job: Job) -> None:
+    def put(self, job: JobHandle) -> None:
         """Append a job to those of its owner; its first event is its place in the queue.
 
         Raises:
@@ -101,22 +107,24 @@ class JobQueue:
                 raise QueueFullError(self._capacity)
             if job.id in self._ids:
                 raise RequestError("job_id", f"A job {job.id} is already waiting or running.")
-            cost_s = _price(job, estimate)
+            cost_s = _cost(job, estimate)
             self._waiting.push(job, job.owner, cost_s, job.weight)
             self._estimates[job] = estimate
             self._ids.add(job.id)
             self._version += 1
-            place = self._place(job)
-            job.publish_place(place, self._version)
+            place = self._position_of(job)
+            job.publish_position(place, self._version)
             if place.position < len(self._waiting):
-                self._places_changed()
+                self._positions_changed()
             self._changed.notify()
 
-    def take(self) -> Job | None:
+    def take(self) -> JobHandle | None:
         """Wait for the next job, which counts as running from now on; None after close()."""
-        return next(iter(self.take_batch(lambda _: 1)), None)
+        return next(iter(self.next_batch(lambda _: 1)), None)
 
-    def take_batch(self, limit: Callable[[Job], int]) -> tuple[Job, ...]:
+    def next_batch(
+        self, limit: Callable[[JobHandle], int], *, timeout_s: float | None = None
+    ) -> tuple[JobHandle, ...]:
         """Wait for the next job, and take others with it that can be run together with it.
 
         Each of them counts as running, and on its owner's share, from now on; and `done` is to be
@@ -125,14 +133,15 @@ class JobQueue:
         Args:
             limit: how many jobs like this one can be run at once, this one included; less than 1
                 counts as 1. It is called with the queue locked: it must be quick, and not call it.
+            timeout_s: wait so long at most; None: until there is a job.
 
         Returns:
-            Jobs of one `batch_key`, the one whose turn it is first; none after close().
+            Jobs of one `batch_key`, the one whose turn it is first; none after close(), or when the
+            time is over.
         """
         with self._changed:
-            while (self._held or not self._waiting) and not self._closed:
-                self._changed.wait()
-            if not self._waiting:
+            self._changed.wait_for(lambda: self._has_turn() or self._closed, timeout_s)
+            if not self._has_turn():
                 return ()
             first = self._waiting.peek()
             room = limit(first) - 1
@@ -141,12 +150,12 @@ class JobQueue:
             for job in batch[1:]:
                 self._waiting.take(job)
             estimate = total(self._estimates[job] for job in batch)
-            run = Run(time.perf_counter(), len(batch), estimate)
+            run = RunningBatch(time.perf_counter(), len(batch), estimate)
             self._running.update((job, run) for job in batch)
-            self._places_changed()
+            self._positions_changed()
         return batch
 
-    def done(self, job: Job, elapsed_s: float | None = None) -> None:
+    def done(self, job: JobHandle, elapsed_s: float | None = None) -> None:
         """Note that a job which was taken has ended, and charge its owner for what it took.
 
         Args:
@@ -170,9 +179,9 @@ class JobQueue:
                 if job.device is not None:
                     self._costs.observe(job.settings, job.device, elapsed_s)
                     self._learned = True
-            self._places_changed()
+            self._positions_changed()
 
-    def put_back(self, jobs: Sequence[Job]) -> None:
+    def requeue(self, jobs: Sequence[JobHandle]) -> None:
         """Let jobs that were taken wait again, in their turn: what they ran on is gone.
 
         Nothing is charged, and the capacity does not count. Whoever listens is told that the job
@@ -187,23 +196,23 @@ class JobQueue:
         with self._changed:
             back = [job for job in jobs if self._running.pop(job, None) is not None]
             for job in back:
-                self._waiting.put_back(job)
+                self._waiting.requeue(job)
             # Whoever cancels sets the mark before looking for the job among those that wait.
             ended = [job for job in back if self._closed or job.cancel_requested]
             for job in ended:
                 self._drop(job)
-            self._places_changed()
+            self._positions_changed()
             self._changed.notify_all()
         for job in ended:
             job.publish(Cancelled())
 
-    def discard(self, job: Job) -> None:
+    def discard(self, job: JobHandle) -> None:
         """Take a waiting job out and end it as cancelled; its owner's later ones move up."""
         with self._changed:
             if job not in self._waiting:
                 return
             self._drop(job)
-            self._places_changed()
+            self._positions_changed()
         job.publish(Cancelled())
 
     def view(self) -> QueueView:
@@ -220,7 +229,7 @@ class JobQueue:
                         wait_error=wait.error,
                         cost_s=self._estimates[job].seconds,
                     )
-                    for position, (job, wait) in enumerate(self._waits(now), start=1)
+                    for position, (job, wait) in enumerate(self._estimated_waits(now), start=1)
                 ),
                 running=tuple(
                     RunningJob(
@@ -234,14 +243,14 @@ class JobQueue:
                 ),
             )
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """Give out no more jobs; new ones are taken and wait, and what runs goes on."""
         with self._changed:
-            self._held = True
+            self._paused = True
 
     @property
     def closed(self) -> bool:
-        """Whether close() was called."""
+        """True after close()."""
         return self._closed
 
     def close(self) -> None:
@@ -261,14 +270,17 @@ class JobQueue:
         for job in running:
             job.cancel()
 
-    # All that follows is called with the lock held, but for _tell_places.
+    # All that follows is called with the lock held, but for _publish_positions.
 
-    def _drop(self, job: Job) -> None:
+    def _has_turn(self) -> bool:
+        return bool(self._waiting) and not self._paused
+
+    def _drop(self, job: JobHandle) -> None:
         self._waiting.remove(job)
         del self._estimates[job]
         self._ids.discard(job.id)
 
-    def _like(self, first: Job, room: int) -> list[Job]:
+    def _like(self, first: JobHandle, room: int) -> list[JobHandle]:
         key = batch_key(first.settings)
         near = islice(self._waiting, _LOOK_AHEAD)
         return list(islice((job for job in near if batch_key(job.settings) == key), room))
@@ -278,13 +290,13 @@ class JobQueue:
         runs = {id(run): run for run in self._running.values()}
         return total(run.left(now) for run in runs.values())
 
-    def _waits(self, now: float) -> Iterator[tuple[Job, Estimate]]:
+    def _estimated_waits(self, now: float) -> Iterator[tuple[JobHandle, Estimate]]:
         order = tuple(self._waiting)
         costs = (self._estimates[job] for job in order)
-        return zip(order, waits(self._left(now), costs, self._costs.workers), strict=True)
+        return zip(order, estimated_waits(self._left(now), costs, self._costs.workers), strict=True)
 
-    def _place(self, job: Job) -> Queued:
-        """Where a single job stands; with very many before it, their costs are extrapolated."""
+    def _position_of(self, job: JobHandle) -> Queued:
+        """Return the position of a job; with very many before it, their costs are extrapolated."""
         position = self._waiting.rank(job)
         near = total(
             self._estimates[other]
@@ -295,16 +307,16 @@ class JobQueue:
         wait = total((self._left(time.perf_counter()), ahead))
         return Queued(position, wait.seconds / self._costs.workers, wait.error)
 
-    def _places_changed(self) -> None:
-        """See to it that the waiting jobs are told, at once or when the interval is over."""
+    def _positions_changed(self) -> None:
+        """Let the waiting jobs be told, at once or when the interval is over."""
         if self._timer is None and self._waiting and not self._closed:
             pause = self._told_at + self._interval_s - time.perf_counter()
-            self._timer = threading.Timer(max(0.0, pause), self._tell_places)
-            self._timer.name = "engine-places"
+            self._timer = threading.Timer(max(0.0, pause), self._publish_positions)
+            self._timer.name = "engine-positions"
             self._timer.daemon = True  # as the workers
             self._timer.start()
 
-    def _tell_places(self) -> None:
+    def _publish_positions(self) -> None:
         with self._changed:
             self._timer = None
             self._told_at = time.perf_counter()
@@ -313,10 +325,12 @@ class JobQueue:
             version = self._version
             places = [
                 (job, Queued(position, wait.seconds, wait.error))
-                for position, (job, wait) in enumerate(self._waits(self._told_at), start=1)
+                for position, (job, wait) in enumerate(
+                    self._estimated_waits(self._told_at), start=1
+                )
             ]
         for job, place in places:
-            job.publish_place(place, version)
+            job.publish_position(place, version)
 
     def _reprice(self) -> None:
         """Let the waiting jobs know what has been learned since they were put in."""
@@ -328,9 +342,9 @@ class JobQueue:
             known = self._estimates[job]
             self._estimates[job] = estimate
             if abs(estimate.seconds / known.seconds - 1) > _NEWS:
-                self._waiting.reprice(job, _price(job, estimate))
+                self._waiting.reprice(job, _cost(job, estimate))
 
 
-def _price(job: Job, estimate: Estimate) -> float:
-    """What a job costs its owner while it waits, in seconds; all of it is charged at its end."""
+def _cost(job: JobHandle, estimate: Estimate) -> float:
+    """Return the seconds charged to the owner of a waiting job; the rest is charged at its end."""
     return min(_BEGUN_S, estimate.seconds) if job.begun else estimate.seconds

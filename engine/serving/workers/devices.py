@@ -8,13 +8,13 @@ from engine.settings import EngineSettingsError
 
 
 def device_kind(device: str) -> str:
-    """What devices that are equally fast have in common."""
+    """Return the kind of a device; devices of one kind are equally fast."""
     kind, _, index = device.partition(":")
     return torch.cuda.get_device_name(int(index or 0)) if kind == "cuda" else kind
 
 
 def local_devices(wanted: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The devices to work on; None is every GPU, or else the CPU.
+    """Return the devices to work on; None is every GPU, or else the CPU.
 
     Raises:
         EngineSettingsError: one of them does not exist here.

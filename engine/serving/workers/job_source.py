@@ -1,4 +1,4 @@
-"""Where a worker's thread has its jobs from."""
+"""Job source: the place a worker's thread takes its jobs from."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Callable
 from typing import Protocol
 
 from engine.serving.events import Cancelled, Failed, Finished, Terminal
-from engine.serving.job_handle import Job
+from engine.serving.job_handle import JobHandle
 from engine.serving.status import Tally
 
 
-class Source(Protocol):
-    """The engine's queue, or what another machine has been sent of it."""
+class JobSource(Protocol):
+    """The engine's queue, or the batches that another machine has been sent."""
 
     @property
     def closed(self) -> bool:
-        """Whether no more jobs are given out."""
+        """True when no more jobs are given out."""
 
-    def take_batch(self, limit: Callable[[Job], int]) -> tuple[Job, ...]:
-        """Wait for jobs that are run together; none at the end. See `JobQueue.take_batch`."""
+    def next_batch(self, limit: Callable[[JobHandle], int]) -> tuple[JobHandle, ...]:
+        """Wait for jobs that are run together; none at the end. See `JobQueue.next_batch`."""
 
-    def done(self, job: Job, elapsed_s: float | None = None) -> None:
+    def done(self, job: JobHandle, elapsed_s: float | None = None) -> None:
         """Note that a job which was taken has ended. See `JobQueue.done`."""
 
 
-def tell_end(job: Job, outcome: Terminal, queue: Source, tally: Tally) -> Terminal:
-    """Count how a job that was taken has ended, and tell: the queue, then whoever listens.
+def finish_job(job: JobHandle, outcome: Terminal, source: JobSource, tally: Tally) -> Terminal:
+    """Count the end of a job that was taken; tell the queue, then the job's listeners.
 
     In this order, so that whoever sees the end may submit that id again. A job that fails after it
     was to be cancelled counts as cancelled.
@@ -36,6 +36,6 @@ def tell_end(job: Job, outcome: Terminal, queue: Source, tally: Tally) -> Termin
     if isinstance(outcome, Failed) and job.cancel_requested:
         outcome = Cancelled()
     tally.count(outcome)
-    queue.done(job, outcome.result.elapsed_s if isinstance(outcome, Finished) else None)
+    source.done(job, outcome.result.elapsed_s if isinstance(outcome, Finished) else None)
     job.publish(outcome)
     return outcome

@@ -1,4 +1,4 @@
-"""All the workers of an engine."""
+"""Worker pools: all the workers of an engine."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from engine.checkpoints.catalog import ModelCard
-from engine.serving.execution.memory import ignored_options, is_slow
-from engine.serving.scheduling.costs import Costs
+from engine.serving.backends import BackendRegistry
+from engine.serving.backends.options import ignored_options, is_slow
+from engine.serving.scheduling.costs import DeviceCosts
 from engine.serving.scheduling.scheduler import JobQueue
 from engine.serving.status import WorkerStatus
 from engine.serving.workers.devices import device_kind, local_devices
-from engine.serving.workers.supervisor import Worker
+from engine.serving.workers.supervisor import WorkerSupervisor
 from engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Takes jobs from one queue until that is closed, each of its workers on a device."""
 
     @property
@@ -26,7 +27,7 @@ class Crew(Protocol):
         """The names of the devices, as they stand in `Started`."""
 
     def kind_of(self, device: str) -> str:
-        """What devices that are equally fast have in common, by the name of one."""
+        """Return the kind of a device; devices of one kind are equally fast."""
 
     def warm_up(self, models: Sequence[ModelCard]) -> None:
         """Let each worker load these before its first job. Before start()."""
@@ -35,25 +36,33 @@ class Crew(Protocol):
         """Begin to take jobs; at once or a little later."""
 
     def join(self) -> None:
-        """Wait for the end; the queue must have been closed, and the crew started."""
+        """Wait for the end; the queue must have been closed, and the pool started."""
 
     def status(self) -> tuple[WorkerStatus, ...]:
-        """What each worker is doing. May be called from any thread."""
+        """Return the state of each worker. May be called from any thread."""
 
 
-class LocalCrew:
+class LocalWorkerPool:
     """One worker for each device of this machine.
 
     Raises:
         EngineSettingsError: a device of the settings does not exist here.
     """
 
-    def __init__(self, settings: EngineSettings, queue: JobQueue, costs: Costs) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        queue: JobQueue,
+        costs: DeviceCosts,
+        backends: BackendRegistry,
+    ) -> None:
         self._devices = local_devices(settings.devices)
         for device in self._devices:
             costs.set_kind(device, device_kind(device))
         _tell_ignored_options(settings, self._devices)
-        self._workers = tuple(Worker(device, queue, settings) for device in self._devices)
+        self._workers = tuple(
+            WorkerSupervisor(device, queue, settings, backends=backends) for device in self._devices
+        )
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -65,28 +74,28 @@ class LocalCrew:
         return device_kind(device)
 
     def warm_up(self, models: Sequence[ModelCard]) -> None:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         for worker in self._workers:
             worker.warm_up(models)
 
     def start(self) -> None:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         for worker in self._workers:
             worker.start()
         logger.info("the engine works on %s", ", ".join(self._devices))
 
     def join(self) -> None:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         for worker in self._workers:
             worker.join()
 
     def status(self) -> tuple[WorkerStatus, ...]:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         return tuple(worker.status() for worker in self._workers)
 
 
 def _tell_ignored_options(settings: EngineSettings, devices: tuple[str, ...]) -> None:
-    """One line for each model and device that shall do what the device cannot."""
+    """Log one line for each model and device that shall do what the device cannot."""
     for device in devices:
         for model, options in settings.model_options.items():
             if is_slow(settings.options_of(model), device):

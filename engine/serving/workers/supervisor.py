@@ -1,4 +1,4 @@
-"""One device's worker: a thread that makes clips, and another that replaces it when it hangs."""
+"""Worker supervisor: runs a worker thread for one device, and replaces it when it hangs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from dataclasses import replace
 from typing import Final
 
 from engine.checkpoints.catalog import ModelCard
+from engine.serving.backends import BackendRegistry, default_backends
 from engine.serving.execution.model_memory import device_memory
-from engine.serving.execution.watchdog import Durations, Watch
+from engine.serving.execution.watchdog import Durations, Watchdog
 from engine.serving.status import Tally, WorkerStatus
-from engine.serving.workers.job_source import Source
-from engine.serving.workers.worker_thread import Hand
+from engine.serving.workers.job_source import JobSource
+from engine.serving.workers.worker_thread import WorkerThread
 from engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 
 MOST_LOST: Final = 2
-"""So many threads of a device may hang before no other is started."""
+"""Threads of a device that may hang before no other is started."""
 
 _CLOSING_PATIENCE_S: Final = 20.0
-"""At the end nobody waits longer than this for a thread that gives no sign of life."""
+"""At the end nobody waits longer than this for a thread without a heartbeat."""
 
 _PAUSE_AFTER_CRASH_S: Final = 1.0
 _LOOK_EVERY_S: Final = 2.0
 
 
-class Worker:
+class WorkerSupervisor:
     """Takes jobs until the queue is closed.
 
     Whatever a job raises ends that job, never the worker. When a job hangs it fails, and another
@@ -39,27 +40,30 @@ class Worker:
 
     Args:
         device: a torch device name; its models are loaded by this worker and stay with it.
-        queue: where the jobs come from; shared with the workers of other devices.
+        source: gives out the jobs; shared with the workers of other devices.
         settings: the engine's.
         clock: seconds that never run backwards, by which it is told that a thread hangs.
+        backends: the model families.
     """
 
     def __init__(
         self,
         device: str,
-        queue: Source,
+        source: JobSource,
         settings: EngineSettings,
         clock: Callable[[], float] = time.monotonic,
+        backends: BackendRegistry | None = None,
     ) -> None:
         self._device = device
-        self._queue = queue
+        self._source = source
         self._settings = settings
         self._clock = clock
+        self._backends = backends or default_backends()
         self._tally = Tally()
         self._durations = Durations()
         self._warm_up: tuple[ModelCard, ...] = ()
         self._lock = threading.Lock()
-        self._hand: Hand | None = None
+        self._thread: WorkerThread | None = None
         self._replaced = 0
         self._started = False
         self._closing = threading.Event()
@@ -80,7 +84,7 @@ class Worker:
         """Begin to take jobs."""
         self._supervisor = threading.Thread(
             target=self._supervise,
-            args=(self._start_hand(self._warm_up),),
+            args=(self._start_thread(self._warm_up),),
             name=f"engine-{self._device}-watchdog",
             daemon=True,
         )
@@ -93,9 +97,9 @@ class Worker:
             self._supervisor.join()
 
     def status(self) -> WorkerStatus:
-        """What it is doing. May be called from any thread."""
+        """Return the state of the worker. May be called from any thread."""
         with self._lock:
-            hand, replaced, started = self._hand, self._replaced, self._started
+            thread, replaced, started = self._thread, self._replaced, self._started
         free, total = device_memory(self._device)
         known = WorkerStatus(
             device=self._device,
@@ -106,56 +110,57 @@ class Worker:
             memory_free_bytes=free,
             memory_total_bytes=total,
         )
-        if hand is None:
+        if thread is None:
             return known
         return replace(
             known,
-            state=hand.state,
-            phase=hand.phase,
-            jobs=tuple(job.id for job in hand.jobs),
-            models=hand.models.loaded,
-            broken_models=hand.models.broken,
-            broken_revisions=hand.models.broken_revisions,
+            state=thread.state,
+            phase=thread.phase,
+            jobs=tuple(job.id for job in thread.jobs),
+            models=thread.models.loaded,
+            broken_models=thread.models.broken,
+            broken_revisions=thread.models.broken_revisions,
         )
 
-    def _start_hand(self, warm_up: Sequence[ModelCard] = ()) -> Hand:
-        hand = Hand(
+    def _start_thread(self, warm_up: Sequence[ModelCard] = ()) -> WorkerThread:
+        thread = WorkerThread(
             self._device,
-            self._queue,
+            self._source,
             self._settings,
             self._tally,
-            Watch(self._settings.hang_after_s, self._durations, self._clock),
+            Watchdog(self._settings.hang_after_s, self._durations, self._clock),
+            self._backends,
             warm_up,
         )
         with self._lock:
             self._started = True
-            self._hand = hand
-        hand.start()
-        return hand
+            self._thread = thread
+        thread.start()
+        return thread
 
-    def _supervise(self, hand: Hand) -> None:
+    def _supervise(self, thread: WorkerThread) -> None:
         """Replace the thread whenever it hangs or crashes, until the queue is closed."""
-        lost: list[Hand] = []
+        lost: list[WorkerThread] = []
         while True:
-            if hand.ended(self._interval_s):
-                if not hand.crashed or self._closing.wait(_PAUSE_AFTER_CRASH_S):
+            if thread.ended(self._interval_s):
+                if not thread.crashed or self._closing.wait(_PAUSE_AFTER_CRASH_S):
                     return
-            elif hand.give_up(_CLOSING_PATIENCE_S if self._closing.is_set() else None):
-                lost.append(hand)
+            elif thread.abandon(_CLOSING_PATIENCE_S if self._closing.is_set() else None):
+                lost.append(thread)
                 with self._lock:
-                    self._hand = None
+                    self._thread = None
                     self._replaced += 1
                 if not self._may_go_on(lost):
                     return
             else:
                 continue
-            hand = self._start_hand()
+            thread = self._start_thread()
 
-    def _may_go_on(self, lost: list[Hand]) -> bool:
-        """Whether another thread may be started; waits for that if too many hang."""
+    def _may_go_on(self, lost: list[WorkerThread]) -> bool:
+        """Wait until another thread may be started; returns False at the end."""
         told = False
         while True:
-            lost[:] = [hand for hand in lost if hand.alive]
+            lost[:] = [thread for thread in lost if thread.alive]
             if len(lost) < MOST_LOST or self._closing.is_set():
                 return not self._closing.is_set()
             if not told:

@@ -1,6 +1,6 @@
 """A cluster of one process, this one: actors without Ray, for what goes wrong around them.
 
-Everything is what runs in a cluster but `RaySession`, behind which Ray is.
+Everything is what runs in a cluster but `RayCluster`, behind which Ray is.
 """
 
 import logging
@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from engine.serving.backends import default_backends
 from engine.serving.ray.actor import CALLS_AT_ONCE, RenderActor
-from engine.serving.ray.actor_client import ActorLink
+from engine.serving.ray.actor_client import ActorClient
 from engine.serving.ray.cluster import ClusterError
-from engine.serving.ray.crash_counter import Losses
-from engine.serving.ray.protocol import Hello, News
+from engine.serving.ray.crash_counter import CrashCounter
+from engine.serving.ray.protocol import WorkerInfo, WorkerUpdate
 from engine.serving.ray.worker import RayWorker
 from tests.engine.serving.workbench import Workbench
 
@@ -28,8 +29,8 @@ class NearActor(RenderActor):
         super().__init__(*arguments)
         logging.getLogger("engine").handlers.clear()
 
-    def news(self, wait_s: float) -> News:
-        return replace(super().news(wait_s), lines=())
+    def update(self, wait_s: float) -> WorkerUpdate:
+        return replace(super().update(wait_s), lines=())
 
 
 class Process:
@@ -48,7 +49,7 @@ class Process:
 
 
 class NearSession:
-    """What `RaySession` offers."""
+    """What `RayCluster` offers."""
 
     def __init__(self) -> None:
         self.processes: list[Process] = []
@@ -99,8 +100,8 @@ class NearBench(Workbench):
     def __init__(self, models: dict[str, Path], folder: Path) -> None:
         super().__init__(models, folder)
         self.session = NearSession()
-        self.losses = Losses()
-        self.hellos: list[tuple[str, Hello]] = []
+        self.losses = CrashCounter()
+        self.hellos: list[tuple[str, WorkerInfo]] = []
 
     @property
     def process(self) -> Process:
@@ -111,8 +112,8 @@ class NearBench(Workbench):
     def near_worker(self, kind: type = NearActor, **changes: Any) -> Iterator[RayWorker]:
         settings = self.settings(backend="ray", **changes)
         session: Any = self.session
-        connect: Callable[..., ActorLink] = lambda models: ActorLink(  # noqa: E731
-            session, kind, settings, models
+        connect: Callable[..., ActorClient] = lambda models: ActorClient(  # noqa: E731
+            session, kind, settings, models, default_backends()
         )
         worker = RayWorker(
             "ray:0",

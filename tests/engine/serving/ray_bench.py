@@ -18,9 +18,10 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from engine.models import VideoUNet
+from engine.serving.backends import default_backends
 from engine.serving.ray.actor import RenderActor
-from engine.serving.ray.pool import RayCrew
-from engine.serving.scheduling.costs import Costs
+from engine.serving.ray.pool import RayWorkerPool
+from engine.serving.scheduling.costs import DeviceCosts
 from tests.engine.serving.workbench import Workbench
 
 _PATIENCE_S = 300
@@ -30,11 +31,11 @@ _PATIENCE_S = 300
 class GatedActor(RenderActor):
     """Heeds the gates beside the folder of clips."""
 
-    def __init__(self, settings: Any, on_gpu: bool, warm_up: Sequence[Any] = ()) -> None:
+    def __init__(self, settings: Any, *arguments: Any) -> None:
         self.gates = settings.output_dir.parent / "gates"
         self.runs = 0
         register_module_forward_pre_hook(self._before)
-        super().__init__(settings, on_gpu, warm_up)
+        super().__init__(settings, *arguments)
 
     def cancel(self, job_ids: Sequence[str]) -> None:
         super().cancel(job_ids)
@@ -93,9 +94,9 @@ class RayBench(Workbench):
         self.gates = Gates(folder / "gates")
 
     @contextmanager
-    def crew(self, **changes: Any) -> Iterator[RayCrew]:
+    def crew(self, **changes: Any) -> Iterator[RayWorkerPool]:
         settings = self.settings(backend="ray", **changes)
-        crew = RayCrew(settings, self.queue, Costs({}), GatedActor)
+        crew = RayWorkerPool(settings, self.queue, DeviceCosts({}), default_backends(), GatedActor)
         crew.start()
         try:
             yield crew

@@ -17,7 +17,7 @@ from engine.models import VideoUNet
 from engine.models.embeddings import ScalarEmbedding
 from engine.pipelines import decode_latents
 from engine.serving import Cancelled, Failed, FailureReason, Finished, Progress, Started
-from engine.serving.execution.sampling import sample
+from engine.serving.backends.videocrafter import VideoCrafterModel
 from engine.serving.media.mp4 import find_ffmpeg
 from tests.engine.serving.clips import Frames
 from tests.engine.serving.workbench import (
@@ -74,10 +74,11 @@ def test_each_clip_is_what_it_is_alone(bench: Workbench, model: str, scheduler: 
     def frames(latents: Tensor) -> Tensor:
         return (decode_latents(pipeline.vae, latents) * 255).round()
 
-    together = sample(jobs, pipeline, lambda step, latents: None)
-    for index, job in enumerate(jobs):
-        alone = sample([job], pipeline, lambda step, latents: None)
-        of_batch = together[index : index + 1]
+    model, wishes = VideoCrafterModel(pipeline), [job.settings.params for job in jobs]
+    clips = model.run(wishes, lambda step, clips: None)
+    together = torch.cat(list(clips))
+    for wish, of_batch in zip(wishes, clips, strict=True):
+        (alone,) = model.run([wish], lambda step, clips: None)
         assert float((alone - of_batch).abs().max()) < 1e-4 * float(alone.std())
         difference = (frames(alone) - frames(of_batch)).abs()
         assert float(difference.max()) <= 1

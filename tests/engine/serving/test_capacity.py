@@ -8,7 +8,8 @@ import pytest
 
 from engine.checkpoints import Catalog, ModelLoadError
 from engine.serving import EngineSettings, EngineSettingsError, GenerationRequest, ResolvedSettings
-from engine.serving.execution.memory_planner import MOST, Capacity, estimated_bytes
+from engine.serving.backends.videocrafter import VideoCrafterBackend
+from engine.serving.execution.memory_planner import MOST, MemoryPlanner
 from engine.serving.request import resolve
 
 
@@ -16,6 +17,10 @@ from engine.serving.request import resolve
 def asked(tiny_t2v: Path) -> ResolvedSettings:
     request = GenerationRequest(job_id="a", model="tiny-t2v", prompt="x", seed=1)
     return resolve(request, Catalog({"tiny-t2v": tiny_t2v}))
+
+
+def estimated_bytes(asked: ResolvedSettings) -> int:
+    return VideoCrafterBackend().clip_bytes(asked.model, asked.params)
 
 
 def changed(asked: ResolvedSettings, **changes: Any) -> ResolvedSettings:
@@ -34,8 +39,8 @@ def capacity(
     max_batch: int | Literal["auto"] = "auto",
     free: int = 10**12,
     missing: int = 0,
-) -> Capacity:
-    return Capacity(device, max_batch, lambda card: missing, lambda: free)
+) -> MemoryPlanner:
+    return MemoryPlanner(device, max_batch, lambda card: missing, lambda: free)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +72,7 @@ def test_on_a_gpu_free_memory_counts(asked: ResolvedSettings) -> None:
 def test_what_was_measured_counts_more_than_the_guess(asked: ResolvedSettings) -> None:
     each = estimated_bytes(asked)
     known = capacity(free=int(each * 3.4 / 0.9))
-    known.made(asked, 2, peak_bytes=each)  # half of the guess
+    known.record_success(asked, 2, peak_bytes=each)  # half of the guess
     assert known.max_batch(asked) == 6
     assert known.max_batch(changed(asked, steps=9)) == 3, "another batch key"
 
@@ -81,19 +86,19 @@ def test_the_guess_grows_with_what_a_clip_is_made_of(asked: ResolvedSettings) ->
 
 def test_what_was_too_many_is_halved(asked: ResolvedSettings) -> None:
     known = capacity("cpu", 8)
-    known.too_many(asked, 8)
+    known.record_oom(asked, 8)
     assert known.max_batch(asked) == 4
-    known.too_many(asked, 1)
+    known.record_oom(asked, 1)
     assert known.max_batch(asked) == 1
     assert known.max_batch(changed(asked, steps=9)) == 8
 
 
 def test_a_shape_that_needs_the_frugal_way_is_made_alone(asked: ResolvedSettings) -> None:
     known = capacity("cpu", 8)
-    assert not known.is_tight(asked)
-    known.needs_frugal(asked)
-    assert known.is_tight(asked)
-    assert not known.is_tight(changed(asked, num_frames=2))
+    assert not known.requires_low_memory(asked)
+    known.record_low_memory(asked)
+    assert known.requires_low_memory(asked)
+    assert not known.requires_low_memory(changed(asked, num_frames=2))
     assert known.max_batch(asked) == 1
 
 
@@ -101,35 +106,37 @@ def test_a_model_that_cannot_be_measured_is_made_alone(asked: ResolvedSettings) 
     def broken(card: object) -> int:
         raise ModelLoadError("gone")
 
-    assert Capacity("cuda", "auto", broken, lambda: 10**12).max_batch(asked) == 1
+    assert MemoryPlanner("cuda", "auto", broken, lambda: 10**12).max_batch(asked) == 1
 
 
 def test_the_largest_size_of_at_most_half_the_pixels_is_recommended(
     asked: ResolvedSettings,
 ) -> None:
-    text = capacity().smaller(of_size(asked, 1024, 576))
+    text = capacity().suggest_smaller(of_size(asked, 1024, 576))
     assert text == (
         "1024x576 with 16 frames is too large; 512x320 has 28 % of the pixels and may fit."
     )
-    assert "256x160 has 40 %" in capacity().smaller(of_size(asked, 320, 320))
+    assert "256x160 has 40 %" in capacity().suggest_smaller(of_size(asked, 320, 320))
 
 
 def test_a_size_that_has_worked_is_recommended_before_all_others(
     asked: ResolvedSettings,
 ) -> None:
     known = capacity()
-    known.made(of_size(asked, 320, 320, 8), 1)
+    known.record_success(of_size(asked, 320, 320, 8), 1)
     wanted = of_size(asked, 1024, 576)
-    assert "512x320 has 28 %" in known.smaller(wanted), "it was shorter"
-    known.made(of_size(asked, 320, 320), 1)
-    assert known.smaller(wanted).endswith("; 320x320 has worked here and should fit.")
-    known.made(of_size(asked, 1024, 576), 1)
-    assert "320x320 has worked" in known.smaller(wanted), "what has just failed is no advice"
+    assert "512x320 has 28 %" in known.suggest_smaller(wanted), "it was shorter"
+    known.record_success(of_size(asked, 320, 320), 1)
+    assert known.suggest_smaller(wanted).endswith("; 320x320 has worked here and should fit.")
+    known.record_success(of_size(asked, 1024, 576), 1)
+    assert "320x320 has worked" in known.suggest_smaller(wanted), (
+        "what has just failed is no advice"
+    )
 
 
 def test_the_smallest_size_can_only_have_fewer_frames(asked: ResolvedSettings) -> None:
-    assert "8 frames need about half" in capacity().smaller(of_size(asked, 256, 160))
-    assert "there is no smaller size" in capacity().smaller(of_size(asked, 256, 160, 1))
+    assert "8 frames need about half" in capacity().suggest_smaller(of_size(asked, 256, 160))
+    assert "there is no smaller size" in capacity().suggest_smaller(of_size(asked, 256, 160, 1))
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ from engine.serving import (
     Progress,
     Queued,
     RequestError,
+    RequestShape,
     Started,
-    Workload,
 )
 from tests.engine.serving.clips import watch_video
 
@@ -278,13 +278,13 @@ async def test_a_finished_clip_teaches_the_engine_how_long_the_next_will_take(
 
 
 async def test_clips_of_the_past_can_be_taught(engine: Engine, request_for: MakeRequest) -> None:
-    work = Workload(model="tiny-t2v", width=32, height=32, num_frames=4, steps=3)
+    work = RequestShape(model="tiny-t2v", width=32, height=32, num_frames=4, steps=3)
     engine.learn([(work, 4.0), (work, 4.0)])
     assert engine.estimate(engine.resolve(request_for())).seconds == pytest.approx(4.0)
 
 
 async def test_the_queue_can_be_seen(engine: Engine, request_for: MakeRequest) -> None:
-    work = Workload(model="tiny-t2v", width=32, height=32, num_frames=4, steps=3)
+    work = RequestShape(model="tiny-t2v", width=32, height=32, num_frames=4, steps=3)
     engine.learn([(work, 1000.0)])
     running = engine.submit(request_for("running", owner="greedy"))
     arrived, go_on = hold_at(running)

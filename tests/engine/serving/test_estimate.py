@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.serving.scheduling.cost_model import MAX_WORKLOADS, Estimate, Estimator, Workload
+from engine.serving.scheduling.cost_model import MAX_SHAPES, CostModel, Estimate, RequestShape
 
-WORK = Workload(model="m", width=512, height=320, num_frames=16, steps=25, device="cpu")
+WORK = RequestShape(model="m", width=512, height=320, num_frames=16, steps=25, device="cpu")
 
 
-def taught(*runs: tuple[Workload, float]) -> Estimator:
-    estimator = Estimator()
+def taught(*runs: tuple[RequestShape, float]) -> CostModel:
+    estimator = CostModel()
     estimator.learn(runs)
     return estimator
 
 
 def test_before_the_first_run_there_is_a_guess_that_says_so() -> None:
-    guess = Estimator().predict(WORK)
+    guess = CostModel().predict(WORK)
     assert guess.seconds > 1
     assert guess.error >= 1
-    gpu = Estimator().predict(replace(WORK, device="Some GPU"))
+    gpu = CostModel().predict(replace(WORK, device="Some GPU"))
     assert gpu.seconds < guess.seconds
 
 
@@ -43,7 +43,7 @@ def test_many_equal_runs_make_it_certain() -> None:
 def test_the_error_is_how_far_off_the_estimates_were() -> None:
     rng = random.Random(3)
     runs = [40.0 * rng.uniform(0.7, 1.3) for _ in range(400)]
-    estimator = Estimator()
+    estimator = CostModel()
     off = []
     for seconds in runs:
         off.append(abs(seconds / estimator.predict(WORK).seconds - 1))
@@ -91,7 +91,7 @@ def test_how_well_scaling_works_is_learned() -> None:
 def test_models_and_devices_are_kept_apart() -> None:
     estimator = taught((WORK, 40.0))
     for other in (replace(WORK, model="n"), replace(WORK, device="GPU")):
-        assert estimator.predict(other) == Estimator().predict(other)
+        assert estimator.predict(other) == CostModel().predict(other)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -3.0, math.nan, math.inf])
@@ -107,19 +107,19 @@ def test_a_workload_of_nothing_breaks_nothing() -> None:
 
 
 def test_it_remembers_a_bounded_number_of_workloads() -> None:
-    estimator = Estimator()
+    estimator = CostModel()
     first = replace(WORK, steps=1)
     estimator.observe(first, 777.0)
-    for steps in range(2, MAX_WORKLOADS + 1):
+    for steps in range(2, MAX_SHAPES + 1):
         estimator.observe(replace(WORK, steps=steps), float(steps))
     assert estimator.predict(first).seconds == pytest.approx(777.0)
-    estimator.observe(replace(WORK, steps=MAX_WORKLOADS + 1), 1.0)
+    estimator.observe(replace(WORK, steps=MAX_SHAPES + 1), 1.0)
     assert estimator.predict(first).seconds == pytest.approx(1.0)  # from two steps, which took 2 s
 
 
 WHOLE = st.integers(0, 10**6)
 WORKLOADS = st.builds(
-    Workload,
+    RequestShape,
     model=st.sampled_from("ab"),
     width=WHOLE,
     height=WHOLE,
@@ -132,7 +132,7 @@ WORKLOADS = st.builds(
 @settings(max_examples=100, deadline=None)
 @given(runs=st.lists(st.tuples(WORKLOADS, st.floats()), max_size=12), asked=WORKLOADS)
 def test_an_estimate_is_always_a_duration(
-    runs: list[tuple[Workload, float]], asked: Workload
+    runs: list[tuple[RequestShape, float]], asked: RequestShape
 ) -> None:
     estimate = taught(*runs).predict(asked)
     assert 0 < estimate.seconds <= 1e7
@@ -140,7 +140,7 @@ def test_an_estimate_is_always_a_duration(
 
 
 def test_many_threads_may_learn_and_ask() -> None:
-    estimator = Estimator()
+    estimator = CostModel()
     answers: list[Estimate] = []
 
     def work(offset: int) -> None:

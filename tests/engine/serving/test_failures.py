@@ -9,6 +9,7 @@ import torch
 
 from engine.checkpoints import Catalog, ModelLoadError, load_pipeline
 from engine.serving import FailureReason
+from engine.serving.backends.videocrafter import VideoCrafterModel
 from engine.serving.execution.failures import DiskFullError, NonFiniteError, failure_of
 from engine.serving.execution.pipeline_cache import PipelineCache
 from engine.serving.execution.previews import COST_SHARE, PreviewMaker
@@ -78,7 +79,7 @@ def test_other_models_make_room_when_memory_runs_out(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return load_pipeline(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("engine.serving.execution.pipeline_cache.load_pipeline", short_of_memory)
+    monkeypatch.setattr("engine.serving.backends.videocrafter.load_pipeline", short_of_memory)
     second = models.get(catalog.get("b"))
     assert attempts == 2
     assert models.get(catalog.get("b")) is second
@@ -98,13 +99,13 @@ class Clock:
 
 
 @pytest.fixture(scope="module")
-def vae(tiny_t2v: Path) -> torch.nn.Module:
-    return load_pipeline(Catalog({"a": tiny_t2v}).get("a")).vae
+def model(tiny_t2v: Path) -> VideoCrafterModel:
+    return VideoCrafterModel(load_pipeline(Catalog({"a": tiny_t2v}).get("a")))
 
 
-def previews_of(vae: torch.nn.Module, clock: Clock, step_s: float) -> list[int]:
+def previews_of(model: VideoCrafterModel, clock: Clock, step_s: float) -> list[int]:
     """The steps of 50 that have a preview when a step takes step_s."""
-    maker = PreviewMaker(vae, 50, 10, clock)  # type: ignore[arg-type]
+    maker = PreviewMaker(model.preview, 50, 10, clock)
     latents = torch.randn(1, 4, 4, 8, 8)
     steps = []
     for step in range(1, 51):
@@ -114,14 +115,14 @@ def previews_of(vae: torch.nn.Module, clock: Clock, step_s: float) -> list[int]:
     return steps
 
 
-def test_cheap_previews_come_at_even_distances(vae: torch.nn.Module) -> None:
-    assert previews_of(vae, Clock(0.001), step_s=1.0) == [1, 6, 11, 16, 21, 26, 31, 36, 41, 46]
+def test_cheap_previews_come_at_even_distances(model: VideoCrafterModel) -> None:
+    assert previews_of(model, Clock(0.001), step_s=1.0) == [1, 6, 11, 16, 21, 26, 31, 36, 41, 46]
 
 
-def test_dear_previews_take_their_share_only(vae: torch.nn.Module) -> None:
+def test_dear_previews_take_their_share_only(model: VideoCrafterModel) -> None:
     cost = 2.0
     clock = Clock(cost)  # a preview takes the time between two readings
-    steps = previews_of(vae, clock, step_s=1.0)
+    steps = previews_of(model, clock, step_s=1.0)
     assert steps[0] == 1
     further = len(steps) - 1
     assert 1 <= further < 9
@@ -129,9 +130,9 @@ def test_dear_previews_take_their_share_only(vae: torch.nn.Module) -> None:
 
 
 def test_a_preview_that_fails_ends_the_previews_only(
-    vae: torch.nn.Module, caplog: pytest.LogCaptureFixture
+    model: VideoCrafterModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    maker = PreviewMaker(vae, 50, 50, Clock(0.0))  # type: ignore[arg-type]
+    maker = PreviewMaker(model.preview, 50, 50, Clock(0.0))
     assert maker.after_step(1, torch.randn(1, 3, 4, 8, 8)) is None  # three channels do not fit
     assert maker.after_step(2, torch.randn(1, 4, 4, 8, 8)) is None
     assert len(caplog.records) == 1

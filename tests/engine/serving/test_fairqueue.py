@@ -140,7 +140,7 @@ def test_what_is_put_back_is_as_if_it_had_not_been_taken() -> None:
     assert taken == ["a1", "b1"]
     queue.take("a3")
     for name in ("a3", "a1", "b1"):
-        queue.put_back(name)
+        queue.requeue(name)
     assert [queue.rank(name) for name in untouched.split()] == [1, 2, 3, 4, 5]
     assert list(queue) == untouched.split()
     assert drain(queue) == untouched
@@ -151,7 +151,7 @@ def test_what_is_put_back_goes_before_what_came_later() -> None:
     queue.pop()
     queue.push("a2", "a", 1)
     queue.push("a3", "a", 1)
-    queue.put_back("a1")
+    queue.requeue("a1")
     assert list(queue) == ["a1", "b1", "a2", "a3"]
     assert drain(queue) == "a1 b1 a2 a3"
 
@@ -181,7 +181,7 @@ def test_what_is_not_there_is_an_error_and_changes_nothing() -> None:
     queue = filled(("a1", 1))
     with pytest.raises(ValueError, match="'a1' is in the queue already"):
         queue.push("a1", "b", 1.0)
-    for act in (queue.remove, queue.take, queue.rank, queue.finish, queue.put_back):
+    for act in (queue.remove, queue.take, queue.rank, queue.finish, queue.requeue):
         with pytest.raises(KeyError):
             act("nobody")
     assert queue.pop() == "a1"

@@ -10,7 +10,7 @@ import pytest
 from engine.serving.media.mp4 import EncodeError
 from engine.serving.media.probe import probe_clip
 from engine.serving.media.size_limit import fit_to_limit
-from engine.serving.media.size_search import CannotFitError, best_that_fits, sizes
+from engine.serving.media.size_search import CannotFitError, largest_fitting, sizes
 from tests.engine.serving.clips import Video, busy_frames, psnr_db, watch_video, write_clip
 
 
@@ -75,14 +75,14 @@ def test_the_best_rung_that_fits_is_found_wherever_the_search_begins(
 ) -> None:
     files = (90, 70, 50, 30, 20, 10)
 
-    def encode(rung: int) -> Path:
-        path = tmp_path / f"{rung}"
-        path.write_bytes(b"x" * files[rung])
+    def encode(level: int) -> Path:
+        path = tmp_path / f"{level}"
+        path.write_bytes(b"x" * files[level])
         return path
 
     for limit in range(9, 92):
-        fitting = [rung for rung in range(6) if files[rung] <= limit]
-        found = best_that_fits(range(6), first, encode, limit)
+        fitting = [level for level in range(6) if files[level] <= limit]
+        found = largest_fitting(range(6), first, encode, limit)
         if fitting:
             assert found == (fitting[0], tmp_path / f"{fitting[0]}")
         else:

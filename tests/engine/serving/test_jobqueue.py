@@ -18,20 +18,20 @@ from engine.serving import (
     Queued,
     QueueFullError,
     RequestError,
+    RequestShape,
     Started,
-    Workload,
 )
-from engine.serving.scheduling.costs import Costs, workload
+from engine.serving.scheduling.costs import DeviceCosts, shape_of
 from engine.serving.scheduling.scheduler import JobQueue
 from tests.engine.serving.jobs import FIRST, SETTINGS, heard, make_job, positions, put
 
 MakeQueue = Callable[..., JobQueue]
 
 
-def known_costs(workers: int = 1, seconds: float = 10.0, runs: int = 40) -> Costs:
+def known_costs(workers: int = 1, seconds: float = 10.0, runs: int = 40) -> DeviceCosts:
     """A job of `jobs.SETTINGS` takes so many seconds, for sure after 40 runs; others in scale."""
-    costs = Costs({f"cuda:{index}": "GPU" for index in range(workers)})
-    costs.learn([(workload(SETTINGS, "GPU"), seconds)] * runs)
+    costs = DeviceCosts({f"cuda:{index}": "GPU" for index in range(workers)})
+    costs.learn([(shape_of(SETTINGS, "GPU"), seconds)] * runs)
     return costs
 
 
@@ -39,8 +39,10 @@ def known_costs(workers: int = 1, seconds: float = 10.0, runs: int = 40) -> Cost
 def make_queue() -> Iterator[MakeQueue]:
     queues: list[JobQueue] = []
 
-    def make(capacity: int = 8, costs: Costs | None = None, interval_s: float = 0.0) -> JobQueue:
-        queues.append(JobQueue(capacity, costs, places_interval_s=interval_s))
+    def make(
+        capacity: int = 8, costs: DeviceCosts | None = None, interval_s: float = 0.0
+    ) -> JobQueue:
+        queues.append(JobQueue(capacity, costs, positions_interval_s=interval_s))
         return queues[-1]
 
     yield make
@@ -88,6 +90,14 @@ def test_places_move_up(queue: JobQueue) -> None:
     assert positions(jobs[1]) == [2, 1]
     assert positions(jobs[3]) == [4, 3, 2]
     assert [queue.take(), queue.take()] == [jobs[1], jobs[3]]
+
+
+def test_a_taker_waits_no_longer_than_it_says(queue: JobQueue) -> None:
+    assert queue.next_batch(lambda _: 1, timeout_s=0.01) == ()
+    job = put(queue, "a")
+    queue.pause()
+    assert queue.next_batch(lambda _: 1, timeout_s=0.01) == ()
+    assert [waiting.id for waiting in queue.view().waiting] == [job.id]
 
 
 def test_nobody_waits_for_all_of_another_ones_jobs(queue: JobQueue) -> None:
@@ -200,7 +210,7 @@ def test_only_jobs_that_ended_well_teach(make_queue: MakeQueue) -> None:
 
 
 def test_different_devices_are_one_average_until_one_is_known() -> None:
-    costs = Costs({"cuda:0": "fast", "cuda:1": "slow"})
+    costs = DeviceCosts({"cuda:0": "fast", "cuda:1": "slow"})
     for _ in range(3):
         costs.observe(SETTINGS, "cuda:0", 10.0)
         costs.observe(SETTINGS, "cuda:1", 30.0)
@@ -209,10 +219,10 @@ def test_different_devices_are_one_average_until_one_is_known() -> None:
 
 
 def test_past_runs_without_a_device_teach_all_of_them() -> None:
-    costs = Costs({"cuda:0": "fast", "cuda:1": "slow"})
-    costs.learn([(workload(SETTINGS), 20.0)])
+    costs = DeviceCosts({"cuda:0": "fast", "cuda:1": "slow"})
+    costs.learn([(shape_of(SETTINGS), 20.0)])
     assert costs.estimate(SETTINGS).seconds == pytest.approx(20.0)
-    elsewhere = Workload(
+    elsewhere = RequestShape(
         model="m", width=64, height=64, num_frames=16, steps=2, device="another kind"
     )
     costs.learn([(elsewhere, 7.0)])
@@ -229,7 +239,7 @@ def test_places_are_told_once_in_an_interval(make_queue: MakeQueue) -> None:
     wait_for(jobs[3], at(3))  # the first change is told at once
     queue.take()
     put(queue, "e", owner="other")
-    timers = [thread for thread in threading.enumerate() if thread.name == "engine-places"]
+    timers = [thread for thread in threading.enumerate() if thread.name == "engine-positions"]
     for timer in timers:
         timer.join(0.5)
     assert any(timer.is_alive() for timer in timers), "the second change waits for an hour"
@@ -298,7 +308,7 @@ def test_the_view_does_not_wait_for_a_slow_listener(queue: JobQueue) -> None:
 
 
 def batch_of(queue: JobQueue, limit: int) -> list[str]:
-    return [job.id for job in queue.take_batch(lambda _: limit)]
+    return [job.id for job in queue.next_batch(lambda _: limit)]
 
 
 def test_a_batch_has_jobs_that_can_run_together_in_the_order_of_turns(queue: JobQueue) -> None:
@@ -351,7 +361,7 @@ def test_a_limit_that_raises_loses_no_job(queue: JobQueue) -> None:
         raise RuntimeError(first.id)
 
     with pytest.raises(RuntimeError, match="a"):
-        queue.take_batch(broken)
+        queue.next_batch(broken)
     assert queue.take() is job
 
 
@@ -366,7 +376,7 @@ def test_the_rest_of_a_batch_counts_once(make_queue: MakeQueue) -> None:
     queue = make_queue(costs=known_costs(seconds=1000.0))
     for name in "abc":
         put(queue, name)
-    batch = queue.take_batch(lambda _: 2)
+    batch = queue.next_batch(lambda _: 2)
     late = heard(put(queue, "late"))[0]
     assert isinstance(late, Queued)
     assert late.wait_s is not None
@@ -381,11 +391,11 @@ def test_the_rest_of_a_batch_counts_once(make_queue: MakeQueue) -> None:
 
 def test_jobs_that_are_put_back_have_their_turn_again(queue: JobQueue) -> None:
     jobs = {name: put(queue, name, owner=name[0]) for name in ("a1", "a2", "b1", "b2")}
-    batch = queue.take_batch(lambda _: 2)
+    batch = queue.next_batch(lambda _: 2)
     assert [job.id for job in batch] == ["a1", "b1"]
     for job in batch:
         job.publish(Started("cuda:0"))
-    queue.put_back(batch)
+    queue.requeue(batch)
     assert [waiting.id for waiting in queue.view().waiting] == ["a1", "b1", "a2", "b2"]
     assert queue.view().running == ()
     assert batch_of(queue, 9) == ["a1", "b1", "a2", "b2"]
@@ -396,7 +406,7 @@ def test_who_is_put_back_is_told_that_it_waits(queue: JobQueue) -> None:
     first, second = put(queue, "a"), put(queue, "b")
     queue.take()
     first.publish(Started("cuda:0"))
-    queue.put_back([first])
+    queue.requeue([first])
     wait_for(first, lambda event: event == Queued(1, 0.0, 0.0))
     assert heard(first)[:3] == [FIRST, Started("cuda:0"), Queued(1)]
     wait_for(second, lambda event: isinstance(event, Queued) and event.position == 2)
@@ -411,7 +421,7 @@ def test_a_taker_is_woken_by_what_is_put_back(queue: JobQueue) -> None:
     taken: list[Job | None] = []
     thread = threading.Thread(target=lambda: taken.append(queue.take()))
     thread.start()
-    queue.put_back([job])
+    queue.requeue([job])
     thread.join(timeout=10)
     assert taken == [job]
 
@@ -421,16 +431,16 @@ def test_what_has_ended_is_not_put_back(queue: JobQueue) -> None:
     queue.take()
     queue.done(job)
     job.publish(Cancelled())
-    queue.put_back([job])
+    queue.requeue([job])
     assert queue.view().waiting == ()
     put(queue, "a")
 
 
 def test_what_shall_be_cancelled_is_not_put_back(queue: JobQueue) -> None:
     unwanted, wanted = put(queue, "a"), put(queue, "b")
-    batch = queue.take_batch(lambda _: 2)
+    batch = queue.next_batch(lambda _: 2)
     unwanted.cancel()
-    queue.put_back(batch)
+    queue.requeue(batch)
     assert heard(unwanted)[-1] == Cancelled()
     assert queue.take() is wanted
     put(queue, "a")
@@ -440,7 +450,7 @@ def test_nothing_is_put_back_after_the_end(queue: JobQueue) -> None:
     job = put(queue, "a")
     queue.take()
     queue.close()
-    queue.put_back([job])
+    queue.requeue([job])
     assert heard(job)[-1] == Cancelled()
     assert queue.view().waiting == ()
     assert queue.take() is None
@@ -451,13 +461,13 @@ def test_what_is_put_back_fits_even_if_the_queue_is_full(make_queue: MakeQueue) 
     first = put(queue, "a")
     queue.take()
     put(queue, "b")
-    queue.put_back([first])
+    queue.requeue([first])
     assert [waiting.id for waiting in queue.view().waiting] == ["a", "b"]
 
 
 def test_a_device_whose_kind_becomes_known_is_counted_once() -> None:
-    costs = Costs({"ray:0": "ray"})
-    costs.learn([(workload(SETTINGS, "GPU"), 4.0), (workload(SETTINGS, "cpu"), 12.0)])
+    costs = DeviceCosts({"ray:0": "ray"})
+    costs.learn([(shape_of(SETTINGS, "GPU"), 4.0), (shape_of(SETTINGS, "cpu"), 12.0)])
     costs.set_kind("ray:0", "cpu")
     assert (costs.workers, costs.estimate(SETTINGS).seconds) == (1, 12.0)
     costs.set_kind("ray:1", "GPU")
@@ -506,7 +516,7 @@ def test_closing_ends_everything(queue: JobQueue) -> None:
     queue.close()
     queue.close()
     thread = threading.Thread(
-        target=lambda: taken.extend([queue.take(), queue.take_batch(lambda _: 2)])
+        target=lambda: taken.extend([queue.take(), queue.next_batch(lambda _: 2)])
     )
     thread.start()
     thread.join(timeout=10)
@@ -540,7 +550,7 @@ def test_many_threads_lose_no_job_and_no_event(make_queue: MakeQueue, batch: int
     lock = threading.Lock()
 
     def work() -> None:
-        while jobs := queue.take_batch(lambda _: batch):
+        while jobs := queue.next_batch(lambda _: batch):
             for job in jobs:
                 job.publish(Started("cpu"))
             for job in jobs:
@@ -572,7 +582,7 @@ def test_many_threads_lose_no_job_and_no_event(make_queue: MakeQueue, batch: int
 
 
 def test_what_was_begun_before_goes_first_and_is_charged_at_its_end() -> None:
-    queue = JobQueue(8, Costs({"cpu": "cpu"}))
+    queue = JobQueue(8, DeviceCosts({"cpu": "cpu"}))
     put(queue, "short", owner="a", steps=1)
     begun = make_job(queue, "long", owner="b", steps=50)
     begun = Job(begun.id, begun.settings, queue.discard, owner=begun.owner, begun=True)

@@ -140,11 +140,11 @@ async def test_the_result_of_a_failed_or_cancelled_job_raises(queue: JobQueue) -
 
 def test_an_older_place_never_follows_a_newer_one(queue: JobQueue) -> None:
     job = make_job(queue)
-    job.publish_place(Queued(2), version=5)
-    job.publish_place(Queued(3), version=4)
-    job.publish_place(Queued(2), version=6)
+    job.publish_position(Queued(2), version=5)
+    job.publish_position(Queued(3), version=4)
+    job.publish_position(Queued(2), version=6)
     job.publish(Started("cpu"))
-    job.publish_place(Queued(1), version=7)
+    job.publish_position(Queued(1), version=7)
     assert heard(job) == [Queued(2), Started("cpu")]
 
 
@@ -161,7 +161,7 @@ def test_a_waiting_time_is_told_when_it_has_changed_by_much(queue: JobQueue) -> 
         Queued(1, 2.0, 0.3),
     ]
     for version, place in enumerate(places):
-        job.publish_place(place, version)
+        job.publish_position(place, version)
     assert heard(job) == [places[index] for index in (0, 1, 3, 4, 5, 7)]
 
 

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from engine.checkpoints import Catalog, load_pipeline
 from engine.models import layers
 from engine.pipelines import VideoPipeline, decode_latents
-from engine.serving.execution.memory import apply_options, ignored_options, usable_options
+from engine.serving.backends.options import ignored_options, usable_options
+from engine.serving.backends.videocrafter import apply_options
 from engine.settings import ModelOptions
 
 CPU = torch.device("cpu")

@@ -9,15 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.checkpoints import Catalog, ModelLoadError
-from engine.serving.execution.memory import frugal_options
+from engine.serving.backends.options import low_memory_options
 from engine.serving.execution.model_memory import (
     device_memory,
     model_budget,
-    pipeline_bytes,
     weight_bytes,
 )
 from engine.serving.execution.pipeline_cache import TRY_AGAIN_AFTER_S, PipelineCache
 from engine.settings import ModelOptions
+from tests.engine.serving.workbench import pipeline_of
 
 
 def plainly(name: str) -> ModelOptions:
@@ -48,9 +48,9 @@ def names(models: PipelineCache) -> list[str]:
 
 def test_the_size_is_known_before_loading(catalog: Catalog) -> None:
     card = catalog.get("a")
-    pipeline = PipelineCache("cpu", plainly).get(card)
+    model = PipelineCache("cpu", plainly).get(card)
     expected = weight_bytes(card, torch.float32)
-    assert pipeline_bytes(pipeline) == pytest.approx(expected, rel=0.02)  # but for small buffers
+    assert model.bytes == pytest.approx(expected, rel=0.02)  # but for small buffers
     assert weight_bytes(card, torch.bfloat16) * 2 == expected
 
 
@@ -93,7 +93,7 @@ def test_a_model_that_is_let_go_is_gone_before_the_next_is_loaded(
     import weakref
 
     models = PipelineCache("cpu", plainly, 1.5 * size_gb)
-    unet = weakref.ref(models.get(catalog.get("a")).unet)
+    unet = weakref.ref(pipeline_of(models.get(catalog.get("a"))).unet)
     gone: list[bool] = []
     models.get(catalog.get("b"), lambda _: gone.append(unet() is None))
     assert gone == [True] * 3
@@ -102,20 +102,21 @@ def test_a_model_that_is_let_go_is_gone_before_the_next_is_loaded(
 def test_the_frugal_way_is_a_switch_that_is_turned_back(catalog: Catalog) -> None:
     models, card = PipelineCache("cpu", plainly), catalog.get("a")
     usual = models.get(card)
-    assert models.get(card, frugal=True) is usual
-    assert (usual.vae.use_slicing, usual.vae.use_tiling) == (True, True)
+    assert models.get(card, low_memory=True) is usual
+    vae = pipeline_of(usual).vae
+    assert (vae.use_slicing, vae.use_tiling) == (True, True)
     assert models.get(card) is usual
-    assert (usual.vae.use_slicing, usual.vae.use_tiling) == (False, False)
+    assert (vae.use_slicing, vae.use_tiling) == (False, False)
 
 
 def test_on_a_gpu_the_frugal_way_offloads() -> None:
-    frugal = frugal_options(ModelOptions(compile=True), "cuda")
+    frugal = low_memory_options(ModelOptions(compile=True), "cuda")
     assert frugal == ModelOptions(
         offload="model", vae_tiling=True, vae_slicing=True, attention="sliced"
     )
-    assert frugal_options(ModelOptions(offload="model"), "cuda:1").offload == "group"
-    assert frugal_options(ModelOptions(offload="group"), "cuda").offload == "group"
-    assert frugal_options(ModelOptions(), "cpu").offload == "none"
+    assert low_memory_options(ModelOptions(offload="model"), "cuda:1").offload == "group"
+    assert low_memory_options(ModelOptions(offload="group"), "cuda").offload == "group"
+    assert low_memory_options(ModelOptions(), "cpu").offload == "none"
 
 
 def test_keeping_only_one_lets_the_others_go(catalog: Catalog) -> None:

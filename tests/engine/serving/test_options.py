@@ -15,6 +15,7 @@ from engine.serving.execution import pipeline_cache
 from engine.serving.execution.pipeline_cache import PipelineCache
 from engine.settings import AttentionChoice
 from tests.engine.serving.conftest import MakeEngine, MakeRequest
+from tests.engine.serving.workbench import pipeline_of
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_model_is_loaded_with_its_options_and_the_others_without(
         )
     }
     cache = PipelineCache("cpu", lambda name: chosen.get(name, ModelOptions()))
-    small, plain = cache.get(catalog.get("small")), cache.get(catalog.get("plain"))
+    small, plain = (pipeline_of(cache.get(catalog.get(name))) for name in ("small", "plain"))
     assert (small.unet.dtype, plain.unet.dtype) == (torch.bfloat16, torch.float32)
     assert (small.vae.use_slicing, plain.vae.use_slicing) == (True, False)
     assert (small.vae.use_tiling, plain.vae.use_tiling) == (True, False)

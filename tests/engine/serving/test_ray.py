@@ -21,7 +21,7 @@ from engine.serving import (
     Started,
     Terminal,
 )
-from engine.serving.ray.pool import RayCrew
+from engine.serving.ray.pool import RayWorkerPool
 from tests.engine.serving.ray_bench import RayBench
 from tests.engine.serving.workbench import Workbench
 
@@ -60,7 +60,7 @@ def bench(tiny_t2v: Path, tmp_path_factory: pytest.TempPathFactory) -> RayBench:
 
 
 @pytest.fixture(scope="module")
-def crew(cluster: None, bench: RayBench) -> Iterator[RayCrew]:
+def crew(cluster: None, bench: RayBench) -> Iterator[RayWorkerPool]:
     """Two actors for all tests of this file."""
     with bench.crew(ray_workers=2, previews_per_job=2) as crew:
         yield crew
@@ -88,7 +88,7 @@ def kinds(events: list[Event]) -> list[type[Event]]:
 
 
 def test_two_actors_render_at_the_same_time_what_a_local_worker_does(
-    crew: RayCrew, bench: RayBench, tiny_t2v: Path, tmp_path: Path
+    crew: RayWorkerPool, bench: RayBench, tiny_t2v: Path, tmp_path: Path
 ) -> None:
     with bench.gates.held(NATIVE):
         jobs = [bench.job("one"), bench.job("two", seed=8)]
@@ -116,7 +116,7 @@ def test_two_actors_render_at_the_same_time_what_a_local_worker_does(
 
 
 def test_a_killed_actor_costs_no_job(
-    crew: RayCrew, bench: RayBench, tiny_t2v: Path, tmp_path: Path
+    crew: RayWorkerPool, bench: RayBench, tiny_t2v: Path, tmp_path: Path
 ) -> None:
     with bench.gates.held(WIDE):
         seen = bench.job("victim", width=48)
@@ -134,7 +134,7 @@ def test_a_killed_actor_costs_no_job(
     assert sum(status.jobs_done for status in crew.status()) == 3
 
 
-def test_cancelling_ends_a_job_within_a_step(crew: RayCrew, bench: RayBench) -> None:
+def test_cancelling_ends_a_job_within_a_step(crew: RayWorkerPool, bench: RayBench) -> None:
     with bench.gates.held(WIDE):
         seen = bench.job("unwanted", width=48, steps=60)
         bench.gates.wait(lambda: bench.gates.runs(WIDE), "a process at work")
@@ -147,7 +147,7 @@ def test_cancelling_ends_a_job_within_a_step(crew: RayCrew, bench: RayBench) -> 
 
 
 def test_a_model_that_is_not_on_the_actors_machine_is_a_clear_failure(
-    crew: RayCrew, bench: RayBench, caplog: pytest.LogCaptureFixture
+    crew: RayWorkerPool, bench: RayBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The engine has seen the folder; it is gone before the actor looks."""
     folder = bench.catalog.get("removed").path

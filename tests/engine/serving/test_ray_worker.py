@@ -22,12 +22,13 @@ from engine.serving import (
     Started,
     Terminal,
 )
+from engine.serving.backends import default_backends
 from engine.serving.engine import Engine
 from engine.serving.execution.failures import hung
 from engine.serving.ray import backoff
-from engine.serving.ray.backoff import Backoff
+from engine.serving.ray.backoff import ActorBackoff
 from engine.serving.ray.crash_counter import MOST_LOST
-from engine.serving.ray.protocol import Order
+from engine.serving.ray.protocol import JobOrder
 from engine.settings import EngineSettingsError
 from tests.engine.serving.near import NearActor, NearBench
 from tests.engine.serving.workbench import Blocked, Seen, before
@@ -142,7 +143,7 @@ def test_the_jobs_of_a_lost_actor_keep_their_order(bench: NearBench) -> None:
         first = bench.job("a1", owner="a")
         assert block.reached.wait(60)
         waiting = [bench.job("a2", owner="a"), bench.job("b1", owner="b")]
-        bench.queue.hold()
+        bench.queue.pause()
         bench.process.die()
         until(lambda: len(bench.queue.view().waiting) == 3, "the job to be put back")
         assert [job.id for job in bench.queue.view().waiting] == ["a1", "b1", "a2"]
@@ -299,7 +300,7 @@ def test_closing_does_not_wait_for_a_place_in_the_cluster(bench: NearBench) -> N
 
 def test_pauses_grow_up_to_a_minute_and_begin_anew_after_a_good_one() -> None:
     now = [0.0]
-    pauses = Backoff(lambda: now[0])
+    pauses = ActorBackoff(lambda: now[0])
     assert [pauses.pause_s() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     pauses.begin()
     now[0] += 59
@@ -313,10 +314,12 @@ def test_an_order_has_all_that_a_job_needs(bench: NearBench) -> None:
     """It crosses to another process, and so must everything in it."""
     ray = pytest.importorskip("ray")
     job = bench.job("a", negative_prompt="blur", fps=24).job
-    order = Order(job.id, job.settings)
+    order = JobOrder(job.id, job.settings)
     assert ray.cloudpickle.loads(ray.cloudpickle.dumps(order)) == order
     settings = bench.settings(backend="ray", model_dirs={"x": Path("x")})
     assert ray.cloudpickle.loads(ray.cloudpickle.dumps(settings)) == settings
+    backends = ray.cloudpickle.loads(ray.cloudpickle.dumps(default_backends()))
+    assert backends.of(job.settings.model).family == "videocrafter"
 
 
 def test_without_ray_the_engine_says_what_to_install(

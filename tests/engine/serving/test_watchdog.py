@@ -12,9 +12,9 @@ from transformers import CLIPTextModel
 
 from engine.models import VideoUNet
 from engine.serving import Cancelled, Failed, FailureReason, Finished, Started
-from engine.serving.cancellation import Abandoned
-from engine.serving.execution.watchdog import FACTOR, FIRST_FACTOR, Watch
-from engine.serving.workers.supervisor import MOST_LOST, Worker
+from engine.serving.cancellation import WorkerAbandoned
+from engine.serving.execution.watchdog import FACTOR, FIRST_FACTOR, Watchdog
+from engine.serving.workers.supervisor import MOST_LOST, WorkerSupervisor
 from tests.engine.serving.workbench import Blocked, Workbench, before
 
 QUICKLY = {"hang_after_s": 0.5}
@@ -31,75 +31,75 @@ class Clock:
 
 def test_what_has_never_been_done_may_take_long() -> None:
     clock = Clock()
-    watch = Watch(10, clock=clock)
-    assert watch.give_up() is None
-    watch.begin("sampling", "large")
+    watch = Watchdog(10, clock=clock)
+    assert watch.abandon() is None
+    watch.enter_phase("sampling", "large")
     clock.now += FIRST_FACTOR * 10
-    assert watch.give_up() is None
+    assert watch.abandon() is None
     clock.now += 1
-    overdue = watch.give_up()
+    overdue = watch.abandon()
     assert overdue is not None
     assert (overdue.phase, overdue.seconds, overdue.limit_s) == ("sampling", 61, 60)
-    assert watch.give_up() is None, "once is enough"
+    assert watch.abandon() is None, "once is enough"
 
 
 @pytest.mark.parametrize(("usual", "limit"), [(0.01, 10), (0.5, 10), (3, 3 * FACTOR)])
 def test_known_phases_get_many_times_their_usual_time(usual: float, limit: float) -> None:
     clock = Clock()
-    watch = Watch(10, clock=clock)
+    watch = Watchdog(10, clock=clock)
     for _ in range(5):
-        watch.begin("sampling", "large")
+        watch.enter_phase("sampling", "large")
         clock.now += usual
-    watch.begin("sampling", "large")
+    watch.enter_phase("sampling", "large")
     clock.now += limit - 0.001
-    assert watch.give_up() is None
+    assert watch.abandon() is None
     clock.now += 0.002
-    assert watch.give_up() is not None
+    assert watch.abandon() is not None
 
 
 def test_what_is_known_of_one_shape_says_nothing_of_another() -> None:
     clock = Clock()
-    watch = Watch(10, clock=clock)
+    watch = Watchdog(10, clock=clock)
     for about in ("small", "small", "large"):
-        watch.begin("sampling", about)
+        watch.enter_phase("sampling", about)
         clock.now += 0.1
     clock.now += FIRST_FACTOR * 10 - 1
-    assert watch.give_up() is None
+    assert watch.abandon() is None
 
 
 def test_nothing_is_overdue_while_it_rests_or_lives() -> None:
     clock = Clock()
-    watch = Watch(1, clock=clock)
-    watch.begin("encoding")
+    watch = Watchdog(1, clock=clock)
+    watch.enter_phase("encoding")
     for _ in range(10):
         clock.now += FIRST_FACTOR
-        watch.alive()
-        assert watch.give_up() is None
-    watch.rest()
+        watch.heartbeat()
+        assert watch.abandon() is None
+    watch.idle()
     clock.now += 1000
-    assert watch.give_up() is None
+    assert watch.abandon() is None
     assert watch.phase is None
 
 
 def test_patience_is_shorter_when_nobody_waits() -> None:
     clock = Clock()
-    watch = Watch(1000, clock=clock)
-    watch.begin("sampling")
+    watch = Watchdog(1000, clock=clock)
+    watch.enter_phase("sampling")
     clock.now += 61
-    assert watch.give_up() is None
-    assert watch.give_up(60) is not None
+    assert watch.abandon() is None
+    assert watch.abandon(60) is not None
 
 
 def test_whoever_has_been_given_up_has_no_say_any_more() -> None:
     clock = Clock()
-    watch = Watch(1, clock=clock)
-    watch.begin("sampling")
+    watch = Watchdog(1, clock=clock)
+    watch.enter_phase("sampling")
     clock.now += 100
-    assert watch.give_up() is not None
-    for say in (watch.alive, watch.rest, lambda: watch.begin("decoding")):
-        with pytest.raises(Abandoned):
+    assert watch.abandon() is not None
+    for say in (watch.heartbeat, watch.idle, lambda: watch.enter_phase("decoding")):
+        with pytest.raises(WorkerAbandoned):
             say()
-    with pytest.raises(Abandoned), watch.deciding():
+    with pytest.raises(WorkerAbandoned), watch.critical_section():
         raise AssertionError("not reached")
 
 
@@ -213,7 +213,7 @@ def test_a_batch_that_hangs_fails_as_a_whole_and_once(bench: Workbench) -> None:
 
 def test_a_worker_whose_thread_hangs_can_be_closed(bench: Workbench) -> None:
     block, clock = Blocked(), Clock()
-    worker = Worker("cpu", bench.queue, bench.settings(hang_after_s=86_400), clock)
+    worker = WorkerSupervisor("cpu", bench.queue, bench.settings(hang_after_s=86_400), clock)
     with before(VideoUNet, block.act):
         worker.start()
         seen = bench.job("hung")

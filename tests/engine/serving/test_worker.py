@@ -16,7 +16,7 @@ from transformers import CLIPTextModel
 from engine.models import VideoUNet
 from engine.models.attention import Attention
 from engine.serving import Cancelled, Failed, FailureReason, Finished, Started
-from engine.serving.workers.supervisor import Worker
+from engine.serving.workers.supervisor import WorkerSupervisor
 from tests.engine.serving.workbench import Blocked, Workbench, after, before
 
 
@@ -262,7 +262,7 @@ def test_listeners_that_raise_and_networks_that_raise_end_only_their_job(
 
 def test_a_worker_without_work_ends(bench: Workbench) -> None:
     earlier = set(threading.enumerate())
-    worker = Worker("cpu", bench.queue, bench.settings())
+    worker = WorkerSupervisor("cpu", bench.queue, bench.settings())
     worker.start()
     bench.queue.close()
     worker.join()

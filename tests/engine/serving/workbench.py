@@ -18,6 +18,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from engine.checkpoints import Catalog
 from engine.models import VideoUNet
+from engine.pipelines import VideoPipeline
 from engine.serving import (
     EngineSettings,
     Event,
@@ -27,9 +28,11 @@ from engine.serving import (
     Progress,
     Terminal,
 )
+from engine.serving.backends import VideoModel
+from engine.serving.backends.videocrafter import VideoCrafterModel
 from engine.serving.request import resolve
 from engine.serving.scheduling.scheduler import JobQueue
-from engine.serving.workers.supervisor import Worker
+from engine.serving.workers.supervisor import WorkerSupervisor
 from tests.engine.serving.clips import watch_video
 
 PATIENCE_S = 120
@@ -74,7 +77,14 @@ class Workbench:
         """A job that waits."""
         given: dict[str, Any] = {"model": "tiny-t2v", "prompt": "a red ball", "seed": 7}
         request = GenerationRequest(job_id=job_id, **(given | changes))
-        job = Job(request.job_id, resolve(request, self.catalog), self.queue.discard)
+        job = Job(
+            request.job_id,
+            resolve(request, self.catalog),
+            self.queue.discard,
+            owner=request.owner,
+            weight=request.weight,
+            begun=request.begun,
+        )
         seen = Seen(job)
         self.queue.put(job)
         return seen
@@ -99,9 +109,9 @@ class Workbench:
     @contextmanager
     def worker(
         self, *, clock: Callable[[], float] = time.monotonic, **changes: Any
-    ) -> Iterator[Worker]:
+    ) -> Iterator[WorkerSupervisor]:
         """A worker on the CPU, ended at the end."""
-        worker = Worker("cpu", self.queue, self.settings(**changes), clock)
+        worker = WorkerSupervisor("cpu", self.queue, self.settings(**changes), clock)
         try:
             yield worker
         finally:
@@ -117,6 +127,12 @@ class Workbench:
     def files(self) -> list[str]:
         """Names of all files that clips have left."""
         return sorted(path.name for path in self.out.rglob("*") if path.is_file())
+
+
+def pipeline_of(model: VideoModel) -> VideoPipeline:
+    """The pipeline of a loaded model of VideoCrafter's family."""
+    assert isinstance(model, VideoCrafterModel)
+    return model.pipeline
 
 
 def frames_of(end: Event) -> npt.NDArray[np.uint8]:

@@ -1,10 +1,9 @@
-"""Tell which words of a prompt a model does not read."""
+"""Prompts of models with a CLIP text encoder: the words that one does not read."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import replace
 
 from transformers import CLIPTokenizer
 
@@ -12,29 +11,21 @@ from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.loading.load import load_tokenizer
 from engine.pipelines.text import unread_end
-from engine.serving.request import ResolvedSettings
 
 logger = logging.getLogger(__name__)
 
 _CACHED = 8
 
 
-class PromptMeter:
+class ClipPromptMeter:
     """Measures prompts with the models' own tokenizers. Safe for any number of threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tokenizers: dict[tuple[str, str], CLIPTokenizer | None] = {}
 
-    def measure(self, settings: ResolvedSettings) -> ResolvedSettings:
-        """Return the settings with what the model will not read of both prompts."""
-        if not settings.model.ready:
-            return settings
-        unread = self._unread(settings.model, settings.params.prompt)
-        negative = self._unread(settings.model, settings.params.negative_prompt or "")
-        return replace(settings, unread=unread, unread_negative=negative)
-
-    def _unread(self, card: ModelCard, prompt: str) -> str | None:
+    def unread(self, card: ModelCard, prompt: str) -> str | None:
+        """Return the end of a prompt that the model does not read; None if it reads all."""
         with self._lock:
             tokenizer = self._tokenizer(card)
             return None if tokenizer is None else unread_end(tokenizer, prompt) or None

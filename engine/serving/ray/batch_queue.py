@@ -1,4 +1,4 @@
-"""The jobs that an actor has been sent and has not begun."""
+"""Batch queue: the jobs that an actor has been sent and has not begun."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from engine.serving.events import Cancelled
-from engine.serving.job_handle import Job
+from engine.serving.job_handle import JobHandle
 from engine.serving.scheduling.scheduler import batch_key
 
 
-class Inbox:
+class BatchQueue:
     """Batches in the order they came in. Their turns have been settled by the engine's queue.
 
     Safe to use from several threads.
@@ -19,17 +19,17 @@ class Inbox:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._batches: deque[deque[Job]] = deque()
+        self._batches: deque[deque[JobHandle]] = deque()
         self._limits: dict[Hashable, int] = {}
         self._closed = False
 
-    def put(self, jobs: Sequence[Job]) -> None:
+    def put(self, jobs: Sequence[JobHandle]) -> None:
         """Append jobs of one batch key, at least one."""
         with self._changed:
             self._batches.append(deque(jobs))
             self._changed.notify()
 
-    def take_batch(self, limit: Callable[[Job], int]) -> tuple[Job, ...]:
+    def next_batch(self, limit: Callable[[JobHandle], int]) -> tuple[JobHandle, ...]:
         """Wait for the next batch, or what of it can be run at once; none after close()."""
         with self._changed:
             self._changed.wait_for(lambda: self._batches or self._closed)
@@ -43,10 +43,10 @@ class Inbox:
                 self._batches.popleft()
             return jobs
 
-    def done(self, job: Job, elapsed_s: float | None = None) -> None:
+    def done(self, job: JobHandle, elapsed_s: float | None = None) -> None:
         """Nothing to be noted: shares and costs are the engine's."""
 
-    def discard(self, job: Job) -> None:
+    def discard(self, job: JobHandle) -> None:
         """End a job that has not been begun as cancelled; leave others alone."""
         with self._changed:
             batch = next((jobs for jobs in self._batches if job in jobs), None)
@@ -65,7 +65,7 @@ class Inbox:
 
     @property
     def closed(self) -> bool:
-        """Whether close() was called."""
+        """True after close()."""
         return self._closed
 
     @property
