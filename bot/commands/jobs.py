@@ -100,7 +100,7 @@ class Jobs(commands.Cog):
             ended = await self._bot.studio.cancel_own(interaction.user.id, chosen)
             if not ended:
                 raise UserError("There is nothing of yours to cancel.")
-            one = f"“{quote(ended[0].prompt, _PROMPT)}”"
+            one = f"“{quote(ended[0].params.prompt, _PROMPT)}”"
             what = one if len(ended) == 1 else f"{len(ended)} clips"
             pauses = self._bot.pace.pauses(patient=False)
             answer = {"content": f"Cancelled: {what}."}
@@ -112,8 +112,10 @@ class Jobs(commands.Cog):
     ) -> list[app_commands.Choice[str]]:
         jobs = await self._bot.store.unfinished_jobs(interaction.user.id)
         wanted = current.casefold()
-        found = [job for job in jobs if wanted in job.prompt.casefold()]
-        choices = [app_commands.Choice(name=job.prompt[:100], value=job.id) for job in found[:24]]
+        found = [job for job in jobs if wanted in job.params.prompt.casefold()]
+        choices = [
+            app_commands.Choice(name=job.params.prompt[:100], value=job.id) for job in found[:24]
+        ]
         return [app_commands.Choice(name="All of mine", value=_ALL), *choices]
 
 
@@ -146,7 +148,7 @@ def _fitting(lines: Sequence[str]) -> str:
 def _line(entry: PastJob, number: int) -> str:
     job, clip = entry.job, entry.generation
     when = discord.utils.format_dt(job.created_at, "R")
-    line = f"{number}. {_MARKS[job.state]} {quote(job.prompt, _PROMPT)} · {when}"
+    line = f"{number}. {_MARKS[job.state]} {quote(job.params.prompt, _PROMPT)} · {when}"
     if clip is not None and clip.deleted_at is None:
         line += f" · {duration(clip.elapsed_s)}"
     if job.message_id is not None and job.state is JobState.DELIVERED:

@@ -25,11 +25,11 @@ def past_runs(generations: Iterable[GenerationRecord]) -> Iterator[tuple[Workloa
     for clip in generations:
         if clip.device is not None:
             workload = Workload(
-                model=clip.model,
-                width=clip.width,
-                height=clip.height,
-                num_frames=clip.num_frames,
-                steps=clip.steps,
+                model=clip.params.model,
+                width=clip.params.width,
+                height=clip.params.height,
+                num_frames=clip.params.num_frames,
+                steps=clip.params.steps,
                 device=clip.device,
             )
             yield workload, clip.elapsed_s

@@ -14,6 +14,7 @@ import discord
 from bot.messages.formatting import shortened
 from bot.messages.text import duration, in_about, quote
 from bot.store import GenerationRecord, JobRecord
+from engine.serving import ClipParams
 
 PREVIEW_FILE: Final = "preview.webp"
 FAILED_MARK: Final = "❌"
@@ -95,15 +96,7 @@ def progress_card(job: JobRecord, snapshot: Snapshot, view: discord.ui.View | No
     """The place in the queue or the progress, with the latest preview picture."""
     embed = _base(job, None, discord.Colour.blurple())
     _add_unread(embed, snapshot.unread, snapshot.unread_negative)
-    _add_settings(
-        embed,
-        seed=job.seed,
-        model=job.model,
-        steps=job.steps,
-        fps=job.fps,
-        guidance=job.guidance,
-        size=(job.width, job.height),
-    )
+    _add_params(embed, job.params)
     files: tuple[CardFile, ...] = ()
     if snapshot.preview is not None:
         files = (CardFile(PREVIEW_FILE, snapshot.preview),)
@@ -134,18 +127,10 @@ def clip_card(
     """
     embed = _base(job, generation.expanded_prompt, discord.Colour.green())
     _add_unread(embed, generation.unread, generation.unread_negative)
-    _add_settings(
-        embed,
-        seed=generation.seed,
-        model=generation.model,
-        steps=generation.steps,
-        fps=generation.fps,
-        guidance=generation.guidance,
-        size=(generation.width, generation.height),
-    )
+    _add_params(embed, generation.params)
     embed.add_field(name="Time", value=duration(generation.elapsed_s))
     embed.set_footer(
-        text=f"Model revision {generation.model_revision} · {generation.num_frames} frames"
+        text=f"Model revision {generation.model_revision} · {generation.params.num_frames} frames"
     )
     if upload is None:
         content = (
@@ -215,16 +200,18 @@ def _rendering(snapshot: Snapshot) -> str:
 
 
 def _base(job: JobRecord, expanded: str | None, colour: discord.Colour) -> discord.Embed:
-    embed = discord.Embed(description=quote(job.prompt, _DESCRIPTION), colour=colour)
+    embed = discord.Embed(description=quote(job.params.prompt, _DESCRIPTION), colour=colour)
     if expanded is None and job.expansion is not None:
         expanded = job.expansion.expanded
-    if expanded is not None and expanded != job.prompt:
+    if expanded is not None and expanded != job.params.prompt:
         embed.add_field(name="Expanded prompt", value=quote(expanded, _FIELD), inline=False)
     if job.expansion is not None and job.expansion.fallback is not None:
         told = quote(job.expansion.fallback, _FIELD)
         embed.add_field(name="Prompt not expanded", value=told, inline=False)
-    if job.negative_prompt:
-        embed.add_field(name="Negative", value=quote(job.negative_prompt, _FIELD), inline=False)
+    if job.params.negative_prompt:
+        embed.add_field(
+            name="Negative", value=quote(job.params.negative_prompt, _FIELD), inline=False
+        )
     return embed
 
 
@@ -239,24 +226,14 @@ def _add_unread(embed: discord.Embed, prompt: str | None, negative: str | None) 
             )
 
 
-def _add_settings(
-    embed: discord.Embed,
-    *,
-    seed: int,
-    model: str,
-    steps: int | None,
-    fps: int | None,
-    guidance: float | None,
-    size: tuple[int | None, int | None],
-) -> None:
-    embed.add_field(name="Seed", value=str(seed))
-    embed.add_field(name="Model", value=model)
-    if steps is not None:
-        embed.add_field(name="Steps", value=str(steps))
-    if fps is not None:
-        embed.add_field(name="FPS", value=str(fps))
-    if guidance is not None:
-        embed.add_field(name="Guidance", value=f"{guidance:g}")
-    width, height = size
-    if width is not None and height is not None:
-        embed.add_field(name="Size", value=f"{width}×{height}")
+def _add_params(embed: discord.Embed, params: ClipParams) -> None:
+    embed.add_field(name="Seed", value=str(params.seed))
+    embed.add_field(name="Model", value=params.model)
+    if params.steps is not None:
+        embed.add_field(name="Steps", value=str(params.steps))
+    if params.fps is not None:
+        embed.add_field(name="FPS", value=str(params.fps))
+    if params.guidance is not None:
+        embed.add_field(name="Guidance", value=f"{params.guidance:g}")
+    if params.width is not None and params.height is not None:
+        embed.add_field(name="Size", value=f"{params.width}×{params.height}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.store.errors import UnknownGenerationError
 from bot.store.jobs import load_job, move
-from bot.store.mapping import generation_record
+from bot.store.mapping import columns, generation_record
 from bot.store.records import GenerationRecord, NewGeneration
 from bot.store.repository import StorePart
 from bot.store.states import JobState
@@ -40,8 +38,8 @@ class Generations(StorePart):
         """
         async with self._database.write() as session:
             move(await load_job(session, new.job_id), JobState.RENDERED)
-            await _note_revision(session, new.model, new.model_revision)
-            row = Generation(**asdict(new))
+            await _note_revision(session, new.params.model, new.model_revision)
+            row = Generation(**columns(new, Generation))
             session.add(row)
             await session.flush()
             return generation_record(row)

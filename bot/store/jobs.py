@@ -9,36 +9,13 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.store.errors import IllegalTransitionError, StoreError, UnknownJobError
-from bot.store.mapping import expansion_record, job_record
+from bot.store.mapping import columns, expansion_record, job_record
 from bot.store.records import ExpansionRecord, JobRecord, NewAsset, NewJob, check_int64
 from bot.store.repository import StorePart
 from bot.store.states import TRANSITIONS, UNFINISHED, JobState
 from bot.store.tables import Asset, Expansion, Job, utc_now
 from bot.store.upsert import upsert
 from bot.store.users import upsert_user
-
-# Columns of a job that a NewJob carries under the same name.
-_REQUEST_FIELDS = (
-    "user_id",
-    "guild_id",
-    "channel_id",
-    "kind",
-    "prompt",
-    "negative_prompt",
-    "model",
-    "seed",
-    "fps",
-    "steps",
-    "guidance",
-    "width",
-    "height",
-    "expand",
-    "upload_limit",
-    "parent_generation_id",
-    "message_id",
-    "interaction_token",
-    "format",
-)
 
 
 async def load_job(session: AsyncSession, job_id: str) -> Job:
@@ -69,15 +46,7 @@ async def _store_asset(session: AsyncSession, asset: NewAsset) -> int:
     """The row of this file, made if it is new; raises StoreError if the path holds another file."""
     row = await session.scalar(select(Asset).where(Asset.path == asset.path))
     if row is None:
-        row = Asset(
-            kind=asset.kind,
-            path=asset.path,
-            sha256=asset.sha256,
-            mime=asset.mime,
-            width=asset.width,
-            height=asset.height,
-            bytes=asset.bytes,
-        )
+        row = Asset(**columns(asset, Asset))
         session.add(row)
         await session.flush()
     elif row.sha256 != asset.sha256:
@@ -108,7 +77,7 @@ class Jobs(StorePart):
                 state=JobState.QUEUED.value,
                 image_asset_id=asset_id,
                 created_at=await _next_in_line(session),
-                **{name: getattr(new, name) for name in _REQUEST_FIELDS},
+                **columns(new, Job),
             )
             session.add(row)
             await session.flush()
@@ -117,7 +86,7 @@ class Jobs(StorePart):
                 session.add(
                     Expansion(
                         job_id=row.id,
-                        original=new.prompt,
+                        original=new.params.prompt,
                         expanded=new.expanded_prompt,
                         **inherited,
                     )

@@ -17,7 +17,7 @@ from bot.store import (
     backup_database,
     restore_database,
 )
-from tests.bot.store.examples import A_JOB, A_PICTURE, AN_ANIMATION, a_clip, rendered
+from tests.bot.store.examples import A_JOB, A_PICTURE, AN_ANIMATION, a_clip, changed, rendered
 
 PICTURE = b"\x89PNG of a kite"
 CLIP = b"an MP4"
@@ -97,7 +97,7 @@ async def test_jobs_go_on_elsewhere_after_a_backup_amid_writes(
     async def write() -> int:
         made = 0
         while not stop.is_set():
-            job = await file_store.create_job(replace(A_JOB, prompt="x" * 2000))
+            job = await file_store.create_job(changed(A_JOB, prompt="x" * 2000))
             await file_store.set_job_state(job.id, JobState.RUNNING)
             await file_store.set_job_state(job.id, JobState.FAILED, "for the test")
             made += 1

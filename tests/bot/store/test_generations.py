@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from bot.store import IllegalTransitionError, JobState, Store, UnknownGenerationError
-from tests.bot.store.examples import A_JOB, OWNER, a_clip, message_of, rendered
+from tests.bot.store.examples import A_JOB, OWNER, a_clip, changed, message_of, rendered
 
 
 async def test_a_clip_is_found_by_its_id_its_job_and_its_message(store: Store) -> None:
@@ -74,4 +74,4 @@ async def test_deleting_keeps_the_row_its_ratings_and_the_first_time(store: Stor
 )
 def test_a_wrong_clip_is_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
-        replace(a_clip("x"), **change)  # type: ignore[arg-type]
+        changed(a_clip("x"), **change)

@@ -17,6 +17,7 @@ from tests.bot.store.examples import (
     CHANNEL,
     OWNER,
     a_clip,
+    changed,
     rendered,
 )
 
@@ -31,7 +32,7 @@ STEPS = {
 
 
 async def test_a_job_comes_back_as_it_was_asked_for(store: Store) -> None:
-    asked = replace(
+    asked = changed(
         A_JOB,
         negative_prompt="blurry",
         seed=2**63 - 1,
@@ -89,14 +90,14 @@ async def test_a_job_that_cannot_be_stored_leaves_nothing_behind(store: Store) -
 
 @pytest.mark.parametrize("prompt", ["", "'; DROP TABLE jobs; --", "$1 %s :id", "🪁\u202e kite"])
 async def test_any_text_comes_back_as_it_was(store: Store, prompt: str) -> None:
-    made = await store.create_job(replace(A_JOB, prompt=prompt))
+    made = await store.create_job(changed(A_JOB, prompt=prompt))
     stored = await store.get_job(made.id)
     assert stored is not None
-    assert stored.prompt == prompt
+    assert stored.params.prompt == prompt
 
 
 async def test_a_nul_is_kept_or_refused_in_words(store: Store) -> None:
-    asked = replace(A_JOB, prompt="nul \0 inside")
+    asked = changed(A_JOB, prompt="nul \0 inside")
     if store.name.startswith("postgresql:"):
         with pytest.raises(StoreError, match="text cannot be stored"):
             await store.create_job(asked)
@@ -104,12 +105,12 @@ async def test_a_nul_is_kept_or_refused_in_words(store: Store) -> None:
         return
     made = await store.create_job(asked)
     assert await store.get_job(made.id) == made
-    assert made.prompt == asked.prompt
+    assert made.params.prompt == asked.params.prompt
 
 
 async def test_half_a_character_is_refused(store: Store) -> None:
     with pytest.raises(StoreError, match="text cannot be stored"):
-        await store.create_job(replace(A_JOB, prompt="half \ud83e"))
+        await store.create_job(changed(A_JOB, prompt="half \ud83e"))
     assert await store.unfinished_jobs() == []
 
 
@@ -131,7 +132,7 @@ def test_a_wrong_job_is_refused_before_it_reaches_the_database(
     change: dict[str, object], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
-        replace(A_JOB, **change)  # type: ignore[arg-type]
+        changed(A_JOB, **change)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x.png", "a/../../x", "", "C:/x.png", "a\\b"])

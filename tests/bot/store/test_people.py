@@ -17,6 +17,7 @@ from tests.bot.store.examples import (
     AN_ANIMATION,
     OWNER,
     a_clip,
+    changed,
     message_of,
     rendered,
 )
@@ -61,14 +62,18 @@ async def test_blocked_people_do_not_rate(store: Store) -> None:
 
 
 async def test_removing_a_clip_blanks_its_words(store: Store) -> None:
-    job, clip = await rendered(store, replace(A_JOB, expanded_prompt="more", negative_prompt="no"))
+    job, clip = await rendered(store, changed(A_JOB, expanded_prompt="more", negative_prompt="no"))
     await store.rate(message_of(job), OTHER, "Eve", value=1)
     gone, old = await store.remove_clip(clip.id), await store.get_job(job.id)
     assert old is not None
     assert old.expansion is not None
     assert gone.removed
-    assert (gone.prompt, gone.expanded_prompt, gone.negative_prompt) == ("", None, None)
-    assert (old.prompt, old.negative_prompt) == ("", None)
+    assert (gone.params.prompt, gone.expanded_prompt, gone.params.negative_prompt) == (
+        "",
+        None,
+        None,
+    )
+    assert (old.params.prompt, old.params.negative_prompt) == ("", None)
     assert (old.expansion.original, old.expansion.expanded) == ("", "")
     assert len(await store.ratings(clip.id)) == 1
     assert await store.remove_clip(clip.id) == gone
@@ -91,7 +96,7 @@ async def test_the_words_of_a_job_without_a_clip(store: Store) -> None:
 
 async def filled(store: Store) -> None:
     """Two people: clips, a re-roll of each other's, pictures, ratings."""
-    job, clip = await rendered(store, replace(AN_ANIMATION, prompt="owner's words"))
+    job, clip = await rendered(store, changed(AN_ANIMATION, prompt="owner's words"))
     await store.set_job_state(job.id, JobState.DELIVERED)
     await store.rate(message_of(job), OTHER, "Eve", value=1)
     theirs = replace(
@@ -105,11 +110,11 @@ async def filled(store: Store) -> None:
     waiting = await store.create_job(replace(theirs, expanded_prompt="owner's words, more"))
     assert waiting.parent_generation_id == clip.id
     own, own_clip = await rendered(
-        store, replace(A_JOB, user_id=OTHER, user_name="Eve", prompt="eve's words")
+        store, changed(A_JOB, user_id=OTHER, user_name="Eve", prompt="eve's words")
     )
     await store.rate(message_of(own), OWNER, "Ada", value=-1)
     reroll, reroll_clip = await rendered(
-        store, replace(A_JOB, prompt="eve's words", parent_generation_id=own_clip.id)
+        store, changed(A_JOB, prompt="eve's words", parent_generation_id=own_clip.id)
     )
     await rendered(
         store,
@@ -137,7 +142,7 @@ async def test_a_person_is_forgotten_with_the_rerolls_of_their_words(store: Stor
     assert await store.get_user(OWNER) is None
     assert await store.past_jobs(OWNER, 9) == []
     theirs = await store.past_jobs(OTHER, 9)
-    assert [past.job.prompt for past in theirs] == ["eve's words"] * 2
+    assert [past.job.params.prompt for past in theirs] == ["eve's words"] * 2
     assert all(past.generation is not None for past in theirs)
     assert await store.is_blocked(OWNER)
     kept = await store.export_person(OWNER)
@@ -193,9 +198,9 @@ async def test_what_was_forgotten_is_in_no_byte_of_the_database(
     file_store: Store, database_path: Path
 ) -> None:
     words = "a very particular sentence"
-    job = await file_store.create_job(replace(A_JOB, user_name="Ada-Lovelace-1815", prompt=words))
+    job = await file_store.create_job(changed(A_JOB, user_name="Ada-Lovelace-1815", prompt=words))
     await file_store.set_job_state(job.id, JobState.RUNNING)
-    await file_store.add_generation(replace(a_clip(job.id), prompt=words))
+    await file_store.add_generation(changed(a_clip(job.id), prompt=words))
     await file_store.forget_person(OWNER, lambda files: None)
     assert await file_store.truncate_log()
     files = [file.read_bytes() for file in database_path.parent.iterdir()]

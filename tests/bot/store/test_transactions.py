@@ -7,14 +7,14 @@ import pytest
 
 from bot.store import JobState, Store, StoreError
 from tests.bot.store.databases import Location
-from tests.bot.store.examples import A_JOB, message_of, rendered
+from tests.bot.store.examples import A_JOB, changed, message_of, rendered
 
 
 async def test_many_at_once_lose_nothing(store: Store) -> None:
     job, clip = await rendered(store)
     message = message_of(job)
     jobs = [
-        store.create_job(replace(A_JOB, user_id=user, user_name=f"u{user}", seed=seed))
+        store.create_job(changed(A_JOB, user_id=user, user_name=f"u{user}", seed=seed))
         for user in range(1, 9)
         for seed in range(8)
     ]
@@ -29,7 +29,7 @@ async def test_many_at_once_lose_nothing(store: Store) -> None:
     )
     assert len({one.id for one in made}) == 64
     stored = await store.unfinished_jobs()
-    assert {(one.user_id, one.seed) for one in stored if one.id != job.id} == {
+    assert {(one.user_id, one.params.seed) for one in stored if one.id != job.id} == {
         (user, seed) for user in range(1, 9) for seed in range(8)
     }
     assert None not in voted

@@ -20,10 +20,10 @@ from bot.store import Store, StoreError, TakenOverError, Trouble
 from bot.store.backends.sqlite import in_words
 from bot.store.retry import database_pauses, written
 from tests.bot.store.databases import PostgresServer
-from tests.bot.store.examples import A_JOB, A_PICTURE, AN_ANIMATION
+from tests.bot.store.examples import A_JOB, A_PICTURE, AN_ANIMATION, changed
 
 SECRETS = ("something between us", "token-of-an-interaction")
-A_SECRET_JOB = replace(A_JOB, prompt=SECRETS[0], interaction_token=SECRETS[1])
+A_SECRET_JOB = changed(A_JOB, prompt=SECRETS[0], interaction_token=SECRETS[1])
 
 
 def everything(error: BaseException) -> str:
