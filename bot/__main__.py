@@ -325,9 +325,10 @@ def _announce(address: str) -> None:
 
 
 async def _sync(settings: Settings, token: str, guild_id: int | None) -> None:
+    from bot.app import CommandsOnlyBot
     from bot.lifecycle.sync import run_sync
 
-    count = await run_sync(settings, token, guild_id)
+    count = await run_sync(CommandsOnlyBot(settings), token, guild_id)
     print(f"{count} commands synced")
 
 

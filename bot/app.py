@@ -11,16 +11,14 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.commands.admin import Admin
-from bot.commands.animate import Animate
-from bot.commands.imagine import Imagine
-from bot.commands.jobs import Jobs
-from bot.commands.reactions import Ratings
+from bot.commands import add_commands
 from bot.commands.signature import fits_signature
 from bot.context import Services
-from bot.errors import answering, report, tell, tell_restarting
+from bot.jobs.client import StudioClient
+from bot.jobs.clips import ClipActions
 from bot.jobs.downloads import cap_downloads
-from bot.jobs.service import Studio
+from bot.jobs.pending import PendingJobs
+from bot.jobs.service import JobService
 from bot.lease import Ownership
 from bot.lifecycle.catch_up import CatchUp
 from bot.lifecycle.events import UNREADABLE, EventReader
@@ -34,14 +32,20 @@ from bot.lifecycle.warmup import PAST_RUNS, past_runs, show_warm_up
 from bot.messages.buttons import BUTTONS, is_known_button
 from bot.messages.http_trace import HttpTrace
 from bot.messages.text import MEGABYTE
-from bot.messages.throttle import EditPace
+from bot.messages.throttle import EditThrottle
+from bot.messages.user_errors import (
+    report_internal_error,
+    send_ephemeral,
+    send_restarting,
+    user_errors,
+)
 from bot.operations.metrics import Metrics
 from bot.operations.service import Operations
 from bot.operations.shutdown import Shutdown
 from bot.settings import Settings
 from bot.settings.engine import engine_settings, expansion_settings
 from bot.store import DatabaseGoneError, Store, StoreError
-from bot.tasks import Background
+from bot.tasks import TaskSupervisor
 from engine.serving import Engine
 from prompt_expansion import PromptExpander, make_expander
 
@@ -79,8 +83,8 @@ class _Tree(app_commands.CommandTree["Floor33Bot"]):
         if interaction.type is discord.InteractionType.application_command and not fits_signature(
             self, cast("Mapping[str, Any]", interaction.data or {})
         ):
-            async with answering(interaction):
-                await tell(interaction, OTHER_COMMAND)
+            async with user_errors(interaction):
+                await send_ephemeral(interaction, OTHER_COMMAND)
             return False
         return True
 
@@ -92,7 +96,7 @@ class _Tree(app_commands.CommandTree["Floor33Bot"]):
         except READING_ERRORS as error:
             # Whatever a command's own code raises is an AppCommandError by now.
             interaction.client.events.skip("INTERACTION_CREATE", interaction.data, error)
-            await tell(interaction, UNREADABLE)
+            await send_ephemeral(interaction, UNREADABLE)
 
     async def on_error(
         self, interaction: discord.Interaction[Floor33Bot], error: app_commands.AppCommandError
@@ -100,25 +104,25 @@ class _Tree(app_commands.CommandTree["Floor33Bot"]):
         """Tell the user, and log what is our fault."""
         if isinstance(error, _OTHER_VERSION):
             logger.warning("a command is of another version: %s", error)
-            await tell(interaction, OTHER_COMMAND)
+            await send_ephemeral(interaction, OTHER_COMMAND)
             return
         if isinstance(error, (app_commands.CheckFailure, app_commands.TransformerError)):
-            await tell(interaction, str(error))
+            await send_ephemeral(interaction, str(error))
             return
-        await report(interaction, getattr(error, "original", error))
+        await report_internal_error(interaction, getattr(error, "original", error))
 
 
-class Floor33Bot(commands.Bot):
+class Floor33Bot(StudioClient):
     """The Discord client. It owns the store, the engine and the expander.
 
     They exist from `setup_hook` to `close`.
     """
 
-    store: Store
-    engine: Engine
+    http_trace: HttpTrace
+    pace: EditThrottle
     expander: PromptExpander
-    studio: Studio
     services: Services
+    pending: PendingJobs
 
     def __init__(
         self,
@@ -139,12 +143,12 @@ class Floor33Bot(commands.Bot):
             max_ratelimit_timeout=_RATE_LIMIT_S,
         )
         self.settings = settings
-        self.background = Background()
-        self.pace = EditPace(edit_interval_s, retry_s)
+        self.background = TaskSupervisor()
+        self.pace = EditThrottle(edit_interval_s, retry_s)
         self.ownership = Ownership(settings.data_dir)
         self.metrics = Metrics()
         self.shutdown = Shutdown()
-        self.operations = Operations(self, self.metrics)
+        self.operations = Operations(settings, self.metrics)
         self.token_watch = TokenWatch(self)
         self.failure: str | None = None
         self.events = EventReader(self, self.metrics)
@@ -208,16 +212,24 @@ class Floor33Bot(commands.Bot):
             weight_of=self.settings.queue.weight_of,
             clock_skew=lambda: self.http_trace.clock_skew,
         )
-        self.studio = Studio(self, self.settings, services)
+        self.jobs = JobService(self, self.settings, services)
+        self.clips = ClipActions(self, services, self.jobs)
+        self.pending = PendingJobs(services, self.jobs)
         cap_downloads(self.http, self.settings.limits.max_image_mb * MEGABYTE)
         self.add_dynamic_items(*BUTTONS)
-        await self.add_commands()
-        self.ratings = Ratings(self)
-        await self.add_cog(self.ratings)
+        await add_commands(self)
         await self.add_cog(AllowedServers(self, self.settings))
         await register_commands(self.tree, self.settings.discord.dev_guild_id)
-        await self.operations.start()
-        resumed = await self.studio.resume()
+        await self.operations.start(
+            self,
+            self.store,
+            self.engine,
+            self.background,
+            clock_skew=services.clock_skew,
+            token_refused=lambda: self.token_watch.refused,
+            ending=lambda: self.shutdown.begun or self.is_closed(),
+        )
+        resumed = await self.pending.load()
         if resumed:
             logger.info("%d unfinished jobs of the last run are back in the queue", resumed)
         self.background.submit(self._begin)
@@ -226,7 +238,7 @@ class Floor33Bot(commands.Bot):
     async def _begin(self) -> None:
         """Do what takes its time at a start; one step that fails does not keep the others."""
         prepare = (self._look_at_models, self._learn, self._warm_up)
-        take_up = (self.catch_up.look_at_waiting, self.studio.take_up)
+        take_up = (self.catch_up.look_at_waiting, self.pending.resume)
         for step in (*prepare, *take_up, lambda: show_warm_up(self)):
             try:
                 await step()
@@ -281,7 +293,7 @@ class Floor33Bot(commands.Bot):
         told.
         """
         if (lost := self.lost_database()) is not None:
-            await tell(interaction, lost.for_users)
+            await send_ephemeral(interaction, lost.for_users)
             return False
         return self.still_in_charge()
 
@@ -311,12 +323,10 @@ class Floor33Bot(commands.Bot):
         while self.lost_database() is None:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
 
-    async def add_commands(self) -> None:
-        """Put the slash commands into the tree."""
-        await self.add_cog(Imagine(self))
-        await self.add_cog(Animate(self))
-        await self.add_cog(Jobs(self))
-        await self.add_cog(Admin(self))
+    @property
+    def studio(self) -> JobService:
+        """The earlier name of `jobs`."""
+        return self.jobs
 
     async def on_ready(self) -> None:
         """Say who and where we are; may be called many times."""
@@ -336,8 +346,8 @@ class Floor33Bot(commands.Bot):
             return
         data = cast("Mapping[str, Any]", interaction.data or {})
         if not is_known_button(data.get("custom_id")):
-            async with answering(interaction):
-                await tell(interaction, OTHER_BUTTON)
+            async with user_errors(interaction):
+                await send_ephemeral(interaction, OTHER_BUTTON)
 
     async def on_token_refused(self) -> None:
         """Have an operator know; dispatched by `bot.messages.answers.call`."""
@@ -348,7 +358,7 @@ class Floor33Bot(commands.Bot):
 
     async def drain(self) -> None:
         """Before `close`: take no more work, and finish what runs, if it is done soon."""
-        if hasattr(self, "studio"):
+        if hasattr(self, "jobs"):
             grace_s = self.settings.engine.grace_s
             await self.shutdown.drain(self.engine, self.store, grace_s)
 
@@ -366,7 +376,7 @@ class Floor33Bot(commands.Bot):
     async def _close(self) -> None:
         self.connection.stop()
         await self.operations.close()
-        await self.shutdown.dismiss(tell_restarting)
+        await self.shutdown.dismiss(send_restarting)
         # From here on nothing is shown or recorded: unfinished jobs wait for the next start.
         await self.background.close()
         self._cancel_ready()
@@ -382,6 +392,15 @@ class Floor33Bot(commands.Bot):
         """Cancel what discord.py does two seconds after a session has begun, which it forgets."""
         if (task := self._connection._ready_task) is not None:
             task.cancel()
+
+
+class CommandsOnlyBot(Floor33Bot):
+    """The bot's commands without anything behind them."""
+
+    async def setup_hook(self) -> None:
+        """Add the commands."""
+        self.note_login()
+        await add_commands(self)
 
 
 def intents() -> discord.Intents:

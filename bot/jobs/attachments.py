@@ -21,13 +21,11 @@ from bot.files import make_private_folder
 from bot.jobs.downloads import DownloadTooLargeError
 from bot.messages.text import megabytes
 from bot.store import NewAsset
-from bot.store.clip_files import UPLOADS
+from bot.store.clip_files import UPLOADS as FOLDER
 from engine.serving.media.image_metadata import clean_file
 from engine.serving.media.input_images import START_SIDE, PictureError, read_picture
 
 logger = logging.getLogger(__name__)
-
-FOLDER: Final = UPLOADS
 
 _SIGNATURES: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),

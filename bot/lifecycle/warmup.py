@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from bot.protocols import BotClient
 from bot.store import GenerationRecord
 from engine.serving import Workload
-
-if TYPE_CHECKING:
-    from bot.app import Floor33Bot
 
 PAST_RUNS: Final = 500
 """Clips that the estimates learn from at a start."""
@@ -35,7 +33,7 @@ def past_runs(generations: Iterable[GenerationRecord]) -> Iterator[tuple[Workloa
             yield workload, clip.elapsed_s
 
 
-async def show_warm_up(bot: Floor33Bot) -> None:
+async def show_warm_up(bot: BotClient) -> None:
     """Say beside the bot's name that it is warming up, until a device is ready."""
     await bot.wait_until_ready()
     if not _ready(bot):
@@ -45,7 +43,7 @@ async def show_warm_up(bot: Floor33Bot) -> None:
     await bot.status_line.show(READY)
 
 
-def _ready(bot: Floor33Bot) -> bool:
+def _ready(bot: BotClient) -> bool:
     workers = bot.engine.status()
     if not bot.settings.engine.warm_up:
         return True

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 import discord
 
+from bot.errors import BotError
 from bot.messages.answers import (
     DiscordRefusedError,
     DiscordUnavailableError,
@@ -22,7 +23,6 @@ from bot.messages.cards import Card
 
 logger = logging.getLogger(__name__)
 
-TooLarge = UploadTooLargeError
 _TOKEN_LIFE: Final = timedelta(minutes=14, seconds=30)
 """Of an interaction's token; Discord says 15 minutes."""
 _LOOK_BACK: Final = 400
@@ -36,7 +36,7 @@ _BYTES_PER_S: Final = 64_000
 """The slowest upload that is waited for."""
 
 
-class Undeliverable(Exception):  # noqa: N818 - an outcome, not a fault
+class UndeliverableError(BotError):
     """Nothing that could show the card is left: no message, no channel, no direct message.
 
     Attributes:
@@ -49,14 +49,14 @@ class Undeliverable(Exception):  # noqa: N818 - an outcome, not a fault
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The place of a card: its channel and its message."""
+class MessageRef:
+    """A message of Discord's: its channel and its id."""
 
     channel_id: int
     message_id: int
 
 
-class CardMessage:
+class JobMessage:
     """One message that a job lives in.
 
     The interaction's token reaches the message in channels that the bot itself cannot see, but
@@ -98,21 +98,21 @@ class CardMessage:
         # A new message was asked for, and no answer came.
         self._unsure = False
 
-    async def show(self, card: Card, *, final: bool = False) -> Place | None:
+    async def show(self, card: Card, *, final: bool = False) -> MessageRef | None:
         """Put the card where it can be seen.
 
         A card that is not `final` only ever replaces the one before; where that is impossible it
         is dropped and None returned.
 
         Raises:
-            Undeliverable: a final card found no place.
+            UndeliverableError: a final card found no place.
             UploadTooLargeError: the attachments are larger than allowed.
             DiscordUnavailableError: trying again may help.
             OSError: an attachment's file cannot be read.
         """
         timeout_s = _EDIT_S if not final else _FINAL_S + card.size_bytes / _BYTES_PER_S
         refusals: list[DiscordRefusedError] = []
-        ways: list[Callable[[Card, float], Awaitable[Place | None]]] = [self._by_token]
+        ways: list[Callable[[Card, float], Awaitable[MessageRef | None]]] = [self._by_token]
         ways.append(self._by_edit)
         if final:
             ways += [self._sent_before, self._to_channel, self._to_user]
@@ -132,7 +132,7 @@ class CardMessage:
             raise _undeliverable(refusals)
         return None
 
-    async def find(self, mark: str) -> Place | None:
+    async def find(self, mark: str) -> MessageRef | None:
         """Return where a message of ours shows a button whose id is `mark`, or None.
 
         Looked at are the message itself and what the bot sent to the channel and to the user since
@@ -148,7 +148,7 @@ class CardMessage:
                 logger.info("message %s cannot be read: %s", self._message_id, error)
             else:
                 if _has_button(message, mark):
-                    return Place(self._channel_id, message.id)
+                    return MessageRef(self._channel_id, message.id)
         # What can be read could not always be edited: the clip may have gone elsewhere.
         return await self._find_sent(lambda message: _has_button(message, mark))
 
@@ -183,7 +183,7 @@ class CardMessage:
 
     # ------------------------------------------------------------------- ways to show a card
 
-    async def _by_token(self, card: Card, timeout_s: float) -> Place | None:
+    async def _by_token(self, card: Card, timeout_s: float) -> MessageRef | None:
         application_id = self._client.application_id
         if self._token is None or application_id is None:
             return None
@@ -202,9 +202,9 @@ class CardMessage:
             if error.token_expired:  # tokens die early at times
                 self._token = None
             raise
-        return Place(self._channel_id, message.id)
+        return MessageRef(self._channel_id, message.id)
 
-    async def _by_edit(self, card: Card, timeout_s: float) -> Place | None:
+    async def _by_edit(self, card: Card, timeout_s: float) -> MessageRef | None:
         if (message_id := self._message_id) is None:
             return None
         fields = _edit(card)
@@ -215,9 +215,9 @@ class CardMessage:
                 # Who deleted it wants it gone: nothing may be sent anew before that is known.
                 await asyncio.sleep(_DELETION_LAG_S)
             raise
-        return Place(self._channel_id, message_id)
+        return MessageRef(self._channel_id, message_id)
 
-    async def _sent_before(self, card: Card, _timeout_s: float) -> Place | None:
+    async def _sent_before(self, card: Card, _timeout_s: float) -> MessageRef | None:
         """Return the message that a lost answer was about, so that it is not sent twice."""
         if not self._unsure:
             return None
@@ -225,7 +225,7 @@ class CardMessage:
         self._unsure = False
         return place
 
-    async def _to_channel(self, card: Card, timeout_s: float) -> Place | None:
+    async def _to_channel(self, card: Card, timeout_s: float) -> MessageRef | None:
         extra: dict[str, Any] = {"nonce": self._nonce}
         if self._message_id is not None:
             extra["reference"] = discord.MessageReference(
@@ -234,7 +234,7 @@ class CardMessage:
         fields = _send(card)
         return await self._send(lambda: self._channel().send(**fields, **extra), timeout_s)
 
-    async def _to_user(self, card: Card, timeout_s: float) -> Place | None:
+    async def _to_user(self, card: Card, timeout_s: float) -> MessageRef | None:
         user = self._client.get_user(self._user_id)
         if user is None:
             user = await self._call(lambda: self._client.fetch_user(self._user_id))
@@ -243,17 +243,17 @@ class CardMessage:
 
     async def _send(
         self, send: Callable[[], Awaitable[discord.Message]], timeout_s: float
-    ) -> Place | None:
+    ) -> MessageRef | None:
         try:
             message = await self._call(send, timeout_s)
         except DiscordUnavailableError:
             self._unsure = True
             raise
-        return Place(message.channel.id, message.id)
+        return MessageRef(message.channel.id, message.id)
 
     # ---------------------------------------------------------------------------- looking
 
-    async def _find_sent(self, matches: Callable[[discord.Message], bool]) -> Place | None:
+    async def _find_sent(self, matches: Callable[[discord.Message], bool]) -> MessageRef | None:
         place = await self._find_in(self._channel(), matches)
         if place is None and (direct := await self._direct_channel()) is not None:
             place = await self._find_in(direct, matches)
@@ -263,18 +263,18 @@ class CardMessage:
         self,
         channel: discord.PartialMessageable | discord.DMChannel,
         matches: Callable[[discord.Message], bool],
-    ) -> Place | None:
+    ) -> MessageRef | None:
         # Discord's own ids say what came later: the two clocks may differ.
         after = None if self._first_id is None else discord.Object(self._first_id)
 
-        async def look() -> Place | None:
+        async def look() -> MessageRef | None:
             async for message in channel.history(limit=_LOOK_BACK, after=after, oldest_first=False):
                 if self._is_own(message) and matches(message):
-                    return Place(channel.id, message.id)
+                    return MessageRef(channel.id, message.id)
             return None
 
         try:
-            found: Place | None = await self._call(look)
+            found: MessageRef | None = await self._call(look)
         except DiscordRefusedError as error:
             logger.info("channel %s cannot be read: %s", channel.id, error)
             return None
@@ -308,12 +308,12 @@ class CardMessage:
         return self._channel().get_partial_message(message_id)
 
 
-def _undeliverable(refusals: list[DiscordRefusedError]) -> Undeliverable:
+def _undeliverable(refusals: list[DiscordRefusedError]) -> UndeliverableError:
     if all(error.closed for error in refusals):
-        return Undeliverable("Message, channel and direct messages are closed to the bot.")
+        return UndeliverableError("Message, channel and direct messages are closed to the bot.")
     # A closed direct message says less than why the channel did not take it.
     first = next(error for error in refusals if not error.closed)
-    return Undeliverable(
+    return UndeliverableError(
         f"Discord refused it: {first}", blocked=any(error.blocked for error in refusals)
     )
 

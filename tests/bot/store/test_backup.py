@@ -4,7 +4,6 @@ import asyncio
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +57,7 @@ async def test_a_backup_is_one_complete_file(file_store: Store, tmp_path: Path) 
 
 
 async def test_a_backup_holds_no_tokens(file_store: Store, tmp_path: Path) -> None:
-    job = await file_store.create_job(replace(A_JOB, interaction_token="hunter2" * 9))
+    job = await file_store.create_job(changed(A_JOB, interaction_token="hunter2" * 9))
     await file_store.backup(tmp_path / "copy.db")
     assert b"hunter2" not in (tmp_path / "copy.db").read_bytes()
     kept = await file_store.get_job(job.id)

@@ -1,6 +1,6 @@
 """Clips: recorded once, found again, deleted without losing what people thought of them."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 
@@ -40,7 +40,7 @@ async def test_revisions_of_a_model_live_side_by_side(store: Store) -> None:
     _, old = await rendered(store)
     job = await store.create_job(A_JOB)
     await store.set_job_state(job.id, JobState.RUNNING)
-    new = await store.add_generation(replace(a_clip(job.id), model_revision="ffff"))
+    new = await store.add_generation(changed(a_clip(job.id), model_revision="ffff"))
     again = await store.get_generation(old.id)
     assert again is not None
     assert (again.model_revision, new.model_revision) == ("0123abcd", "ffff")
@@ -50,7 +50,7 @@ async def test_revisions_of_a_model_live_side_by_side(store: Store) -> None:
 
 async def test_a_re_roll_knows_its_parent(store: Store) -> None:
     _, clip = await rendered(store)
-    child = await store.create_job(replace(A_JOB, parent_generation_id=clip.id))
+    child = await store.create_job(changed(A_JOB, parent_generation_id=clip.id))
     assert child.parent_generation_id == clip.id
 
 

@@ -41,6 +41,7 @@ async def test_a_job_comes_back_as_it_was_asked_for(store: Store) -> None:
         guidance=7.25,
         width=64,
         height=32,
+        num_frames=17,
         expand=True,
     )
     before = datetime.now(UTC)
@@ -74,16 +75,16 @@ async def test_a_picture_is_stored_once_for_all_jobs_that_use_it(store: Store) -
     first = await store.create_job(AN_ANIMATION)
     assert first.image_asset is not None
     assert first.image_asset.as_new() == A_PICTURE
-    again = await store.create_job(replace(AN_ANIMATION, image_asset=first.image_asset.as_new()))
+    again = await store.create_job(changed(AN_ANIMATION, image_asset=first.image_asset.as_new()))
     assert again.image_asset == first.image_asset
     other = replace(A_PICTURE, sha256="cd" * 32)
     with pytest.raises(StoreError, match="other contents"):
-        await store.create_job(replace(AN_ANIMATION, image_asset=other))
+        await store.create_job(changed(AN_ANIMATION, image_asset=other))
 
 
 async def test_a_job_that_cannot_be_stored_leaves_nothing_behind(store: Store) -> None:
     with pytest.raises(StoreError, match=r"(?i)foreign key"):
-        await store.create_job(replace(AN_ANIMATION, parent_generation_id="nonsense"))
+        await store.create_job(changed(AN_ANIMATION, parent_generation_id="nonsense"))
     assert await store.unfinished_jobs() == []
     assert await store.get_user(OWNER) is None
 
@@ -144,7 +145,7 @@ def test_a_picture_outside_the_data_folder_is_refused(path: str) -> None:
 async def test_the_name_of_a_user_follows_and_consent_stays(store: Store) -> None:
     await store.create_job(A_JOB)
     await store.set_training_consent(OWNER, "Ada", consent=True)
-    await store.create_job(replace(A_JOB, user_name="Ada L."))
+    await store.create_job(changed(A_JOB, user_name="Ada L."))
     user = await store.get_user(OWNER)
     assert user is not None
     assert (user.name, user.training_consent) == ("Ada L.", True)
@@ -165,7 +166,7 @@ async def test_messages_belong_to_one_job(store: Store) -> None:
 
 async def test_unfinished_jobs_come_oldest_first_and_can_be_one_users(store: Store) -> None:
     queued = await store.create_job(A_JOB)
-    other = await store.create_job(replace(A_JOB, user_id=2, user_name="Bo"))
+    other = await store.create_job(changed(A_JOB, user_id=2, user_name="Bo"))
     cancelled = await store.create_job(A_JOB)
     await store.set_job_state(cancelled.id, JobState.CANCELLED, "asked for")
     waiting, _ = await rendered(store)

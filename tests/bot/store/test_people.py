@@ -48,7 +48,7 @@ async def test_the_nth_last_job_is_counted_whatever_became_of_it(store: Store) -
 
 async def test_servers_of_a_person_the_latest_first(store: Store) -> None:
     for guild in (5, 6, None, 5, 7):
-        await store.create_job(replace(A_JOB, guild_id=guild))
+        await store.create_job(changed(A_JOB, guild_id=guild))
     assert await store.servers_of(OWNER, 9) == [7, 5, 6]
     assert await store.servers_of(OWNER, 1) == [7]
     assert await store.jobs_of_server(5) == {JobState.QUEUED: 2}
@@ -83,7 +83,7 @@ async def test_removing_a_clip_blanks_its_words(store: Store) -> None:
 
 
 async def test_the_words_of_a_job_without_a_clip(store: Store) -> None:
-    job = await store.create_job(replace(A_JOB, expanded_prompt="more"))
+    job = await store.create_job(changed(A_JOB, expanded_prompt="more"))
     await store.remove_words(job.id)
     assert await store.get_job(job.id) == job  # it is not over
     await store.set_job_state(job.id, JobState.CANCELLED)
@@ -91,7 +91,7 @@ async def test_the_words_of_a_job_without_a_clip(store: Store) -> None:
     blank = await store.get_job(job.id)
     assert blank is not None
     assert blank.expansion is not None
-    assert (blank.prompt, blank.expansion.expanded) == ("", "")
+    assert (blank.params.prompt, blank.expansion.expanded) == ("", "")
 
 
 async def filled(store: Store) -> None:
@@ -99,7 +99,7 @@ async def filled(store: Store) -> None:
     job, clip = await rendered(store, changed(AN_ANIMATION, prompt="owner's words"))
     await store.set_job_state(job.id, JobState.DELIVERED)
     await store.rate(message_of(job), OTHER, "Eve", value=1)
-    theirs = replace(
+    theirs = changed(
         AN_ANIMATION,
         user_id=OTHER,
         user_name="Eve",
@@ -118,7 +118,7 @@ async def filled(store: Store) -> None:
     )
     await rendered(
         store,
-        replace(
+        changed(
             A_JOB,
             user_id=OTHER,
             user_name="Eve",
@@ -157,7 +157,7 @@ async def test_a_person_is_forgotten_with_the_rerolls_of_their_words(store: Stor
 
 async def test_a_picture_that_others_sent_too_is_kept(store: Store) -> None:
     await rendered(store, AN_ANIMATION)
-    await rendered(store, replace(AN_ANIMATION, user_id=OTHER, user_name="Eve"))
+    await rendered(store, changed(AN_ANIMATION, user_id=OTHER, user_name="Eve"))
     forgotten = await store.forget_person(OWNER, lambda files: None)
     assert forgotten.files.pictures == ()
     (past,) = await store.past_jobs(OTHER, 9)
@@ -178,7 +178,7 @@ async def test_nothing_is_forgotten_when_its_files_cannot_be_removed(store: Stor
 
 async def test_an_export_holds_everything_but_keys(store: Store) -> None:
     await filled(store)
-    await store.create_job(replace(A_JOB, interaction_token="let-me-in"))
+    await store.create_job(changed(A_JOB, interaction_token="let-me-in"))
     kept = await store.export_person(OWNER)
     text = json.dumps(kept)
     assert "let-me-in" not in text

@@ -1,7 +1,6 @@
 """Many at once, cut off, closed: what holds whatever keeps the database."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -63,7 +62,7 @@ async def test_only_one_of_two_programs_takes_a_job(store: Store, location: Loca
 
 async def test_a_cancelled_call_is_all_or_nothing_and_frees_the_lock(store: Store) -> None:
     for turns in range(40):
-        task = asyncio.create_task(store.create_job(replace(A_JOB, user_id=turns, user_name="x")))
+        task = asyncio.create_task(store.create_job(changed(A_JOB, user_id=turns, user_name="x")))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()

@@ -161,7 +161,7 @@ async def test_a_failed_write_tells_no_value_of_sqlites_rows(file_store: Store, 
             "BEGIN SELECT RAISE(ABORT, 'no room'); END"
         )
         database.commit()
-    job = replace(
+    job = changed(
         AN_ANIMATION,
         prompt=SECRETS[0],
         user_name=SECRETS[0],
