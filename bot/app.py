@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
 import discord
-from discord import app_commands
 from discord.ext import commands
 
 from bot.commands import add_commands
-from bot.commands.signature import fits_signature
+from bot.commands.tree import OTHER_COMMAND, StudioTree
 from bot.context import Services
 from bot.jobs.client import StudioClient
 from bot.jobs.clips import ClipActions
@@ -21,20 +20,24 @@ from bot.jobs.pending import PendingJobs
 from bot.jobs.service import JobService
 from bot.lease import Ownership
 from bot.lifecycle.catch_up import CatchUp
-from bot.lifecycle.events import UNREADABLE, EventReader
+from bot.lifecycle.events import EventReader
 from bot.lifecycle.gateway import GatewayConnection
 from bot.lifecycle.login import READING_ERRORS, AnswerUnreadableError
 from bot.lifecycle.presence import StatusLine
 from bot.lifecycle.servers import AllowedServers
 from bot.lifecycle.sync_commands import register_commands, remove_all_copies
 from bot.lifecycle.token_watch import TokenWatch
-from bot.lifecycle.warmup import PAST_RUNS, past_runs, show_warm_up
+from bot.lifecycle.warmup import (
+    learn_from_past,
+    load_models,
+    log_broken_models,
+    show_warm_up,
+)
 from bot.messages.buttons import BUTTONS, is_known_button
 from bot.messages.http_trace import HttpTrace
 from bot.messages.text import MEGABYTE
 from bot.messages.throttle import EditThrottle
 from bot.messages.user_errors import (
-    report_internal_error,
     send_ephemeral,
     send_restarting,
     user_errors,
@@ -49,6 +52,18 @@ from bot.tasks import TaskSupervisor
 from engine.serving import Engine
 from prompt_expansion import PromptExpander, make_expander
 
+__all__ = [
+    "EDIT_INTERVAL_S",
+    "MAX_TIDIED",
+    "OTHER_BUTTON",
+    "OTHER_COMMAND",
+    "RETRY_S",
+    "CommandsOnlyBot",
+    "Floor33Bot",
+    "create_bot",
+    "intents",
+]
+
 logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 5.0
@@ -59,11 +74,6 @@ EDIT_INTERVAL_S: Final = 2.0
 _RATE_LIMIT_S: Final = 30.0
 
 
-_OTHER_VERSION: Final = (app_commands.CommandNotFound, app_commands.CommandSignatureMismatch)
-OTHER_COMMAND: Final = (
-    "This command is of another version of the bot. Reload Discord and type it again; if it stays, "
-    "whoever runs the bot has to run `python -m bot sync`."
-)
 OTHER_BUTTON: Final = (
     "This button or form is of another version of the bot and does nothing any more. "
     "Use /imagine, /animate or /history instead."
@@ -71,45 +81,6 @@ OTHER_BUTTON: Final = (
 
 MAX_TIDIED: Final = 25
 """So many servers are looked through for commands of their own at a start."""
-
-
-class _Tree(app_commands.CommandTree["Floor33Bot"]):
-    """The commands, with one place for whatever their callbacks raise."""
-
-    async def interaction_check(self, interaction: discord.Interaction[Floor33Bot], /) -> bool:
-        """Leave the answer to the bot that has taken over, and refuse other versions' options."""
-        if not await interaction.client.may_answer(interaction):
-            return False
-        if interaction.type is discord.InteractionType.application_command and not fits_signature(
-            self, cast("Mapping[str, Any]", interaction.data or {})
-        ):
-            async with user_errors(interaction):
-                await send_ephemeral(interaction, OTHER_COMMAND)
-            return False
-        return True
-
-    async def _call(self, interaction: discord.Interaction[Floor33Bot]) -> None:
-        try:
-            await super()._call(interaction)
-        except app_commands.AppCommandError:
-            raise
-        except READING_ERRORS as error:
-            # Whatever a command's own code raises is an AppCommandError by now.
-            interaction.client.events.skip("INTERACTION_CREATE", interaction.data, error)
-            await send_ephemeral(interaction, UNREADABLE)
-
-    async def on_error(
-        self, interaction: discord.Interaction[Floor33Bot], error: app_commands.AppCommandError
-    ) -> None:
-        """Tell the user, and log what is our fault."""
-        if isinstance(error, _OTHER_VERSION):
-            logger.warning("a command is of another version: %s", error)
-            await send_ephemeral(interaction, OTHER_COMMAND)
-            return
-        if isinstance(error, (app_commands.CheckFailure, app_commands.TransformerError)):
-            await send_ephemeral(interaction, str(error))
-            return
-        await report_internal_error(interaction, getattr(error, "original", error))
 
 
 class Floor33Bot(StudioClient):
@@ -134,7 +105,7 @@ class Floor33Bot(StudioClient):
         self.http_trace = HttpTrace()
         super().__init__(
             command_prefix=commands.when_mentioned,
-            tree_cls=_Tree,
+            tree_cls=StudioTree,
             help_command=None,
             intents=intents(),
             allowed_mentions=discord.AllowedMentions.none(),
@@ -237,9 +208,15 @@ class Floor33Bot(StudioClient):
 
     async def _begin(self) -> None:
         """Do what takes its time at a start; one step that fails does not keep the others."""
-        prepare = (self._look_at_models, self._learn, self._warm_up)
-        take_up = (self.catch_up.look_at_waiting, self.pending.resume)
-        for step in (*prepare, *take_up, lambda: show_warm_up(self)):
+        steps: tuple[Callable[[], Awaitable[None]], ...] = (
+            lambda: log_broken_models(self.engine),
+            lambda: learn_from_past(self.engine, self.store),
+            lambda: load_models(self.engine, self.settings),
+            self.catch_up.look_at_waiting,
+            self.pending.resume,
+            lambda: show_warm_up(self),
+        )
+        for step in steps:
             try:
                 await step()
             except StoreError as error:
@@ -248,20 +225,6 @@ class Floor33Bot(StudioClient):
                 logger.error("a step of the start failed: %s", error)
             except Exception:  # the boundary of a step
                 logger.exception("a step of the start failed")
-
-    async def _look_at_models(self) -> None:
-        # The first look reads the weight files; nobody who types a command shall wait for that.
-        for card in await asyncio.to_thread(self.engine.models):
-            if card.installed and not card.ready:
-                logger.warning("model %s is not ready: %s", card.name, card.problem)
-
-    async def _learn(self) -> None:
-        self.engine.learn(past_runs(await self.store.past_generations(PAST_RUNS)))
-
-    async def _warm_up(self) -> None:
-        if self.settings.engine.warm_up:
-            models = (self.settings.models.text_to_video, self.settings.models.image_to_video)
-            await asyncio.to_thread(self.engine.warm_up, models)
 
     def still_in_charge(self) -> bool:
         """Return whether this bot still works on its data folder.

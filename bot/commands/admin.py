@@ -1,4 +1,4 @@
-"""/admin: what whoever runs the bot wants to know, without logging in to the machine."""
+"""/admin: status and blocks, for those who run the bot."""
 
 from __future__ import annotations
 

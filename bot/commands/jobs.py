@@ -1,4 +1,4 @@
-"""/queue, /history and /cancel: what waits, what was, and the end of what is not wanted."""
+"""/queue, /history and /cancel: a user's own jobs."""
 
 from __future__ import annotations
 

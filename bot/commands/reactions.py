@@ -1,4 +1,4 @@
-"""Thumbs under a clip become ratings: one per user, the latest counts, taken back at any time."""
+"""Turn thumbs under a clip into ratings: one per user, the latest counts."""
 
 from __future__ import annotations
 

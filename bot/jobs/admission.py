@@ -1,4 +1,4 @@
-"""Decide whether one more job is taken, before anything is fetched, stored or paid for."""
+"""Decide if one more job is taken, before anything is fetched or stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures that users send: fetched at once, checked, kept under a neutral name."""
+"""Fetch and check the pictures that users send, and keep them under a neutral name."""
 
 from __future__ import annotations
 

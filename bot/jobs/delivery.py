@@ -1,4 +1,4 @@
-"""The last steps of a job: its clip, or why there is none, to its user and into the store."""
+"""Deliver a job's clip, or say why there is none, and record it."""
 
 from __future__ import annotations
 

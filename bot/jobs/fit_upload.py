@@ -1,4 +1,4 @@
-"""The file of a clip that goes to Discord: in the format asked for, within the upload limit."""
+"""Make the file of a clip that goes to Discord, in its format and within the upload limit."""
 
 from __future__ import annotations
 

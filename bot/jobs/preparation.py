@@ -12,8 +12,9 @@ from bot.context import Services
 from bot.errors import PictureMissingError
 from bot.jobs.recorder import JobRecorder
 from bot.store import JobRecord
+from bot.store.clip_files import remove_clip
 from bot.store.paths import resolve
-from engine.serving import Job, QueueFullError, ResolvedSettings
+from engine.serving import Event, Finished, Job, QueueFullError, ResolvedSettings
 from prompt_expansion import Expansion
 
 logger = logging.getLogger(__name__)
@@ -136,6 +137,16 @@ class JobPreparation:
                 language="und",
                 fallback=_EXPANSION_FAILED,
             )
+
+
+def discard_clip(handle: Job) -> None:
+    """Remove the clip of a job that was cancelled, if it is finished all the same."""
+
+    def remove(event: Event) -> None:
+        if isinstance(event, Finished):
+            remove_clip(event.result.path)
+
+    handle.subscribe(remove)
 
 
 def _cancel_enqueued(enqueuing: asyncio.Future[Job]) -> None:

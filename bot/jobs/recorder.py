@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 NOT_OURS: Final = (IllegalTransitionError, TakenOverError, UnknownJobError)
 """Another bot has taken over and was faster, or the job is gone with the person who asked."""
 _END_WAIT_S: Final = 2.0
-"""How long an end without a clip waits to be recorded before it is shown."""
+"""Seconds that an end without a clip waits to be recorded before it is shown."""
 
 
 class JobRecorder:

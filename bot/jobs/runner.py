@@ -11,12 +11,12 @@ from typing import Final
 from bot.context import Services
 from bot.errors import PictureMissingError
 from bot.jobs.delivery import ClipLostError, JobDelivery
-from bot.jobs.preparation import JobPreparation
+from bot.jobs.preparation import JobPreparation, discard_clip
 from bot.jobs.recorder import NOT_OURS, JobRecorder
 from bot.jobs.tracking import JobTracker
 from bot.messages.answers import DiscordUnavailableError
 from bot.messages.buttons import cancel_view
-from bot.messages.cards import CANCELLED, FAILED_MARK, cancelled_card, failed_card, progress_card
+from bot.messages.cards import cancelled_card, end_shown, failed_card, progress_card
 from bot.messages.job_message import JobMessage
 from bot.messages.progress import ProgressMessage
 from bot.operations.logs import job_context
@@ -25,7 +25,6 @@ from bot.store.clip_files import remove_clip
 from engine.serving import (
     Cancelled,
     EngineClosed,
-    Event,
     Failed,
     Finished,
     GenerationResult,
@@ -40,7 +39,7 @@ from engine.serving import (
 logger = logging.getLogger(__name__)
 
 _RECORD_S: Final = 10.0
-"""How long a finished clip waits for a database that cannot be written."""
+"""Seconds that a finished clip waits for a database that cannot be written."""
 _INTERNAL: Final = "Something went wrong on our side. It has been logged. Ask again."
 
 
@@ -176,7 +175,7 @@ class JobRunner:
             # Ended by `cancel` or `withdraw`; or the bot is closing, and the next one may need it.
             made = self._handle if self._generation is None else None
             if made is not None and (self._withdrawn or made.cancel_requested):
-                made.subscribe(_remove_finished)
+                discard_clip(made)
         except NOT_OURS as error:
             # Its card must stand.
             logger.warning("%s", error)
@@ -269,14 +268,13 @@ class JobRunner:
         if not self._resumed:
             return False
         try:
-            said = await self._message.content() or ""
+            shown = end_shown(await self._message.content() or "")
         except DiscordUnavailableError:
             return False
-        if said != CANCELLED and not said.startswith(FAILED_MARK):
+        if shown is None:
             return False
         self._over = True
-        state = JobState.CANCELLED if said == CANCELLED else JobState.FAILED
-        await self._recorder.record_end(state, said.removeprefix(FAILED_MARK).strip(), "told")
+        await self._recorder.record_end(*shown, "told")
         return True
 
     async def _end_without_clip(self, state: JobState, words: str, reason: str) -> None:
@@ -298,9 +296,3 @@ class JobRunner:
             await self._end_without_clip(JobState.FAILED, _INTERNAL, "internal")
         except Exception:  # nothing is left that could be done for it in this run
             logger.exception("the end of job %s could not be recorded", self.job.id)
-
-
-def _remove_finished(event: Event) -> None:
-    """Remove a clip that was finished though its job had been cancelled."""
-    if isinstance(event, Finished):
-        remove_clip(event.result.path)

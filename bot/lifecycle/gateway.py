@@ -20,7 +20,7 @@ import discord
 import yarl
 from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 
-from bot.lifecycle.backoff import Backoff
+from bot.lifecycle.backoff import GatewayBackoff
 from bot.protocols import BotClient
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class GatewayConnection:
 
     def __init__(self, bot: BotClient) -> None:
         self._bot = bot
-        self._backoff = Backoff()
+        self._backoff = GatewayBackoff()
         self._closing = asyncio.Event()
         self._session: _Session | None = None
         self._began_at: float | None = None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from bot.protocols import BotClient
-from bot.store import GenerationRecord
-from engine.serving import Workload
+from bot.settings import Settings
+from bot.store import GenerationRecord, Store
+from engine.serving import Engine, Workload
+
+logger = logging.getLogger(__name__)
 
 PAST_RUNS: Final = 500
 """Clips that the estimates learn from at a start."""
@@ -31,6 +35,28 @@ def past_runs(generations: Iterable[GenerationRecord]) -> Iterator[tuple[Workloa
                 device=clip.device,
             )
             yield workload, clip.elapsed_s
+
+
+async def log_broken_models(engine: Engine) -> None:
+    """Read the weight files once, and log which models are not ready.
+
+    Nobody who types a command shall wait for the first look.
+    """
+    for card in await asyncio.to_thread(engine.models):
+        if card.installed and not card.ready:
+            logger.warning("model %s is not ready: %s", card.name, card.problem)
+
+
+async def learn_from_past(engine: Engine, store: Store) -> None:
+    """Teach the engine's estimates the clips of earlier runs. Raises StoreError."""
+    engine.learn(past_runs(await store.past_generations(PAST_RUNS)))
+
+
+async def load_models(engine: Engine, settings: Settings) -> None:
+    """Have every device load the default models, if the settings say so."""
+    if settings.engine.warm_up:
+        models = (settings.models.text_to_video, settings.models.image_to_video)
+        await asyncio.to_thread(engine.warm_up, models)
 
 
 async def show_warm_up(bot: BotClient) -> None:

@@ -1,4 +1,4 @@
-"""The buttons under a card. What they need is in their id, so they outlive the process."""
+"""The buttons under a card; all that they need is in their id, so they outlive the process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bot.protocols import BotClient
 _ID = r"(?P<id>[0-9a-f]{32})"
 
 
-class _StudioButton(ABC):
+class _ClientButton(ABC):
     """The base of the buttons: mistakes are answered, other errors logged and reported."""
 
     @classmethod
@@ -42,7 +42,7 @@ class _StudioButton(ABC):
 
 
 class RerollButton(
-    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:reroll:{_ID}"
+    _ClientButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:reroll:{_ID}"
 ):
     """The same settings once more with another seed."""
 
@@ -64,7 +64,7 @@ class RerollButton(
 
 
 class DeleteButton(
-    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:delete:{_ID}"
+    _ClientButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:delete:{_ID}"
 ):
     """Removes the message and the clip."""
 
@@ -86,7 +86,7 @@ class DeleteButton(
 
 
 class CancelButton(
-    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:cancel:{_ID}"
+    _ClientButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:cancel:{_ID}"
 ):
     """Ends a job that waits or runs."""
 
@@ -107,7 +107,7 @@ class CancelButton(
 
 
 class ResendButton(
-    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:fetch:{_ID}"
+    _ClientButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:fetch:{_ID}"
 ):
     """Sends a clip of the user's own again, to them alone."""
 
@@ -137,12 +137,12 @@ def is_known_button(custom_id: object) -> bool:
 
 
 def clip_mark(generation_id: str) -> str:
-    """The button id that every message with this clip carries."""
+    """Return the button id that every message with this clip carries."""
     return f"floor33:reroll:{generation_id}"
 
 
 def clip_view(generation_id: str) -> discord.ui.View:
-    """The buttons of a finished clip."""
+    """Return the buttons of a finished clip."""
     view = discord.ui.View(timeout=None)
     view.add_item(RerollButton(generation_id))
     view.add_item(DeleteButton(generation_id))
@@ -150,7 +150,7 @@ def clip_view(generation_id: str) -> discord.ui.View:
 
 
 def resend_view(labels: Mapping[str, str]) -> discord.ui.View:
-    """A button for each clip, by its id; up to 25."""
+    """Return a button for each clip, by its id; up to 25."""
     view = discord.ui.View(timeout=None)
     for generation_id, label in labels.items():
         view.add_item(ResendButton(generation_id, label))
@@ -158,14 +158,14 @@ def resend_view(labels: Mapping[str, str]) -> discord.ui.View:
 
 
 def undelivered_view(generation_id: str) -> discord.ui.View:
-    """The buttons of a clip that could not be shown. None of them is `clip_mark`."""
+    """Return the buttons of a clip that could not be shown. None of them is `clip_mark`."""
     view = resend_view({generation_id: "Send to me"})
     view.add_item(DeleteButton(generation_id))
     return view
 
 
 def cancel_view(job_id: str) -> discord.ui.View:
-    """The button of an unfinished job."""
+    """Return the button of an unfinished job."""
     view = discord.ui.View(timeout=None)
     view.add_item(CancelButton(job_id))
     return view

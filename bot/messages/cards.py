@@ -13,7 +13,7 @@ import discord
 
 from bot.messages.formatting import shortened
 from bot.messages.text import duration, in_about, quote
-from bot.store import GenerationRecord, JobRecord
+from bot.store import GenerationRecord, JobRecord, JobState
 from engine.serving import ClipParams
 
 PREVIEW_FILE: Final = "preview.webp"
@@ -33,7 +33,7 @@ class CardFile:
     content: bytes | Path
 
     def open(self) -> discord.File:
-        """A fresh upload; Discord's library uses each one once."""
+        """Return a fresh upload; Discord's library uses each one once."""
         if isinstance(self.content, Path):
             return discord.File(self.content, filename=self.name)
         return discord.File(io.BytesIO(self.content), filename=self.name)
@@ -93,7 +93,7 @@ class Snapshot:
 
 
 def progress_card(job: JobRecord, snapshot: Snapshot, view: discord.ui.View | None) -> Card:
-    """The place in the queue or the progress, with the latest preview picture."""
+    """Show the place in the queue or the progress, with the latest preview picture."""
     embed = _base(job, None, discord.Colour.blurple())
     _add_unread(embed, snapshot.unread, snapshot.unread_negative)
     _add_params(embed, job.params)
@@ -113,7 +113,7 @@ def clip_card(
     reduced: bool = False,
     problem: str = "",
 ) -> Card:
-    """The finished clip with everything needed to make it again.
+    """Show the finished clip with everything needed to make it again.
 
     The clip stands beside the embed: Discord plays no video inside one.
 
@@ -122,7 +122,7 @@ def clip_card(
         generation: what came of it.
         view: the buttons.
         upload: the file; None: there is none that can be sent.
-        reduced: whether that file is not the clip as it was made.
+        reduced: True if that file is not the clip as it was made.
         problem: why there is no file.
     """
     embed = _base(job, generation.expanded_prompt, discord.Colour.green())
@@ -146,21 +146,30 @@ def clip_card(
 
 
 def failed_card(job: JobRecord, sentence: str) -> Card:
-    """A job that ended without a clip, and what to do about it."""
+    """Show that a job ended without a clip, and what to do about it."""
     embed = _base(job, None, discord.Colour.red())
     return Card(shortened(f"{FAILED_MARK} {sentence}"), embed)
 
 
 def undelivered_card(job: JobRecord, why: str, view: discord.ui.View) -> Card:
-    """A clip that is there and could not be sent, and how to get it."""
+    """Show that a clip is there and could not be sent, and how to get it."""
     embed = _base(job, None, discord.Colour.orange())
     text = f"The clip is ready, but could not be sent here. {why} /history has it."
     return Card(shortened(text), embed, view)
 
 
 def cancelled_card(job: JobRecord) -> Card:
-    """A job that was cancelled."""
+    """Show that a job was cancelled."""
     return Card(CANCELLED, _base(job, None, discord.Colour.light_grey()))
+
+
+def end_shown(content: str) -> tuple[JobState, str] | None:
+    """Return the end without a clip, and its reason, that a message of this text shows."""
+    if content == CANCELLED:
+        return JobState.CANCELLED, content
+    if content.startswith(FAILED_MARK):
+        return JobState.FAILED, content.removeprefix(FAILED_MARK).strip()
+    return None
 
 
 def _status(snapshot: Snapshot) -> str:

@@ -1,4 +1,4 @@
-"""Getting a card to where it is seen, for longer than an interaction lives."""
+"""Show a job in one message, for longer than an interaction lives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TOKEN_LIFE: Final = timedelta(minutes=14, seconds=30)
 _LOOK_BACK: Final = 400
 """Messages of a channel that are looked through for a clip that may have been sent before."""
 _DELETION_LAG_S: Final = 1.0
-"""How long the event that tells of a deletion may come after the first refused edit."""
+"""Seconds that the event of a deletion may come after the first refused edit."""
 _ORIGINAL: Final = "@original"
 _EDIT_S: Final = 10.0
 _FINAL_S: Final = 30.0

@@ -19,7 +19,7 @@ from bot.tasks import TaskSupervisor
 logger = logging.getLogger(__name__)
 
 _ABANDON_S: Final = 2.0
-"""How long a progress edit that is under way may hold up the last card."""
+"""Seconds that a progress edit under way may hold up the last card."""
 
 
 class ProgressMessage:

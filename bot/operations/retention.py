@@ -25,7 +25,7 @@ _EVERY_S: Final = 86_400.0
 _ORPHAN_AGE: Final = timedelta(days=1)
 """A temporary file this old is nobody's any more; a render or an upload takes minutes."""
 _PICTURE_GRACE: Final = timedelta(days=7)
-"""How long a picture outlives its last job, if that has no clip (any more)."""
+"""Time that a picture outlives its last job, if that has no clip (any more)."""
 # How our writers call a file that is not complete yet.
 _PARTS: Final = (".*.part", ".*.part.*", ".part-*")
 

@@ -45,19 +45,19 @@ class Generations(StorePart):
             return generation_record(row)
 
     async def get_generation(self, generation_id: str) -> GenerationRecord | None:
-        """The clip, deleted or not, or None."""
+        """Return the clip, deleted or not, or None."""
         async with self._database.read() as session:
             row = await session.get(Generation, generation_id)
             return None if row is None else generation_record(row)
 
     async def generation_by_job(self, job_id: str) -> GenerationRecord | None:
-        """The job's clip, deleted or not, or None."""
+        """Return the job's clip, deleted or not, or None."""
         async with self._database.read() as session:
             row = await session.scalar(select(Generation).where(Generation.job_id == job_id))
             return None if row is None else generation_record(row)
 
     async def generation_by_message(self, message_id: int) -> GenerationRecord | None:
-        """The clip that this message shows, deleted or not, or None."""
+        """Return the clip that this message shows, deleted or not, or None."""
         query = select(Generation).join(Job, Job.id == Generation.job_id)
         async with self._database.read() as session:
             row = await session.scalar(query.where(Job.message_id == message_id))

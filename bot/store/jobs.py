@@ -1,4 +1,4 @@
-"""Jobs: what users asked for, and how far it got."""
+"""Store jobs and the states that they pass through."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bot.store.users import upsert_user
 
 
 async def load_job(session: AsyncSession, job_id: str) -> Job:
-    """The job's row; raises UnknownJobError."""
+    """Return the job's row; raises UnknownJobError."""
     row = await session.get(Job, job_id)
     if row is None:
         raise UnknownJobError(job_id)
@@ -43,7 +43,7 @@ def move(job: Job, wanted: JobState, error: str | None = None, reason: str | Non
 
 
 async def _store_asset(session: AsyncSession, asset: NewAsset) -> int:
-    """The row of this file, made if it is new; raises StoreError if the path holds another file."""
+    """Return the row of this file, made if it is new; StoreError if the path holds another."""
     row = await session.scalar(select(Asset).where(Asset.path == asset.path))
     if row is None:
         row = Asset(**columns(asset, Asset))
@@ -96,19 +96,19 @@ class Jobs(StorePart):
             return job_record(row)
 
     async def get_job(self, job_id: str) -> JobRecord | None:
-        """The job, or None."""
+        """Return the job, or None."""
         async with self._database.read() as session:
             row = await session.get(Job, job_id)
             return None if row is None else job_record(row)
 
     async def job_by_message(self, message_id: int) -> JobRecord | None:
-        """The job that this message shows, or None."""
+        """Return the job that this message shows, or None."""
         async with self._database.read() as session:
             row = await session.scalar(select(Job).where(Job.message_id == message_id))
             return None if row is None else job_record(row)
 
     async def unfinished_jobs(self, user_id: int | None = None) -> list[JobRecord]:
-        """Jobs (of one user) that are queued, running or rendered; oldest first."""
+        """Return jobs (of one user) that are queued, running or rendered; oldest first."""
         query = select(Job).where(Job.state.in_([state.value for state in UNFINISHED]))
         if user_id is not None:
             query = query.where(Job.user_id == user_id)
@@ -117,7 +117,7 @@ class Jobs(StorePart):
             return [job_record(row) for row in rows]
 
     async def requeue_running(self) -> int:
-        """At start: put jobs that a stopped process left running back in the queue; how many."""
+        """Put jobs that a stopped process left running back in the queue; return their number."""
         async with self._database.write() as session:
             query = select(Job).where(Job.state == JobState.RUNNING.value)
             rows = (await session.scalars(query)).all()
@@ -152,7 +152,7 @@ class Jobs(StorePart):
         async with self._database.read() as session:
             return await session.scalar(query) or 0
 
-    async def jobs_in_hand(self) -> int:
+    async def count_active_jobs(self) -> int:
         """Count the jobs being rendered or delivered: work that a moment's wait may finish."""
         delivering = (Job.state == JobState.RENDERED.value) & Job.reason.is_(None)
         query = select(func.count()).select_from(Job)
