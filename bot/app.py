@@ -90,7 +90,7 @@ class Floor33Bot(StudioClient):
     """
 
     http_trace: HttpTrace
-    pace: EditThrottle
+    throttle: EditThrottle
     expander: PromptExpander
     services: Services
     pending: PendingJobs
@@ -115,7 +115,7 @@ class Floor33Bot(StudioClient):
         )
         self.settings = settings
         self.background = TaskSupervisor()
-        self.pace = EditThrottle(edit_interval_s, retry_s)
+        self.throttle = EditThrottle(edit_interval_s, retry_s)
         self.ownership = Ownership(settings.data_dir)
         self.metrics = Metrics()
         self.shutdown = Shutdown()
@@ -179,7 +179,7 @@ class Floor33Bot(StudioClient):
             data_dir=self.settings.data_dir,
             metrics=self.metrics,
             shutdown=self.shutdown,
-            pace=self.pace,
+            throttle=self.throttle,
             weight_of=self.settings.queue.weight_of,
             clock_skew=lambda: self.http_trace.clock_skew,
         )

@@ -22,7 +22,7 @@ from prompt_expansion import PromptExpander
 class Services:
     """Shared dependencies of a job.
 
-    `pace` tells how often cards may be edited, `weight_of` a server's (None: direct messages)
+    `throttle` tells how often cards may be edited, `weight_of` a server's (None: direct messages)
     weight in the queue; `shutdown` whether the bot is about to end; `clock_skew` this machine's
     time less Discord's.
     """
@@ -35,7 +35,7 @@ class Services:
     data_dir: Path
     metrics: Metrics
     shutdown: Shutdown
-    pace: EditThrottle
+    throttle: EditThrottle
     weight_of: Callable[[int | None], float]
     clock_skew: Callable[[], timedelta]
 

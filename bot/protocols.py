@@ -106,7 +106,7 @@ class BotClient(commands.Bot):
     background: TaskSupervisor
     metrics: Metrics
     shutdown: Shutdown
-    pace: RetryPolicy
+    throttle: RetryPolicy
     http_trace: RequestTrace
     events: EventSkipper
     status_line: StatusDisplay

@@ -82,7 +82,7 @@ class JobCommands(commands.Cog):
                 if entry.generation is not None
             }
             view = resend_view({clip: f"Send {numbers[clip]}" for clip in kept})
-            pauses = self._bot.pace.retries_s(patient=False)
+            pauses = self._bot.throttle.retries_s(patient=False)
             await replace_thinking(interaction, lambda: {"embed": embed, "view": view}, pauses)
 
     @app_commands.command(name="cancel", description="End your clips that wait or are being made")
@@ -101,7 +101,7 @@ class JobCommands(commands.Cog):
                 raise UserError("There is nothing of yours to cancel.")
             one = f"“{quote(ended[0].params.prompt, _PROMPT)}”"
             what = one if len(ended) == 1 else f"{len(ended)} clips"
-            pauses = self._bot.pace.retries_s(patient=False)
+            pauses = self._bot.throttle.retries_s(patient=False)
             answer = {"content": f"Cancelled: {what}."}
             await replace_thinking(interaction, lambda: answer, pauses)
 

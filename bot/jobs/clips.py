@@ -83,7 +83,7 @@ class ClipActions:
         await remove_message(
             self._client,
             [interaction.delete_original_response, *([] if message is None else [message.delete])],
-            self._services.pace.retries_s(patient=False),
+            self._services.throttle.retries_s(patient=False),
         )
         await self._jobs.storage.remove_clip(job, generation)
 
@@ -104,7 +104,7 @@ class ClipActions:
             await replace_thinking(
                 interaction,
                 lambda: {"content": quote(job.params.prompt, 300), "attachments": [file.open()]},
-                self._services.pace.retries_s(patient=False),
+                self._services.throttle.retries_s(patient=False),
                 timeout_s=_SEND_S,
             )
 

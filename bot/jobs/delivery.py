@@ -18,8 +18,9 @@ from bot.messages.answers import (
     UploadTooLargeError,
 )
 from bot.messages.buttons import clip_mark, clip_view, undelivered_view
+from bot.messages.card_fields import MessageRef
 from bot.messages.cards import Card, clip_card, undelivered_card
-from bot.messages.job_message import JobMessage, MessageRef, UndeliverableError
+from bot.messages.job_message import JobMessage, UndeliverableError
 from bot.messages.progress import ProgressMessage
 from bot.messages.thumbs import THUMBS
 from bot.store import GenerationRecord, JobRecord, JobState, StoreError
@@ -204,7 +205,7 @@ class JobDelivery:
         return left
 
     async def _react_later(self, left: Sequence[str]) -> None:
-        for pause in self._services.pace.retries_s(patient=False):
+        for pause in self._services.throttle.retries_s(patient=False):
             await asyncio.sleep(pause)
             if not (left := await self._react(left)):
                 return

@@ -88,7 +88,7 @@ class JobRunner:
         self._progress = ProgressMessage(
             services.background,
             message,
-            services.pace,
+            services.throttle,
             services.metrics,
             job.channel_id,
             render=lambda: progress_card(self.job, snapshot, cancel_view(self.job.id)),

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, cast
 
@@ -19,6 +18,7 @@ from bot.messages.answers import (
     UploadTooLargeError,
     call,
 )
+from bot.messages.card_fields import MessageRef, edit_fields, has_button, send_fields, shows
 from bot.messages.cards import Card
 
 logger = logging.getLogger(__name__)
@@ -46,14 +46,6 @@ class UndeliverableError(BotError):
     def __init__(self, message: str, *, blocked: bool = False) -> None:
         super().__init__(message)
         self.blocked = blocked
-
-
-@dataclass(frozen=True, slots=True)
-class MessageRef:
-    """A message of Discord's: its channel and its id."""
-
-    channel_id: int
-    message_id: int
 
 
 class JobMessage:
@@ -147,10 +139,10 @@ class JobMessage:
             except DiscordRefusedError as error:
                 logger.info("message %s cannot be read: %s", self._message_id, error)
             else:
-                if _has_button(message, mark):
+                if has_button(message, mark):
                     return MessageRef(self._channel_id, message.id)
         # What can be read could not always be edited: the clip may have gone elsewhere.
-        return await self._find_sent(lambda message: _has_button(message, mark))
+        return await self._find_sent(lambda message: has_button(message, mark))
 
     async def content(self) -> str | None:
         """Return the text of the job's message, or None where it is not known.
@@ -193,7 +185,7 @@ class JobMessage:
         # Where Discord never told the message's id, the token alone knows it.
         message_id = cast("int", _ORIGINAL) if self._message_id is None else self._message_id
         webhook = discord.Webhook.partial(application_id, self._token, client=self._client)
-        fields = _edit(card)
+        fields = edit_fields(card)
         try:
             message: discord.WebhookMessage = await self._call(
                 lambda: webhook.edit_message(message_id, **fields), timeout_s
@@ -207,7 +199,7 @@ class JobMessage:
     async def _by_edit(self, card: Card, timeout_s: float) -> MessageRef | None:
         if (message_id := self._message_id) is None:
             return None
-        fields = _edit(card)
+        fields = edit_fields(card)
         try:
             await self._call(lambda: self._message(message_id).edit(**fields), timeout_s)
         except DiscordRefusedError as error:
@@ -221,7 +213,7 @@ class JobMessage:
         """Return the message that a lost answer was about, so that it is not sent twice."""
         if not self._unsure:
             return None
-        place = await self._find_sent(lambda message: _shows(message, card))
+        place = await self._find_sent(lambda message: shows(message, card))
         self._unsure = False
         return place
 
@@ -231,14 +223,14 @@ class JobMessage:
             extra["reference"] = discord.MessageReference(
                 message_id=self._message_id, channel_id=self._channel_id, fail_if_not_exists=False
             )
-        fields = _send(card)
+        fields = send_fields(card)
         return await self._send(lambda: self._channel().send(**fields, **extra), timeout_s)
 
     async def _to_user(self, card: Card, timeout_s: float) -> MessageRef | None:
         user = self._client.get_user(self._user_id)
         if user is None:
             user = await self._call(lambda: self._client.fetch_user(self._user_id))
-        fields, to = _send(card), user
+        fields, to = send_fields(card), user
         return await self._send(lambda: to.send(**fields, nonce=self._nonce), timeout_s)
 
     async def _send(
@@ -316,42 +308,3 @@ def _undeliverable(refusals: list[DiscordRefusedError]) -> UndeliverableError:
     return UndeliverableError(
         f"Discord refused it: {first}", blocked=any(error.blocked for error in refusals)
     )
-
-
-def _edit(card: Card) -> dict[str, Any]:
-    fields: dict[str, Any] = {"content": card.content, "embed": card.embed, "view": card.view}
-    if card.files is not None:
-        fields["attachments"] = [file.open() for file in card.files]
-    return fields
-
-
-def _send(card: Card) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "content": card.content,
-        "embed": card.embed,
-        "files": [file.open() for file in card.files or ()],
-    }
-    if card.view is not None:
-        fields["view"] = card.view
-    return fields
-
-
-def _has_button(message: discord.Message, mark: str) -> bool:
-    return any(
-        getattr(button, "custom_id", None) == mark
-        for row in message.components
-        for button in getattr(row, "children", ())
-    )
-
-
-def _shows(message: discord.Message, card: Card) -> bool:
-    """Return whether the message is this very card: the same buttons, else the same words."""
-    marks = (
-        []
-        if card.view is None
-        else [getattr(item, "custom_id", None) for item in card.view.children]
-    )
-    if marks:
-        return all(isinstance(mark, str) and _has_button(message, mark) for mark in marks)
-    shown = message.embeds[0].description if message.embeds else None
-    return (message.content, shown) == (card.content, card.embed.description)

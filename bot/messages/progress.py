@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Final
 
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError
+from bot.messages.card_fields import MessageRef
 from bot.messages.cards import Card, CardFile
-from bot.messages.job_message import JobMessage, MessageRef
+from bot.messages.job_message import JobMessage
 from bot.messages.throttle import EditThrottle
 from bot.operations.metrics import Metrics
 from bot.tasks import TaskSupervisor

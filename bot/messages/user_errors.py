@@ -75,7 +75,7 @@ async def _send_instead_of_thinking(interaction: discord.Interaction, sentence: 
         await send_private(interaction, content=sentence)
     except (DiscordUnavailableError, DiscordRefusedError) as error:
         logger.info("user %s is told in another way: %s", interaction.user.id, error)
-        pauses = bot.pace.retries_s(patient=False)
+        pauses = bot.throttle.retries_s(patient=False)
         await replace_thinking(interaction, lambda: {"content": sentence}, pauses)
     else:
         await call_again(bot, interaction.delete_original_response, timeout_s=_TIMEOUT_S)
