@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.arguments import parse_arguments
+from bot.signals import GracefulStop, until_signal
 from command_line.codes import FAILED, INTERRUPTED, OK, USAGE
 from command_line.process import run_process, was_interrupted
 
@@ -83,7 +83,7 @@ def _command(options: argparse.Namespace, usual_umask: int) -> int:
         case "sync":
             return _sync_commands(settings, options.guild)
         case _:
-            end = Ending()
+            end = GracefulStop()
             return _prepare(settings, usual_umask) or _run(_serve(settings, end), end)
 
 
@@ -225,11 +225,13 @@ def _sync_commands(settings: Settings, guild_id: int | None) -> int:
     return _run(_sync(settings, token, guild_id), stopped=INTERRUPTED)
 
 
-def _run(work: Coroutine[Any, Any, None], end: Ending | None = None, *, stopped: int = OK) -> int:
+def _run(
+    work: Coroutine[Any, Any, None], end: GracefulStop | None = None, *, stopped: int = OK
+) -> int:
     """Run the work until it ends; `stopped` is the exit code when a signal ended it."""
-    end = end or Ending()
+    end = end or GracefulStop()
     try:
-        asyncio.run(_until_signal(work, end))
+        asyncio.run(until_signal(work, end))
     except KeyboardInterrupt:
         return stopped
     except Exception as error:
@@ -242,66 +244,7 @@ def _run(work: Coroutine[Any, Any, None], end: Ending | None = None, *, stopped:
     return stopped if end.stopped else OK
 
 
-class Ending:
-    """The preparation of the end after SIGTERM; the work sets it once there is something to do.
-
-    Attributes:
-        prepare: is awaited before the work is ended.
-        stopped: a signal has ended the work.
-    """
-
-    async def nothing(self) -> None:
-        """The default of `prepare`."""
-
-    def __init__(self) -> None:
-        self.prepare: Callable[[], Coroutine[Any, Any, None]] = self.nothing
-        self.stopped = False
-
-
-async def _until_signal(work: Coroutine[Any, Any, None], end: Ending) -> None:
-    """Run the work. Ctrl-C ends it; SIGTERM and SIGHUP end it in peace.
-
-    They are how a service is stopped, and what a terminal sends that is closed.
-
-    A second signal ends the peace.
-    """
-    task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    preparing: asyncio.Task[None] | None = None
-
-    def stop(_done: object = None) -> None:
-        end.stopped = True
-        task.cancel()
-
-    def stop_in_peace() -> None:
-        nonlocal preparing
-        if preparing is not None:
-            stop()
-            return
-        preparing = loop.create_task(end.prepare())
-        preparing.add_done_callback(stop)
-
-    handlers = {"SIGTERM": stop_in_peace, "SIGHUP": stop_in_peace, "SIGINT": stop}
-    for name, handler in handlers.items():
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is None or signal.getsignal(number) is signal.SIG_IGN:
-            continue  # nohup
-        try:
-            loop.add_signal_handler(number, handler)
-        except NotImplementedError:  # Windows: Ctrl-C arrives as KeyboardInterrupt
-            break
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not end.stopped:
-            raise
-    finally:
-        if preparing is not None:
-            preparing.cancel()
-            await asyncio.gather(preparing, return_exceptions=True)
-
-
-async def _serve(settings: Settings, end: Ending) -> None:
+async def _serve(settings: Settings, end: GracefulStop) -> None:
     if settings.discord.token is None:
         from bot.preview import run_preview
 
@@ -325,9 +268,10 @@ def _announce(address: str) -> None:
 
 
 async def _sync(settings: Settings, token: str, guild_id: int | None) -> None:
+    from bot.app import CommandsOnlyBot
     from bot.lifecycle.sync import run_sync
 
-    count = await run_sync(settings, token, guild_id)
+    count = await run_sync(CommandsOnlyBot(settings), token, guild_id)
     print(f"{count} commands synced")
 
 

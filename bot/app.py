@@ -4,46 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
 import discord
-from discord import app_commands
 from discord.ext import commands
 
-from bot.commands.admin import Admin
-from bot.commands.animate import Animate
-from bot.commands.imagine import Imagine
-from bot.commands.jobs import Jobs
-from bot.commands.reactions import Ratings
-from bot.commands.signature import fits_signature
+from bot.commands import add_commands
+from bot.commands.tree import OTHER_COMMAND, StudioTree
 from bot.context import Services
-from bot.errors import answering, report, tell, tell_restarting
+from bot.jobs.client import StudioClient
+from bot.jobs.clips import ClipActions
 from bot.jobs.downloads import cap_downloads
-from bot.jobs.service import Studio
+from bot.jobs.pending import PendingJobs
+from bot.jobs.service import JobService
 from bot.lease import DataFolderLease
 from bot.lifecycle.catch_up import CatchUp
-from bot.lifecycle.events import UNREADABLE, EventReader
+from bot.lifecycle.events import EventReader
 from bot.lifecycle.gateway import GatewayConnection
 from bot.lifecycle.login import READING_ERRORS, AnswerUnreadableError
 from bot.lifecycle.presence import StatusLine
 from bot.lifecycle.servers import AllowedServers
 from bot.lifecycle.sync_commands import register_commands, remove_all_copies
 from bot.lifecycle.token_watch import TokenWatch
-from bot.lifecycle.warmup import PAST_RUNS, past_runs, show_warm_up
+from bot.lifecycle.warmup import (
+    learn_from_past,
+    load_models,
+    log_broken_models,
+    show_warm_up,
+)
 from bot.messages.buttons import BUTTONS, is_known_button
 from bot.messages.http_trace import HttpTrace
 from bot.messages.text import MEGABYTE
-from bot.messages.throttle import EditPace
+from bot.messages.throttle import EditThrottle
+from bot.messages.user_errors import (
+    send_ephemeral,
+    send_restarting,
+    user_errors,
+)
 from bot.operations.metrics import Metrics
 from bot.operations.service import Operations
 from bot.operations.shutdown import Shutdown
 from bot.settings import Settings
 from bot.settings.engine import engine_settings, expansion_settings
 from bot.store import DatabaseGoneError, Store, StoreError
-from bot.tasks import Background
+from bot.tasks import TaskSupervisor
 from engine.serving import Engine
 from prompt_expansion import PromptExpander, make_expander
+
+__all__ = [
+    "EDIT_INTERVAL_S",
+    "MAX_TIDIED",
+    "OTHER_BUTTON",
+    "OTHER_COMMAND",
+    "RETRY_S",
+    "CommandsOnlyBot",
+    "Floor33Bot",
+    "create_bot",
+    "intents",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +74,6 @@ EDIT_INTERVAL_S: Final = 2.0
 _RATE_LIMIT_S: Final = 30.0
 
 
-_OTHER_VERSION: Final = (app_commands.CommandNotFound, app_commands.CommandSignatureMismatch)
-OTHER_COMMAND: Final = (
-    "This command is of another version of the bot. Reload Discord and type it again; if it stays, "
-    "whoever runs the bot has to run `python -m bot sync`."
-)
 OTHER_BUTTON: Final = (
     "This button or form is of another version of the bot and does nothing any more. "
     "Use /imagine, /animate or /history instead."
@@ -69,56 +83,17 @@ MAX_TIDIED: Final = 25
 """So many servers are looked through for commands of their own at a start."""
 
 
-class _Tree(app_commands.CommandTree["Floor33Bot"]):
-    """The commands, with one place for whatever their callbacks raise."""
-
-    async def interaction_check(self, interaction: discord.Interaction[Floor33Bot], /) -> bool:
-        """Leave the answer to the bot that has taken over, and refuse other versions' options."""
-        if not await interaction.client.may_answer(interaction):
-            return False
-        if interaction.type is discord.InteractionType.application_command and not fits_signature(
-            self, cast("Mapping[str, Any]", interaction.data or {})
-        ):
-            async with answering(interaction):
-                await tell(interaction, OTHER_COMMAND)
-            return False
-        return True
-
-    async def _call(self, interaction: discord.Interaction[Floor33Bot]) -> None:
-        try:
-            await super()._call(interaction)
-        except app_commands.AppCommandError:
-            raise
-        except READING_ERRORS as error:
-            # Whatever a command's own code raises is an AppCommandError by now.
-            interaction.client.events.skip("INTERACTION_CREATE", interaction.data, error)
-            await tell(interaction, UNREADABLE)
-
-    async def on_error(
-        self, interaction: discord.Interaction[Floor33Bot], error: app_commands.AppCommandError
-    ) -> None:
-        """Tell the user, and log what is our fault."""
-        if isinstance(error, _OTHER_VERSION):
-            logger.warning("a command is of another version: %s", error)
-            await tell(interaction, OTHER_COMMAND)
-            return
-        if isinstance(error, (app_commands.CheckFailure, app_commands.TransformerError)):
-            await tell(interaction, str(error))
-            return
-        await report(interaction, getattr(error, "original", error))
-
-
-class Floor33Bot(commands.Bot):
+class Floor33Bot(StudioClient):
     """The Discord client. It owns the store, the engine and the expander.
 
     They exist from `setup_hook` to `close`.
     """
 
-    store: Store
-    engine: Engine
+    http_trace: HttpTrace
+    throttle: EditThrottle
     expander: PromptExpander
-    studio: Studio
     services: Services
+    pending: PendingJobs
 
     def __init__(
         self,
@@ -130,7 +105,7 @@ class Floor33Bot(commands.Bot):
         self.http_trace = HttpTrace()
         super().__init__(
             command_prefix=commands.when_mentioned,
-            tree_cls=_Tree,
+            tree_cls=StudioTree,
             help_command=None,
             intents=intents(),
             allowed_mentions=discord.AllowedMentions.none(),
@@ -139,12 +114,12 @@ class Floor33Bot(commands.Bot):
             max_ratelimit_timeout=_RATE_LIMIT_S,
         )
         self.settings = settings
-        self.background = Background()
-        self.pace = EditPace(edit_interval_s, retry_s)
+        self.background = TaskSupervisor()
+        self.throttle = EditThrottle(edit_interval_s, retry_s)
         self.lease = DataFolderLease(settings.data_dir)
         self.metrics = Metrics()
         self.shutdown = Shutdown()
-        self.operations = Operations(self, self.metrics)
+        self.operations = Operations(settings, self.metrics)
         self.token_watch = TokenWatch(self)
         self.failure: str | None = None
         self.events = EventReader(self, self.metrics)
@@ -202,20 +177,28 @@ class Floor33Bot(commands.Bot):
             data_dir=self.settings.data_dir,
             metrics=self.metrics,
             shutdown=self.shutdown,
-            pace=self.pace,
+            throttle=self.throttle,
             weight_of=self.settings.queue.weight_of,
             clock_skew=lambda: self.http_trace.clock_skew,
         )
-        self.studio = Studio(self, self.settings, services)
+        self.jobs = JobService(self, self.settings, services)
+        self.clips = ClipActions(self, services, self.jobs)
+        self.pending = PendingJobs(services, self.jobs)
         cap_downloads(self.http, self.settings.limits.max_image_mb * MEGABYTE)
         self.add_dynamic_items(*BUTTONS)
-        await self.add_commands()
-        self.ratings = Ratings(self)
-        await self.add_cog(self.ratings)
+        await add_commands(self)
         await self.add_cog(AllowedServers(self, self.settings))
         await register_commands(self.tree, self.settings.discord.dev_guild_id)
-        await self.operations.start()
-        resumed = await self.studio.resume()
+        await self.operations.start(
+            self,
+            self.store,
+            self.engine,
+            self.background,
+            clock_skew=services.clock_skew,
+            token_refused=lambda: self.token_watch.refused,
+            ending=lambda: self.shutdown.begun or self.is_closed(),
+        )
+        resumed = await self.pending.load()
         if resumed:
             logger.info("%d unfinished jobs of the last run are back in the queue", resumed)
         self.background.submit(self._begin)
@@ -223,9 +206,15 @@ class Floor33Bot(commands.Bot):
 
     async def _begin(self) -> None:
         """Do what takes its time at a start; one step that fails does not keep the others."""
-        prepare = (self._look_at_models, self._learn, self._warm_up)
-        take_up = (self.catch_up.look_at_waiting, self.studio.take_up)
-        for step in (*prepare, *take_up, lambda: show_warm_up(self)):
+        steps: tuple[Callable[[], Awaitable[None]], ...] = (
+            lambda: log_broken_models(self.engine),
+            lambda: learn_from_past(self.engine, self.store),
+            lambda: load_models(self.engine, self.settings),
+            self.catch_up.look_at_waiting,
+            self.pending.resume,
+            lambda: show_warm_up(self),
+        )
+        for step in steps:
             try:
                 await step()
             except StoreError as error:
@@ -234,20 +223,6 @@ class Floor33Bot(commands.Bot):
                 logger.error("a step of the start failed: %s", error)
             except Exception:  # the boundary of a step
                 logger.exception("a step of the start failed")
-
-    async def _look_at_models(self) -> None:
-        # The first look reads the weight files; nobody who types a command shall wait for that.
-        for card in await asyncio.to_thread(self.engine.models):
-            if card.installed and not card.ready:
-                logger.warning("model %s is not ready: %s", card.name, card.problem)
-
-    async def _learn(self) -> None:
-        self.engine.learn(past_runs(await self.store.past_generations(PAST_RUNS)))
-
-    async def _warm_up(self) -> None:
-        if self.settings.engine.warm_up:
-            models = (self.settings.models.text_to_video, self.settings.models.image_to_video)
-            await asyncio.to_thread(self.engine.warm_up, models)
 
     def still_in_charge(self) -> bool:
         """Return whether this bot still works on its data folder.
@@ -279,7 +254,7 @@ class Floor33Bot(commands.Bot):
         told.
         """
         if (lost := self.lost_database()) is not None:
-            await tell(interaction, lost.for_users)
+            await send_ephemeral(interaction, lost.for_users)
             return False
         return self.still_in_charge()
 
@@ -309,12 +284,10 @@ class Floor33Bot(commands.Bot):
         while self.lost_database() is None:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
 
-    async def add_commands(self) -> None:
-        """Put the slash commands into the tree."""
-        await self.add_cog(Imagine(self))
-        await self.add_cog(Animate(self))
-        await self.add_cog(Jobs(self))
-        await self.add_cog(Admin(self))
+    @property
+    def studio(self) -> JobService:
+        """The earlier name of `jobs`."""
+        return self.jobs
 
     async def on_ready(self) -> None:
         """Say who and where we are; may be called many times."""
@@ -334,8 +307,8 @@ class Floor33Bot(commands.Bot):
             return
         data = cast("Mapping[str, Any]", interaction.data or {})
         if not is_known_button(data.get("custom_id")):
-            async with answering(interaction):
-                await tell(interaction, OTHER_BUTTON)
+            async with user_errors(interaction):
+                await send_ephemeral(interaction, OTHER_BUTTON)
 
     async def on_token_refused(self) -> None:
         """Have an operator know; dispatched by `bot.messages.answers.call`."""
@@ -346,7 +319,7 @@ class Floor33Bot(commands.Bot):
 
     async def drain(self) -> None:
         """Before `close`: take no more work, and finish what runs, if it is done soon."""
-        if hasattr(self, "studio"):
+        if hasattr(self, "jobs"):
             grace_s = self.settings.engine.grace_s
             await self.shutdown.drain(self.engine, self.store, grace_s)
 
@@ -364,7 +337,7 @@ class Floor33Bot(commands.Bot):
     async def _close(self) -> None:
         self.connection.stop()
         await self.operations.close()
-        await self.shutdown.dismiss(tell_restarting)
+        await self.shutdown.dismiss(send_restarting)
         # From here on nothing is shown or recorded: unfinished jobs wait for the next start.
         await self.background.close()
         self._cancel_ready()
@@ -380,6 +353,15 @@ class Floor33Bot(commands.Bot):
         """Cancel what discord.py does two seconds after a session has begun, which it forgets."""
         if (task := self._connection._ready_task) is not None:
             task.cancel()
+
+
+class CommandsOnlyBot(Floor33Bot):
+    """The bot's commands without anything behind them."""
+
+    async def setup_hook(self) -> None:
+        """Add the commands."""
+        self.note_login()
+        await add_commands(self)
 
 
 def intents() -> discord.Intents:

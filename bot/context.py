@@ -1,4 +1,4 @@
-"""The parts of the bot that a job passes through."""
+"""Hold the shared dependencies of a job."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from datetime import timedelta
 from pathlib import Path
 
 from bot.lease import DataFolderLease
-from bot.messages.throttle import EditPace
+from bot.messages.throttle import EditThrottle
 from bot.operations.metrics import Metrics
 from bot.operations.shutdown import Shutdown
 from bot.store import Store
 from bot.store.retry import Result, database_pauses, retry_write
-from bot.tasks import Background
+from bot.tasks import TaskSupervisor
 from engine.serving import Engine
 from prompt_expansion import PromptExpander
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The parts that the bot owns.
+    """Shared dependencies of a job.
 
-    `pace` tells how often cards may be edited, `weight_of` a server's (None: direct messages)
+    `throttle` tells how often cards may be edited, `weight_of` a server's (None: direct messages)
     weight in the queue; `shutdown` whether the bot is about to end; `clock_skew` this machine's
     time less Discord's.
     """
@@ -30,12 +30,12 @@ class Services:
     store: Store
     engine: Engine
     expander: PromptExpander
-    background: Background
+    background: TaskSupervisor
     lease: DataFolderLease
     data_dir: Path
     metrics: Metrics
     shutdown: Shutdown
-    pace: EditPace
+    throttle: EditThrottle
     weight_of: Callable[[int | None], float]
     clock_skew: Callable[[], timedelta]
 

@@ -1,4 +1,4 @@
-"""Work that outlives the call that caused it, and its owner."""
+"""Own the tasks that outlive the call that caused them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
-class Background:
+class TaskSupervisor:
     """Runs coroutines on the bot's loop on behalf of any thread, and ends them all in `close`.
 
     Work starts in the order of the calls and in a context of its own, not in that of whichever

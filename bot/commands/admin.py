@@ -1,4 +1,4 @@
-"""/admin: what whoever runs the bot wants to know, without logging in to the machine."""
+"""/admin: status and blocks, for those who run the bot."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
 from bot.commands.operators import operators
-from bot.errors import UserError, answering, send_private, tell
+from bot.errors import UserError
 from bot.messages.acknowledge import acknowledge
 from bot.messages.text import escape, in_about
+from bot.messages.user_errors import send_ephemeral, send_private, user_errors
+from bot.protocols import BotClient
 from bot.store import JobState
 from common.disk import disk_space
-
-if TYPE_CHECKING:
-    from bot.app import Floor33Bot
-    from engine.serving import FailureReason, QueueView, WorkerStatus
+from engine.serving import FailureReason, QueueView, WorkerStatus
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +38,14 @@ _TITLE: Final = "Floor33"
 _OPERATORS_ONLY: Final = "Only the operators of this bot can do that."
 
 
-class Admin(commands.Cog):
+class AdminCommands(commands.Cog):
     """For those who manage a server, unless its settings say otherwise, and for the operators.
 
     Discord shows the commands to those who may manage the server. They see what concerns it; the
     machine, the other servers and blocks are for the operators alone.
     """
 
-    def __init__(self, bot: Floor33Bot) -> None:
+    def __init__(self, bot: BotClient) -> None:
         self._bot = bot
 
     admin = app_commands.Group(
@@ -57,9 +56,9 @@ class Admin(commands.Cog):
     )
 
     @admin.command(name="status", description="Queue and failures; for operators also the machine")
-    async def status(self, interaction: discord.Interaction[Floor33Bot]) -> None:
+    async def status(self, interaction: discord.Interaction[BotClient]) -> None:
         """Tell how the service is; only the asker sees it."""
-        async with answering(interaction):
+        async with user_errors(interaction):
             await acknowledge(interaction, ephemeral=True)
             guild_id = interaction.guild_id
             if self._is_operator(interaction):
@@ -72,9 +71,9 @@ class Admin(commands.Cog):
 
     @admin.command(name="block", description="Take no more orders and ratings from somebody")
     @app_commands.describe(user="Who; by id also somebody who is not here")
-    async def block(self, interaction: discord.Interaction[Floor33Bot], user: discord.User) -> None:
+    async def block(self, interaction: discord.Interaction[BotClient], user: discord.User) -> None:
         """Block a user in all servers and in direct messages."""
-        async with answering(interaction):
+        async with user_errors(interaction):
             await acknowledge(interaction, ephemeral=True)
             self._check_operator(interaction)
             if user.id in operators(self._bot, self._bot.settings):
@@ -83,7 +82,7 @@ class Admin(commands.Cog):
             if new:
                 logger.warning("user %s was blocked by operator %s", user.id, interaction.user.id)
             done = "is blocked now" if new else "was blocked already"
-            await tell(
+            await send_ephemeral(
                 interaction,
                 f"{escape(user.name)} ({user.id}) {done}. What they have under way goes on; "
                 "`/admin unblock` takes it back.",
@@ -92,21 +91,23 @@ class Admin(commands.Cog):
     @admin.command(name="unblock", description="Take orders from somebody again")
     @app_commands.describe(user="Who; by id also somebody who is not here")
     async def unblock(
-        self, interaction: discord.Interaction[Floor33Bot], user: discord.User
+        self, interaction: discord.Interaction[BotClient], user: discord.User
     ) -> None:
         """Take a block back."""
-        async with answering(interaction):
+        async with user_errors(interaction):
             await acknowledge(interaction, ephemeral=True)
             self._check_operator(interaction)
             if not await self._bot.store.unblock(user.id):
                 raise UserError(f"{escape(user.name)} ({user.id}) is not blocked.")
             logger.warning("user %s was unblocked by operator %s", user.id, interaction.user.id)
-            await tell(interaction, f"{escape(user.name)} ({user.id}) may use the bot again.")
+            await send_ephemeral(
+                interaction, f"{escape(user.name)} ({user.id}) may use the bot again."
+            )
 
-    def _is_operator(self, interaction: discord.Interaction[Floor33Bot]) -> bool:
+    def _is_operator(self, interaction: discord.Interaction[BotClient]) -> bool:
         return interaction.user.id in operators(self._bot, self._bot.settings)
 
-    def _check_operator(self, interaction: discord.Interaction[Floor33Bot]) -> None:
+    def _check_operator(self, interaction: discord.Interaction[BotClient]) -> None:
         if not self._is_operator(interaction):
             raise UserError(_OPERATORS_ONLY)
 
@@ -223,3 +224,8 @@ def _cut(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return text[: limit - 1].rstrip("\\ \n") + "…"
+
+
+async def setup(bot: BotClient) -> None:
+    """Add the commands."""
+    await bot.add_cog(AdminCommands(bot))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import discord
 from discord import app_commands
@@ -14,33 +14,34 @@ from bot.commands.options import (
     Guidance,
     Seed,
     Steps,
+    default_model,
     model_choices,
     size_choices,
 )
-from bot.errors import answering
-from bot.jobs.parameters import Order, checked_negative, checked_prompt, parsed_size
+from bot.jobs.client import StudioClient
+from bot.jobs.parameters import ClipOrder, checked_negative, checked_prompt, parsed_size
+from bot.kinds import JOB_KINDS
 from bot.messages.acknowledge import acknowledge
+from bot.messages.user_errors import user_errors
 from bot.store import ClipFormat
+from engine.serving import ClipParams
 
-if TYPE_CHECKING:
-    from bot.app import Floor33Bot
-
-_TASK: Final = "text-to-video"
+_KIND: Final = JOB_KINDS["imagine"]
 
 
-class Imagine(commands.Cog):
+class ImagineCommand(commands.Cog):
     """Text to video."""
 
-    def __init__(self, bot: Floor33Bot) -> None:
+    def __init__(self, bot: StudioClient) -> None:
         self._bot = bot
 
-    @app_commands.command(name="imagine", description="Make a clip from words")
+    @app_commands.command(name=_KIND.command, description="Make a clip from words")
     @app_commands.describe(prompt="What the clip should show", **DESCRIPTIONS)
     @app_commands.allowed_contexts(guilds=True, dms=True, private_channels=False)
     @app_commands.allowed_installs(guilds=True, users=False)
     async def imagine(
         self,
-        interaction: discord.Interaction[Floor33Bot],
+        interaction: discord.Interaction[StudioClient],
         prompt: str,
         negative: str | None = None,
         seed: Seed | None = None,
@@ -53,14 +54,13 @@ class Imagine(commands.Cog):
         format: ClipFormat = "mp4",
     ) -> None:
         """Check what can be checked at once, acknowledge, then do the rest."""
-        settings = self._bot.settings
-        limit = settings.limits.max_prompt_chars
-        async with answering(interaction):
+        bot = self._bot
+        limit = bot.settings.limits.max_prompt_chars
+        async with user_errors(interaction):
             width, height = parsed_size(size)
-            order = Order(
-                kind="imagine",
+            params = ClipParams(
+                model=model or default_model(bot.settings, _KIND),
                 prompt=checked_prompt(prompt, limit),
-                model=model or settings.models.text_to_video,
                 negative_prompt=checked_negative(negative, limit),
                 seed=seed,
                 fps=fps,
@@ -68,21 +68,25 @@ class Imagine(commands.Cog):
                 guidance=guidance,
                 width=width,
                 height=height,
-                expand=expand,
-                format=format,
             )
+            order = ClipOrder(kind=_KIND, params=params, expand=expand, format=format)
             answer_id = await acknowledge(interaction)
-            await self._bot.studio.admission.check(interaction)
-            await self._bot.studio.make(order, interaction, answer_id)
+            await bot.jobs.admission.check(interaction)
+            await bot.jobs.submit(order, interaction, answer_id)
 
     @imagine.autocomplete("model")
     async def _models(
-        self, interaction: discord.Interaction[Floor33Bot], current: str
+        self, interaction: discord.Interaction[StudioClient], current: str
     ) -> list[app_commands.Choice[str]]:
-        return await model_choices(self._bot, _TASK, current)
+        return await model_choices(self._bot, _KIND, current)
 
     @imagine.autocomplete("size")
     async def _sizes(
-        self, interaction: discord.Interaction[Floor33Bot], current: str
+        self, interaction: discord.Interaction[StudioClient], current: str
     ) -> list[app_commands.Choice[str]]:
-        return await size_choices(interaction, _TASK, current)
+        return await size_choices(interaction, _KIND, current)
+
+
+async def setup(bot: StudioClient) -> None:
+    """Add the command."""
+    await bot.add_cog(ImagineCommand(bot))

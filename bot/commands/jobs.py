@@ -1,24 +1,23 @@
-"""/queue, /history and /cancel: what waits, what was, and the end of what is not wanted."""
+"""/queue, /history and /cancel: a user's own jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.errors import UserError, answering, tell
+from bot.errors import UserError
 from bot.messages.acknowledge import acknowledge
-from bot.messages.buttons import fetch_view
+from bot.messages.buttons import resend_view
 from bot.messages.responses import replace_thinking
 from bot.messages.text import duration, in_about, quote
+from bot.messages.user_errors import send_ephemeral, user_errors
+from bot.protocols import BotClient
 from bot.store import JobState, PastJob
-
-if TYPE_CHECKING:
-    from bot.app import Floor33Bot
-    from engine.serving import QueueView
+from engine.serving import QueueView
 
 _PROMPT: Final = 60
 _LISTED: Final = 10
@@ -35,10 +34,10 @@ _MARKS: Final = {
 }
 
 
-class Jobs(commands.Cog):
+class JobCommands(commands.Cog):
     """A user's look at the line and at their own clips; only they see the answers."""
 
-    def __init__(self, bot: Floor33Bot) -> None:
+    def __init__(self, bot: BotClient) -> None:
         self._bot = bot
 
     @app_commands.command(
@@ -46,18 +45,18 @@ class Jobs(commands.Cog):
     )
     @app_commands.allowed_contexts(guilds=True, dms=True, private_channels=False)
     @app_commands.allowed_installs(guilds=True, users=False)
-    async def queue(self, interaction: discord.Interaction[Floor33Bot]) -> None:
+    async def queue(self, interaction: discord.Interaction[BotClient]) -> None:
         """Tell the user's places among all."""
-        async with answering(interaction):
+        async with user_errors(interaction):
             view = self._bot.engine.queue()
-            await tell(interaction, queue_text(view, str(interaction.user.id)))
+            await send_ephemeral(interaction, queue_text(view, str(interaction.user.id)))
 
     @app_commands.command(name="history", description="Your last clips, also those not delivered")
     @app_commands.allowed_contexts(guilds=True, dms=True, private_channels=False)
     @app_commands.allowed_installs(guilds=True, users=False)
-    async def history(self, interaction: discord.Interaction[Floor33Bot]) -> None:
+    async def history(self, interaction: discord.Interaction[BotClient]) -> None:
         """Tell what became of the user's last jobs; clips that are there can be had again."""
-        async with answering(interaction):
+        async with user_errors(interaction):
             await acknowledge(interaction, ephemeral=True)
             user_id, store = interaction.user.id, self._bot.store
             waiting = await store.undelivered_jobs(user_id, _LISTED)
@@ -82,8 +81,8 @@ class Jobs(commands.Cog):
                 for number, entry in enumerate(past, start=1)
                 if entry.generation is not None
             }
-            view = fetch_view({clip: f"Send {numbers[clip]}" for clip in kept})
-            pauses = self._bot.pace.pauses(patient=False)
+            view = resend_view({clip: f"Send {numbers[clip]}" for clip in kept})
+            pauses = self._bot.throttle.retries_s(patient=False)
             await replace_thinking(interaction, lambda: {"embed": embed, "view": view}, pauses)
 
     @app_commands.command(name="cancel", description="End your clips that wait or are being made")
@@ -91,29 +90,31 @@ class Jobs(commands.Cog):
     @app_commands.allowed_contexts(guilds=True, dms=True, private_channels=False)
     @app_commands.allowed_installs(guilds=True, users=False)
     async def cancel(
-        self, interaction: discord.Interaction[Floor33Bot], clip: str | None = None
+        self, interaction: discord.Interaction[BotClient], clip: str | None = None
     ) -> None:
         """Cancel one of the user's jobs, or all."""
-        async with answering(interaction):
+        async with user_errors(interaction):
             await acknowledge(interaction, ephemeral=True)
             chosen = None if clip in (None, _ALL) else clip
-            ended = await self._bot.studio.cancel_own(interaction.user.id, chosen)
+            ended = await self._bot.jobs.cancel_own(interaction.user.id, chosen)
             if not ended:
                 raise UserError("There is nothing of yours to cancel.")
-            one = f"“{quote(ended[0].prompt, _PROMPT)}”"
+            one = f"“{quote(ended[0].params.prompt, _PROMPT)}”"
             what = one if len(ended) == 1 else f"{len(ended)} clips"
-            pauses = self._bot.pace.pauses(patient=False)
+            pauses = self._bot.throttle.retries_s(patient=False)
             answer = {"content": f"Cancelled: {what}."}
             await replace_thinking(interaction, lambda: answer, pauses)
 
     @cancel.autocomplete("clip")
     async def _clips(
-        self, interaction: discord.Interaction[Floor33Bot], current: str
+        self, interaction: discord.Interaction[BotClient], current: str
     ) -> list[app_commands.Choice[str]]:
         jobs = await self._bot.store.unfinished_jobs(interaction.user.id)
         wanted = current.casefold()
-        found = [job for job in jobs if wanted in job.prompt.casefold()]
-        choices = [app_commands.Choice(name=job.prompt[:100], value=job.id) for job in found[:24]]
+        found = [job for job in jobs if wanted in job.params.prompt.casefold()]
+        choices = [
+            app_commands.Choice(name=job.params.prompt[:100], value=job.id) for job in found[:24]
+        ]
         return [app_commands.Choice(name="All of mine", value=_ALL), *choices]
 
 
@@ -146,7 +147,7 @@ def _fitting(lines: Sequence[str]) -> str:
 def _line(entry: PastJob, number: int) -> str:
     job, clip = entry.job, entry.generation
     when = discord.utils.format_dt(job.created_at, "R")
-    line = f"{number}. {_MARKS[job.state]} {quote(job.prompt, _PROMPT)} · {when}"
+    line = f"{number}. {_MARKS[job.state]} {quote(job.params.prompt, _PROMPT)} · {when}"
     if clip is not None and clip.deleted_at is None:
         line += f" · {duration(clip.elapsed_s)}"
     if job.message_id is not None and job.state is JobState.DELIVERED:
@@ -155,3 +156,8 @@ def _line(entry: PastJob, number: int) -> str:
     elif job.error is not None and job.state is not JobState.CANCELLED:
         line += f" · {quote(job.error, 2 * _PROMPT)}"
     return line
+
+
+async def setup(bot: BotClient) -> None:
+    """Add the commands."""
+    await bot.add_cog(JobCommands(bot))

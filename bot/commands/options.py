@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import discord
 from discord import app_commands
 
+from bot.jobs.client import StudioClient
+from bot.kinds import JobKind
 from bot.messages.text import clean
+from bot.settings import Settings
 from engine.serving import ModelCard
 from engine.serving.request import MAX_SEED
-
-if TYPE_CHECKING:
-    from bot.app import Floor33Bot
 
 MAX_CHOICES: Final = 25
 _MAX_CHOICE_NAME: Final = 100
@@ -41,31 +41,38 @@ DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-async def models_for(bot: Floor33Bot, task: str) -> list[ModelCard]:
-    """The models that can be used for a task, the default one first."""
-    chosen = bot.settings.models
-    default = chosen.image_to_video if task == "image-to-video" else chosen.text_to_video
+def default_model(settings: Settings, kind: JobKind) -> str:
+    """Return the name of the model that makes clips of a kind unless another is asked for."""
+    name: str = getattr(settings.models, kind.default_model)
+    return name
+
+
+async def models_for(bot: StudioClient, kind: JobKind) -> list[ModelCard]:
+    """Return the models that can make clips of a kind, the default one first."""
+    default = default_model(bot.settings, kind)
     cards = await asyncio.to_thread(bot.engine.models)
-    usable = [card for card in cards if card.ready and card.task == task]
+    usable = [card for card in cards if card.ready and card.task == kind.task]
     return sorted(usable, key=lambda card: (card.name != default, card.name))
 
 
-async def model_choices(bot: Floor33Bot, task: str, current: str) -> list[app_commands.Choice[str]]:
-    """Models whose name or title contains what was typed."""
+async def model_choices(
+    bot: StudioClient, kind: JobKind, current: str
+) -> list[app_commands.Choice[str]]:
+    """Return models whose name or title contains what was typed."""
     wanted = current.casefold()
     return [
         app_commands.Choice(name=_choice_name(card), value=card.name)
-        for card in await models_for(bot, task)
+        for card in await models_for(bot, kind)
         if _can_be_chosen(card.name)
         if wanted in card.name.casefold() or wanted in card.title.casefold()
     ][:MAX_CHOICES]
 
 
 async def size_choices(
-    interaction: discord.Interaction[Floor33Bot], task: str, current: str
+    interaction: discord.Interaction[StudioClient], kind: JobKind, current: str
 ) -> list[app_commands.Choice[str]]:
-    """Sizes of the model chosen so far."""
-    card = await _chosen(interaction, task)
+    """Return sizes of the model chosen so far."""
+    card = await _chosen(interaction, kind)
     sizes = () if card is None else card.sizes
     names = [f"{width}x{height}" for width, height in sizes]
     return [
@@ -85,7 +92,9 @@ def _can_be_chosen(name: str) -> bool:
     return 1 <= len(name) <= _MAX_CHOICE_NAME and name.isprintable()
 
 
-async def _chosen(interaction: discord.Interaction[Floor33Bot], task: str) -> ModelCard | None:
-    cards = await models_for(interaction.client, task)
+async def _chosen(
+    interaction: discord.Interaction[StudioClient], kind: JobKind
+) -> ModelCard | None:
+    cards = await models_for(interaction.client, kind)
     name = interaction.namespace.model
     return next((card for card in cards if not name or card.name == name), None)

@@ -1,4 +1,4 @@
-"""Thumbs under a clip become ratings: one per user, the latest counts, taken back at any time."""
+"""Turn thumbs under a clip into ratings: one per user, the latest counts."""
 
 from __future__ import annotations
 
@@ -7,38 +7,33 @@ import functools
 import logging
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import discord
 from discord.ext import commands
 
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
-from bot.messages.thumbs import DOWN, UP, all_raters, rating_value, spellings, values_of
+from bot.messages.thumbs import THUMBS, all_raters, rating_value, spellings, values_of
+from bot.protocols import BotClient
 from bot.store import RatingRecord
-
-if TYPE_CHECKING:
-    from bot.app import Floor33Bot
 
 logger = logging.getLogger(__name__)
 
-THUMBS: Final = (UP, DOWN)
 _MAX_ID: Final = 2**63 - 1
 """The largest id that the database holds; Discord's own are far below it."""
 _LOOK_S: Final = 30.0
 _RATERS_S: Final = 120.0
 _REFUSALS: Final = (DiscordRefusedError, DiscordUnavailableError)
 
-__all__ = ["DOWN", "THUMBS", "UP", "Ratings", "rating_value"]
 
-
-class Ratings(commands.Cog):
+class RatingReactions(commands.Cog):
     """Listens to raw events, so that messages from before the last start count too.
 
     Discord tells each thing once. What has been told is carried out on the bot's background, for
     each message in the order in which it was told, however long the database takes.
     """
 
-    def __init__(self, bot: Floor33Bot) -> None:
+    def __init__(self, bot: BotClient) -> None:
         self._bot = bot
         self._locks: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
 
@@ -74,16 +69,16 @@ class Ratings(commands.Cog):
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
         """Without its message a clip counts as deleted, and a job has nowhere to go."""
-        await self.message_gone(payload.message_id)
+        await self.on_message_deleted(payload.message_id)
 
     @commands.Cog.listener()
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
         """Treat each of many messages as `on_raw_message_delete` does."""
-        await asyncio.gather(*(self.message_gone(number) for number in payload.message_ids))
+        await asyncio.gather(*(self.on_message_deleted(number) for number in payload.message_ids))
 
-    async def message_gone(self, message_id: int) -> None:
+    async def on_message_deleted(self, message_id: int) -> None:
         """Carry out that a message was deleted, as soon as the database allows it."""
-        await self._in_order(message_id, lambda: self._bot.studio.message_gone(message_id))
+        await self._in_order(message_id, lambda: self._bot.jobs.on_message_deleted(message_id))
 
     async def align(self, message: discord.Message) -> None:
         """Make the ratings of the clip those that its message shows.
@@ -215,3 +210,9 @@ class Ratings(commands.Cog):
             return True
         user = payload.member or self._bot.get_user(payload.user_id)
         return user is not None and user.bot
+
+
+async def setup(bot: BotClient) -> None:
+    """Add the listeners; catching up after a pause uses them, too."""
+    bot.ratings = RatingReactions(bot)
+    await bot.add_cog(bot.ratings)

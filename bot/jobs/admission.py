@@ -1,4 +1,4 @@
-"""Decide whether one more job is taken, before anything is fetched, stored or paid for."""
+"""Decide if one more job is taken, before anything is fetched or stored."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Admission:
     async def check(self, interaction: discord.Interaction) -> None:
         """Raise UserError unless the person may have one more clip made, here and now."""
         await self.check_person(interaction.user.id, interaction.guild_id)
-        await self.check_room(interaction.user.id, interaction.guild_id)
+        await self.check_quota(interaction)
 
     async def check_person(self, user_id: int, guild_id: int | None) -> None:
         """Raise UserError unless the user may use the bot there (None: in direct messages)."""
@@ -72,15 +72,15 @@ class Admission:
             if not shares:
                 raise UserError(UNSURE if shares is None else STRANGER)
 
-    async def check_room(self, user_id: int, guild_id: int | None) -> None:
+    async def check_quota(self, interaction: discord.Interaction) -> None:
         """Raise UserError, which says when to come again, where there is no room for a job now."""
-        await check_room(self._services, self._settings, user_id, guild_id)
+        await check_quota(self._services, self._settings, interaction.user.id, interaction.guild_id)
 
 
-async def check_room(
+async def check_quota(
     services: Services, settings: Settings, user_id: int, guild_id: int | None
 ) -> None:
-    """Refuse a job for which there is no room now. Raises UserError, which says when."""
+    """Raise UserError, which says when to come again, where there is no room for a job now."""
     if services.shutdown.begun:
         raise UserError(RESTARTING)
     if problem := await asyncio.to_thread(services.engine.free_space_problem):
@@ -92,7 +92,8 @@ async def check_room(
         clips = "1 clip" if own == 1 else f"{own} clips"
         raise UserError(
             f"You have {clips} under way; at most {limits.max_active_jobs_per_user} are allowed at "
-            f"a time. {_when(services.engine.queue(), str(user_id))} Or cancel one with /cancel."
+            f"a time. {_next_slot(services.engine.queue(), str(user_id))} "
+            "Or cancel one with /cancel."
         )
     await _check_hour(services, limits.max_jobs_per_user_per_hour, user_id)
     if guild_id is None:
@@ -102,7 +103,7 @@ async def check_room(
         raise UserError(
             f"{of_guild} clips of this server are under way; at most "
             f"{limits.max_active_jobs_per_guild} are allowed at a time. "
-            f"{_when(services.engine.queue(), None)}"
+            f"{_next_slot(services.engine.queue(), None)}"
         )
 
 
@@ -123,7 +124,7 @@ async def _check_hour(services: Services, limit: int, user_id: int) -> None:
         )
 
 
-def _when(queue: QueueView, owner: str | None) -> str:
+def _next_slot(queue: QueueView, owner: str | None) -> str:
     """Say when the first of the owner's jobs (None: of all) is likely to be done."""
     ends = [job.remaining_s for job in queue.running if owner is None or job.owner == owner] + [
         job.wait_s + job.cost_s for job in queue.waiting if owner is None or job.owner == owner

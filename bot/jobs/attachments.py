@@ -1,4 +1,4 @@
-"""Pictures that users send: fetched at once, checked, kept under a neutral name."""
+"""Fetch and check the pictures that users send, and keep them under a neutral name."""
 
 from __future__ import annotations
 
@@ -20,14 +20,12 @@ from bot.files import PRIVATE_FILE, make_private_folder
 from bot.jobs.downloads import DownloadTooLargeError
 from bot.messages.text import megabytes
 from bot.store import NewAsset
-from bot.store.clip_files import UPLOADS
+from bot.store.clip_files import UPLOADS as FOLDER
 from common.atomic_write import atomic_write
 from engine.serving.media.image_metadata import clean_file
 from engine.serving.media.input_images import START_SIDE, PictureError, read_picture
 
 logger = logging.getLogger(__name__)
-
-FOLDER: Final = UPLOADS
 
 _SIGNATURES: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),

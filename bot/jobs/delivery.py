@@ -1,4 +1,4 @@
-"""The last steps of a job: its clip, or why there is none, to its user and into the store."""
+"""Deliver a job's clip, or say why there is none, and record it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bot.commands.reactions import THUMBS
 from bot.context import Services
-from bot.jobs.fit_upload import CannotPack, send_fitted
+from bot.errors import BotError
+from bot.jobs.fit_upload import ClipNotUploadableError, send_fitted
 from bot.messages.answers import (
     DiscordRefusedError,
     DiscordUnavailableError,
     UploadTooLargeError,
 )
 from bot.messages.buttons import clip_mark, clip_view, undelivered_view
+from bot.messages.card_fields import MessageRef
 from bot.messages.cards import Card, clip_card, undelivered_card
-from bot.messages.job_message import CardMessage, Place, Undeliverable
-from bot.messages.progress import LiveCard
+from bot.messages.job_message import JobMessage, UndeliverableError
+from bot.messages.progress import ProgressMessage
+from bot.messages.thumbs import THUMBS
 from bot.store import GenerationRecord, JobRecord, JobState, StoreError
 from bot.store.paths import OutsideError, resolve
 
@@ -35,14 +37,14 @@ BLOCKED: Final = "blocked"
 _WORTH_A_NOTE_S: Final = 60.0
 
 
-class ClipLostError(Exception):
+class ClipLostError(BotError):
     """The clip's file is not there any more; the text is for its owner."""
 
     def __init__(self) -> None:
         super().__init__(LOST)
 
 
-class Handover:
+class JobDelivery:
     """Delivers one job's clip, once.
 
     The message comes before the row that says so: when the process ends in between, the next one
@@ -51,13 +53,13 @@ class Handover:
     Args:
         services: the bot's.
         message: where the job is shown.
-        card: the same, as it changed while the job went on.
+        progress: the same, as it changed while the job went on.
     """
 
-    def __init__(self, services: Services, message: CardMessage, card: LiveCard) -> None:
+    def __init__(self, services: Services, message: JobMessage, progress: ProgressMessage) -> None:
         self._services = services
         self._message = message
-        self._card = card
+        self._progress = progress
 
     async def deliver(
         self,
@@ -83,7 +85,7 @@ class Handover:
         """
         try:
             place = await self._show(job, generation, clip)
-        except Undeliverable as error:
+        except UndeliverableError as error:
             logger.warning("job %s: %s", job.id, error)
             if recorded is not None:
                 await recorded
@@ -108,7 +110,7 @@ class Handover:
             raise ClipLostError
         if (place := await self._sent_before(generation)) is not None:
             logger.info("the clip of job %s had been sent already", job.id)
-            self._card.leave()
+            self._progress.leave()
             await self._delivered(job, place)
             return
         try:
@@ -120,24 +122,26 @@ class Handover:
             raise ClipLostError
         await self.deliver(job, generation, path)
 
-    async def tell(self, job: JobRecord, card: Card) -> None:
+    async def show_end(self, job: JobRecord, card: Card) -> None:
         """Show how the job ended without a clip; not for ever, for the store has it."""
         with self._services.shutdown.last_words():
             try:
-                await self._note(job, await self._card.conclude(card))
-            except (DiscordUnavailableError, DiscordRefusedError, Undeliverable) as error:
+                await self._note(job, await self._progress.conclude(card))
+            except (DiscordUnavailableError, DiscordRefusedError, UndeliverableError) as error:
                 logger.warning("the end of job %s was not shown: %s", job.id, error)
 
     async def abandon(self, job: JobRecord, generation: GenerationRecord | None) -> None:
         """Note that a clip could not be sent for a fault of ours, and say so."""
-        self._card.leave()
+        self._progress.leave()
         await self._services.write(
             lambda store: store.note_undelivered(job.id, UNSENT, UNDELIVERED)
         )
         if generation is not None:
             await self._announce(job, generation, UNSENT)
 
-    async def _show(self, job: JobRecord, generation: GenerationRecord, clip: Path) -> Place | None:
+    async def _show(
+        self, job: JobRecord, generation: GenerationRecord, clip: Path
+    ) -> MessageRef | None:
         view, metrics = clip_view(generation.id), self._services.metrics
         began, noted = time.perf_counter(), False
 
@@ -148,26 +152,26 @@ class Handover:
                 noted = True
                 self._services.background.submit(lambda: self._note_waiting(job))
 
-        async def send(upload: Path) -> Place | None:
+        async def send(upload: Path) -> MessageRef | None:
             if upload != clip:
                 metrics.upload_encoded(job.format)
             card = clip_card(job, generation, view, upload=upload, reduced=upload != clip)
             try:
-                return await self._card.conclude(card, patient=True, on_wait=waiting)
+                return await self._progress.conclude(card, patient=True, on_wait=waiting)
             except UploadTooLargeError:
                 metrics.upload_retried("too_large")
                 raise
 
         try:
             return await send_fitted(clip, job.format, job.upload_limit, send)
-        except CannotPack as error:
+        except ClipNotUploadableError as error:
             card = clip_card(job, generation, view, problem=str(error))
         try:
-            return await self._card.conclude(card, patient=True, on_wait=waiting)
+            return await self._progress.conclude(card, patient=True, on_wait=waiting)
         except UploadTooLargeError as error:
-            raise Undeliverable(f"Discord refused it: {error}") from error
+            raise UndeliverableError(f"Discord refused it: {error}") from error
 
-    async def _sent_before(self, generation: GenerationRecord) -> Place | None:
+    async def _sent_before(self, generation: GenerationRecord) -> MessageRef | None:
         try:
             return await self._message.find(clip_mark(generation.id))
         except DiscordUnavailableError as error:
@@ -178,7 +182,7 @@ class Handover:
             )
             return None
 
-    async def _delivered(self, job: JobRecord, place: Place | None) -> None:
+    async def _delivered(self, job: JobRecord, place: MessageRef | None) -> None:
         await self._note(job, place)
         # Before the state: a bot that is killed in between finds the message and goes on.
         left = await self._react(THUMBS)
@@ -201,14 +205,14 @@ class Handover:
         return left
 
     async def _react_later(self, left: Sequence[str]) -> None:
-        for pause in self._services.pace.pauses(patient=False):
+        for pause in self._services.throttle.retries_s(patient=False):
             await asyncio.sleep(pause)
             if not (left := await self._react(left)):
                 return
         logger.warning("no reactions on a clip: Discord was out of order for too long")
 
     async def _undelivered(
-        self, job: JobRecord, generation: GenerationRecord, error: Undeliverable
+        self, job: JobRecord, generation: GenerationRecord, error: UndeliverableError
     ) -> None:
         reason = BLOCKED if error.blocked else UNDELIVERED
         await self._services.write(lambda store: store.note_undelivered(job.id, str(error), reason))
@@ -218,8 +222,8 @@ class Handover:
         """Have the card say that there is a clip which cannot be shown."""
         card = undelivered_card(job, why, undelivered_view(generation.id))
         try:
-            await self._note(job, await self._card.conclude(card))
-        except (DiscordUnavailableError, DiscordRefusedError, Undeliverable) as error:
+            await self._note(job, await self._progress.conclude(card))
+        except (DiscordUnavailableError, DiscordRefusedError, UndeliverableError) as error:
             logger.warning("job %s: its card could not say so: %s", job.id, error)
 
     async def _note_waiting(self, job: JobRecord) -> None:
@@ -228,7 +232,7 @@ class Handover:
         except StoreError as error:
             logger.info("job %s: that it waits was not noted: %s", job.id, error)
 
-    async def _note(self, job: JobRecord, place: Place | None) -> None:
+    async def _note(self, job: JobRecord, place: MessageRef | None) -> None:
         if place is None or place.message_id == job.message_id:
             return
         try:

@@ -1,4 +1,4 @@
-"""The file of a clip that goes to Discord: in the format asked for, within the upload limit."""
+"""Make the file of a clip that goes to Discord, in its format and within the upload limit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
+from bot.errors import BotError
 from bot.messages.answers import UploadTooLargeError
 from bot.store import ClipFormat
 from engine.serving import (
@@ -27,7 +28,7 @@ _SHRINK: Final = 0.7
 """Of the size that was refused, for the next try."""
 
 
-class CannotPack(Exception):  # noqa: N818 - an outcome, not a fault
+class ClipNotUploadableError(BotError):
     """No file of the clip can be uploaded; the text says why."""
 
 
@@ -47,34 +48,34 @@ async def send_fitted(
         send: uploads the file it is given; raises UploadTooLargeError when that was too large.
 
     Raises:
-        CannotPack: no size was taken, or none could be made.
+        ClipNotUploadableError: no size was taken, or none could be made.
     """
     for _ in range(_SIZES_TRIED):
-        upload = await packed(clip, form, limit_bytes)
+        upload = await fit_upload(clip, form, limit_bytes)
         try:
             return await send(upload)
         except UploadTooLargeError:
             limit_bytes = int(_SHRINK * upload.stat().st_size)
             logger.info("%s was too large; trying %d bytes", upload, limit_bytes)
-    raise CannotPack("Discord takes no file of its size.")
+    raise ClipNotUploadableError("Discord takes no file of its size.")
 
 
-async def packed(clip: Path, form: ClipFormat, limit_bytes: int) -> Path:
-    """A file of the clip with at most so many bytes; the clip itself where that fits.
+async def fit_upload(clip: Path, form: ClipFormat, limit_bytes: int) -> Path:
+    """Return a file of the clip with at most so many bytes; the clip itself where that fits.
 
     Raises:
-        CannotPack: even the smallest is too large, or it could not be made.
+        ClipNotUploadableError: even the smallest is too large, or it could not be made.
     """
     try:
-        return await asyncio.to_thread(_pack, clip, form, limit_bytes)
+        return await asyncio.to_thread(_fit, clip, form, limit_bytes)
     except CannotFitError as error:
-        raise CannotPack(str(error)) from error
+        raise ClipNotUploadableError(str(error)) from error
     except (EncodeError, EncoderMissingError, OSError) as error:
         logger.error("%s could not be made smaller: %s", clip, error)
-        raise CannotPack("the clip could not be made smaller") from error
+        raise ClipNotUploadableError("the clip could not be made smaller") from error
 
 
-def _pack(clip: Path, form: ClipFormat, limit_bytes: int) -> Path:
+def _fit(clip: Path, form: ClipFormat, limit_bytes: int) -> Path:
     if form == "mp4":
         return fit_to_limit(clip, limit_bytes).path
     return convert_clip(clip, form, limit_bytes).path

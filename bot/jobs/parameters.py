@@ -1,57 +1,51 @@
-"""From what a command was given to something that may become a job."""
+"""Check the options of a command, and carry what they ask for."""
 
 from __future__ import annotations
 
 import re
-import secrets
 from dataclasses import dataclass
 from typing import Final
 
 from bot.errors import UserError
 from bot.jobs.attachments import Picture
+from bot.kinds import JobKind
 from bot.messages.text import clean
-from bot.store import ClipFormat, JobKind, NewAsset
-from engine.serving.request import MAX_SEED
+from bot.store import ClipFormat, NewAsset
+from engine.serving import ClipParams
 
 DEFAULT_MOTION: Final = "gentle natural motion"
-"""What a picture is animated with when its sender gives no words."""
+"""The prompt of a picture that is sent without words."""
 
 _SIZE: Final = re.compile(r"\s*(\d{1,5})\s*[x×*]\s*(\d{1,5})\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """A user's order. None means the model's (or the settings') default.
+class ClipOrder:
+    """One clip that a user asks for.
 
-    `prompt` and `negative_prompt` have been cleaned, `picture` has been decoded once. `asset` is
-    its file in the data folder, if it lies there already.
+    Attributes:
+        kind: of the job.
+        params: of the clip. The prompts have been cleaned; `image` is what `picture` decodes to.
+        expand: expand the prompt; None: as the settings say.
+        format: of the file that is sent.
+        picture: that the clip starts from, without its metadata.
+        asset: the picture's file in the data folder, if it lies there already.
+        parent_generation_id: the clip that is made again.
+        expanded_prompt: text that its prompt became before.
     """
 
     kind: JobKind
-    prompt: str
-    model: str
-    negative_prompt: str | None = None
-    seed: int | None = None
-    fps: int | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    width: int | None = None
-    height: int | None = None
+    params: ClipParams
     expand: bool | None = None
+    format: ClipFormat = "mp4"
     picture: Picture | None = None
     asset: NewAsset | None = None
     parent_generation_id: str | None = None
     expanded_prompt: str | None = None
-    format: ClipFormat = "mp4"
-
-
-def random_seed() -> int:
-    """A seed, 0 to 2^32-1."""
-    return secrets.randbelow(MAX_SEED + 1)
 
 
 def checked_prompt(prompt: str, max_chars: int) -> str:
-    """The cleaned prompt. Raises UserError when nothing is left of it or it is too long."""
+    """Return the cleaned prompt. Raises UserError if nothing is left of it or it is too long."""
     cleaned = clean(prompt)
     if not cleaned:
         raise UserError("The prompt is empty. Say what the clip should show.")
@@ -63,7 +57,7 @@ def checked_prompt(prompt: str, max_chars: int) -> str:
 
 
 def checked_negative(negative: str | None, max_chars: int) -> str | None:
-    """The cleaned negative prompt, None if empty. Raises UserError when it is too long."""
+    """Return the cleaned negative prompt, None if empty. Raises UserError if it is too long."""
     cleaned = clean(negative or "")
     if len(cleaned) > max_chars:
         raise UserError(
@@ -73,7 +67,7 @@ def checked_negative(negative: str | None, max_chars: int) -> str | None:
 
 
 def parsed_size(size: str | None) -> tuple[int | None, int | None]:
-    """Width and height in pixels of "512x320", or two None. Raises UserError for anything else."""
+    """Return width and height of "512x320", or two None. Raises UserError for anything else."""
     if size is None or not size.strip():
         return None, None
     match = _SIZE.fullmatch(size)

@@ -21,7 +21,7 @@ _LONGEST_IDENTIFY_S: Final = 600.0
 _JITTER: Final = 0.25
 
 
-class Backoff:
+class GatewayBackoff:
     """Counts tries that came to nothing, and tells how long to wait before the next.
 
     Args:

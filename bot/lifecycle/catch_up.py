@@ -11,13 +11,11 @@ import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
+from bot.protocols import BotClient
 from bot.store import JobState, ShownClip, StoreError
-
-if TYPE_CHECKING:
-    from bot.app import Floor33Bot
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +47,7 @@ class CatchUp:
         bot: whose jobs and clips are looked at.
     """
 
-    def __init__(self, bot: Floor33Bot) -> None:
+    def __init__(self, bot: BotClient) -> None:
         self._bot = bot
         self._running = False
         self._again = False
@@ -112,7 +110,7 @@ class CatchUp:
             except (DiscordRefusedError, DiscordUnavailableError) as error:
                 if _meaning(error) is _Look.GONE:
                     logger.info("the message of job %s was deleted meanwhile", job.id)
-                    await self._bot.ratings.message_gone(job.message_id)
+                    await self._bot.ratings.on_message_deleted(job.message_id)
             await asyncio.sleep(pause_s)
 
     async def _look_at(self, clip: ShownClip) -> _Look:
@@ -126,7 +124,7 @@ class CatchUp:
             logger.debug("message %s: %s (%s)", clip.message_id, look.value, error)
         if look is _Look.GONE:
             logger.info("message %s was deleted meanwhile", clip.message_id)
-            await self._bot.ratings.message_gone(clip.message_id)
+            await self._bot.ratings.on_message_deleted(clip.message_id)
         await asyncio.sleep(_PAUSE_S)
         return look
 

@@ -15,7 +15,7 @@ import discord
 from discord.http import Route
 
 from bot.operations.metrics import Metrics
-from bot.tasks import Background
+from bot.tasks import TaskSupervisor
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +39,11 @@ class UnreadableError(Exception):
     """An event lacks something that the bot cannot do without."""
 
 
-class Client(Protocol):
+class EventClient(Protocol):
     """The parts of the bot that are needed here."""
 
     http: discord.http.HTTPClient
-    background: Background
+    background: TaskSupervisor
 
     @property
     def application_id(self) -> int | None:
@@ -61,7 +61,7 @@ class EventReader:
         metrics: counts what is skipped.
     """
 
-    def __init__(self, client: Client, metrics: Metrics) -> None:
+    def __init__(self, client: EventClient, metrics: Metrics) -> None:
         self._client = client
         self._metrics = metrics
         self._known: frozenset[str] = frozenset()

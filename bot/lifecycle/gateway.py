@@ -13,17 +13,15 @@ import json
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import aiohttp
 import discord
 import yarl
 from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 
-from bot.lifecycle.backoff import Backoff
-
-if TYPE_CHECKING:
-    from bot.app import Floor33Bot
+from bot.lifecycle.backoff import GatewayBackoff
+from bot.protocols import BotClient
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +83,7 @@ class GuardedWebSocket(DiscordWebSocket):
                 known = {key: value for key, value in data.items() if value is not None}
                 await self.received_message(json.dumps({**packet, "d": defaults | known}))
                 return
-        bot: Floor33Bot = self._connection._get_client()  # type: ignore[assignment]
+        bot: BotClient = self._connection._get_client()  # type: ignore[assignment]
         bot.events.skip(event or f"op {op}", data, error)
         if op == self.HELLO or (op == self.DISPATCH and event == _READY):
             raise SessionUnreadableError(event or "HELLO") from None
@@ -107,9 +105,9 @@ class GatewayConnection:
         bot: whose connection it is.
     """
 
-    def __init__(self, bot: Floor33Bot) -> None:
+    def __init__(self, bot: BotClient) -> None:
         self._bot = bot
-        self._backoff = Backoff()
+        self._backoff = GatewayBackoff()
         self._closing = asyncio.Event()
         self._session: _Session | None = None
         self._began_at: float | None = None

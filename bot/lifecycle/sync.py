@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from typing import Final
 
-from bot.app import Floor33Bot
+from discord.ext import commands
+
 from bot.lifecycle.login import READING_ERRORS, AnswerUnreadableError
 from bot.lifecycle.sync_commands import remove_all_copies, sync_commands
-from bot.settings import Settings
 
 _MAX_SERVERS: Final = 200
 """Discord tells of no more in one answer."""
 
 
-class _Registrar(Floor33Bot):
-    """The bot's commands without anything behind them."""
+async def run_sync(bot: commands.Bot, token: str, guild_id: int | None) -> int:
+    """Replace Discord's list of commands, everywhere or in one server; return their number.
 
-    async def setup_hook(self) -> None:
-        self.note_login()
-        await self.add_commands()
-
-
-async def run_sync(settings: Settings, token: str, guild_id: int | None) -> int:
-    """Replace Discord's list of commands, everywhere or in one server; how many there are.
+    Args:
+        bot: has its commands after the login.
+        token: of the bot.
+        guild_id: of the one server; None: everywhere.
 
     Raises:
         discord.LoginFailure, discord.HTTPException: Discord refused.
-        AnswerUnreadableError: Discord's answer to the login is cannot be read.
+        AnswerUnreadableError: Discord's answer to the login cannot be read.
     """
-    async with _Registrar(settings) as bot:
+    async with bot:
         await bot.login(token)
         try:
             return await _sync(bot, guild_id)
@@ -36,7 +33,7 @@ async def run_sync(settings: Settings, token: str, guild_id: int | None) -> int:
             raise AnswerUnreadableError(type(error).__name__) from error
 
 
-async def _sync(bot: Floor33Bot, guild_id: int | None) -> int:
+async def _sync(bot: commands.Bot, guild_id: int | None) -> int:
     count = await sync_commands(bot.tree, guild_id)
     if guild_id is None:
         # Copies that a server has of its own would be shown beside the global commands.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
-
-if TYPE_CHECKING:
-    from bot.app import Floor33Bot
+from bot.protocols import BotClient
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +30,7 @@ class TokenWatch:
         refused: Discord's last word on the token was no.
     """
 
-    def __init__(self, bot: Floor33Bot) -> None:
+    def __init__(self, bot: BotClient) -> None:
         self._bot = bot
         self.refused = False
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from bot.store import GenerationRecord
-from engine.serving import RequestShape
+from bot.protocols import BotClient
+from bot.settings import Settings
+from bot.store import GenerationRecord, Store
+from engine.serving import Engine, RequestShape
 
-if TYPE_CHECKING:
-    from bot.app import Floor33Bot
+logger = logging.getLogger(__name__)
 
 PAST_RUNS: Final = 500
 """Clips that the estimates learn from at a start."""
@@ -25,17 +27,39 @@ def past_runs(generations: Iterable[GenerationRecord]) -> Iterator[tuple[Request
     for clip in generations:
         if clip.device is not None:
             workload = RequestShape(
-                model=clip.model,
-                width=clip.width,
-                height=clip.height,
-                num_frames=clip.num_frames,
-                steps=clip.steps,
+                model=clip.params.model,
+                width=clip.params.width,
+                height=clip.params.height,
+                num_frames=clip.params.num_frames,
+                steps=clip.params.steps,
                 device=clip.device,
             )
             yield workload, clip.elapsed_s
 
 
-async def show_warm_up(bot: Floor33Bot) -> None:
+async def log_broken_models(engine: Engine) -> None:
+    """Read the weight files once, and log which models are not ready.
+
+    Nobody who types a command shall wait for the first look.
+    """
+    for card in await asyncio.to_thread(engine.models):
+        if card.installed and not card.ready:
+            logger.warning("model %s is not ready: %s", card.name, card.problem)
+
+
+async def learn_from_past(engine: Engine, store: Store) -> None:
+    """Teach the engine's estimates the clips of earlier runs. Raises StoreError."""
+    engine.learn(past_runs(await store.past_generations(PAST_RUNS)))
+
+
+async def load_models(engine: Engine, settings: Settings) -> None:
+    """Have every device load the default models, if the settings say so."""
+    if settings.engine.warm_up:
+        models = (settings.models.text_to_video, settings.models.image_to_video)
+        await asyncio.to_thread(engine.warm_up, models)
+
+
+async def show_warm_up(bot: BotClient) -> None:
     """Say beside the bot's name that it is warming up, until a device is ready."""
     await bot.wait_until_ready()
     if not _ready(bot):
@@ -45,7 +69,7 @@ async def show_warm_up(bot: Floor33Bot) -> None:
     await bot.status_line.show(READY)
 
 
-def _ready(bot: Floor33Bot) -> bool:
+def _ready(bot: BotClient) -> bool:
     workers = bot.engine.status()
     if not bot.settings.engine.warm_up:
         return True

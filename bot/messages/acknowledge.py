@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 import discord
 
+from bot.errors import NotAcknowledgedError
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError, call
-
-if TYPE_CHECKING:
-    from bot.app import Floor33Bot
+from bot.protocols import BotClient
 
 logger = logging.getLogger(__name__)
 
@@ -21,10 +20,6 @@ _PAUSES_S: Final = (0.0, 0.25, 0.75, 1.5)
 _WINDOW_S: Final = 3.0
 _TIMEOUT_S: Final = 20.0
 _LOOKS: Final = 3
-
-
-class NotAcknowledgedError(Exception):
-    """The interaction cannot be answered any more, or somebody else answers it."""
 
 
 async def acknowledge(
@@ -47,7 +42,7 @@ async def acknowledge(
         NotAcknowledgedError: it came too late, another process has answered, or Discord is out of
             order. Nothing can be told to the user.
     """
-    client = cast("Floor33Bot", interaction.client)
+    client = cast("BotClient", interaction.client)
     message_id = await _defer(client, interaction, thinking=thinking, ephemeral=ephemeral)
     _measure(client, interaction)
     if message_id is None and thinking:
@@ -56,7 +51,7 @@ async def acknowledge(
 
 
 async def _defer(
-    client: Floor33Bot, interaction: discord.Interaction, *, thinking: bool, ephemeral: bool
+    client: BotClient, interaction: discord.Interaction, *, thinking: bool, ephemeral: bool
 ) -> int | None:
     """Acknowledge; return the message's id where the answer tells. Raises NotAcknowledgedError."""
     began, unanswered = time.perf_counter(), False
@@ -93,13 +88,13 @@ def mark_deferred(interaction: discord.Interaction, *, thinking: bool) -> None:
     interaction.response._response_type = done
 
 
-def _measure(client: Floor33Bot, interaction: discord.Interaction) -> None:
+def _measure(client: BotClient, interaction: discord.Interaction) -> None:
     took = discord.utils.utcnow() - interaction.created_at
     name = "button" if interaction.command is None else interaction.command.qualified_name
     client.metrics.acknowledged(name, max(0.0, took.total_seconds()))
 
 
-async def _original_id(client: Floor33Bot, interaction: discord.Interaction) -> int | None:
+async def _original_id(client: BotClient, interaction: discord.Interaction) -> int | None:
     for _ in range(_LOOKS):
         try:
             message = await call(client, interaction.original_response, timeout_s=_TIMEOUT_S)

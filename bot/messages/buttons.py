@@ -1,50 +1,48 @@
-"""The buttons under a card. What they need is in their id, so they outlive the process."""
+"""The buttons under a card; all that they need is in their id, so they outlive the process."""
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 import discord
 
-from bot.errors import answering, report
 from bot.messages.acknowledge import acknowledge
-
-if TYPE_CHECKING:
-    from bot.app import Floor33Bot
+from bot.messages.user_errors import report_internal_error, user_errors
+from bot.protocols import BotClient
 
 _ID = r"(?P<id>[0-9a-f]{32})"
 
 
-class _StudioButton(ABC):
+class _ClientButton(ABC):
     """The base of the buttons: mistakes are answered, other errors logged and reported."""
 
     @classmethod
     async def from_custom_id(
         cls, interaction: discord.Interaction, item: discord.ui.Item[Any], match: re.Match[str]
     ) -> Self:
-        """Make the button anew from its id."""
+        """Rebuild the button from its custom id."""
         return cls(match["id"])  # type: ignore[call-arg]  # each of them is made from an id
 
     async def callback(self, interaction: discord.Interaction) -> None:
-        bot = cast("Floor33Bot", interaction.client)
+        bot = cast("BotClient", interaction.client)
         if not await bot.may_answer(interaction):
             return
         try:
-            async with answering(interaction):
+            async with user_errors(interaction):
                 await self.act(interaction, bot)
         except Exception as error:  # noqa: BLE001 - logged; discord.py would only log it
-            await report(interaction, error)
+            await report_internal_error(interaction, error)
 
     @abstractmethod
-    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+    async def act(self, interaction: discord.Interaction, bot: BotClient) -> None:
         """Do what the button says."""
 
 
 class RerollButton(
-    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:reroll:{_ID}"
+    _ClientButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:reroll:{_ID}"
 ):
     """The same settings once more with another seed."""
 
@@ -59,14 +57,14 @@ class RerollButton(
         )
         self.generation_id = generation_id
 
-    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+    async def act(self, interaction: discord.Interaction, bot: BotClient) -> None:
         """Start the new job in a message of its own."""
         answer_id = await acknowledge(interaction)
-        await bot.studio.reroll(self.generation_id, interaction, answer_id)
+        await bot.clips.reroll(self.generation_id, interaction, answer_id)
 
 
 class DeleteButton(
-    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:delete:{_ID}"
+    _ClientButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:delete:{_ID}"
 ):
     """Removes the message and the clip."""
 
@@ -81,14 +79,14 @@ class DeleteButton(
         )
         self.generation_id = generation_id
 
-    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+    async def act(self, interaction: discord.Interaction, bot: BotClient) -> None:
         """Delete, if the user may."""
         await acknowledge(interaction, thinking=False)
-        await bot.studio.delete(self.generation_id, interaction)
+        await bot.clips.delete(self.generation_id, interaction)
 
 
 class CancelButton(
-    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:cancel:{_ID}"
+    _ClientButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:cancel:{_ID}"
 ):
     """Ends a job that waits or runs."""
 
@@ -102,14 +100,14 @@ class CancelButton(
         )
         self.job_id = job_id
 
-    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+    async def act(self, interaction: discord.Interaction, bot: BotClient) -> None:
         """Cancel, if the user may."""
         await acknowledge(interaction, thinking=False)
-        await bot.studio.cancel(self.job_id, interaction)
+        await bot.jobs.cancel(self.job_id, interaction)
 
 
-class FetchButton(
-    _StudioButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:fetch:{_ID}"
+class ResendButton(
+    _ClientButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:fetch:{_ID}"
 ):
     """Sends a clip of the user's own again, to them alone."""
 
@@ -123,13 +121,13 @@ class FetchButton(
         )
         self.generation_id = generation_id
 
-    async def act(self, interaction: discord.Interaction, bot: Floor33Bot) -> None:
+    async def act(self, interaction: discord.Interaction, bot: BotClient) -> None:
         """Send the clip, if it is the user's."""
         await acknowledge(interaction, ephemeral=True)
-        await bot.studio.fetch(self.generation_id, interaction)
+        await bot.clips.resend(self.generation_id, interaction)
 
 
-BUTTONS = (RerollButton, DeleteButton, CancelButton, FetchButton)
+BUTTONS = (RerollButton, DeleteButton, CancelButton, ResendButton)
 _KNOWN = re.compile(f"floor33:(?:reroll|delete|cancel|fetch):{_ID}")
 
 
@@ -139,35 +137,35 @@ def is_known_button(custom_id: object) -> bool:
 
 
 def clip_mark(generation_id: str) -> str:
-    """The button id that every message with this clip carries."""
+    """Return the button id that every message with this clip carries."""
     return f"floor33:reroll:{generation_id}"
 
 
 def clip_view(generation_id: str) -> discord.ui.View:
-    """The buttons of a finished clip."""
+    """Return the buttons of a finished clip."""
     view = discord.ui.View(timeout=None)
     view.add_item(RerollButton(generation_id))
     view.add_item(DeleteButton(generation_id))
     return view
 
 
-def fetch_view(labels: Mapping[str, str]) -> discord.ui.View:
-    """A button for each clip, by its id; up to 25."""
+def resend_view(labels: Mapping[str, str]) -> discord.ui.View:
+    """Return a button for each clip, by its id; up to 25."""
     view = discord.ui.View(timeout=None)
     for generation_id, label in labels.items():
-        view.add_item(FetchButton(generation_id, label))
+        view.add_item(ResendButton(generation_id, label))
     return view
 
 
 def undelivered_view(generation_id: str) -> discord.ui.View:
-    """The buttons of a clip that could not be shown. None of them is `clip_mark`."""
-    view = fetch_view({generation_id: "Send to me"})
+    """Return the buttons of a clip that could not be shown. None of them is `clip_mark`."""
+    view = resend_view({generation_id: "Send to me"})
     view.add_item(DeleteButton(generation_id))
     return view
 
 
 def cancel_view(job_id: str) -> discord.ui.View:
-    """The button of an unfinished job."""
+    """Return the button of an unfinished job."""
     view = discord.ui.View(timeout=None)
     view.add_item(CancelButton(job_id))
     return view

@@ -13,7 +13,8 @@ import discord
 
 from bot.messages.formatting import shortened
 from bot.messages.text import duration, in_about, quote
-from bot.store import GenerationRecord, JobRecord
+from bot.store import GenerationRecord, JobRecord, JobState
+from engine.serving import ClipParams
 
 PREVIEW_FILE: Final = "preview.webp"
 FAILED_MARK: Final = "❌"
@@ -32,7 +33,7 @@ class CardFile:
     content: bytes | Path
 
     def open(self) -> discord.File:
-        """A fresh upload; Discord's library uses each one once."""
+        """Return a fresh upload; Discord's library uses each one once."""
         if isinstance(self.content, Path):
             return discord.File(self.content, filename=self.name)
         return discord.File(io.BytesIO(self.content), filename=self.name)
@@ -92,18 +93,10 @@ class Snapshot:
 
 
 def progress_card(job: JobRecord, snapshot: Snapshot, view: discord.ui.View | None) -> Card:
-    """The place in the queue or the progress, with the latest preview picture."""
+    """Show the place in the queue or the progress, with the latest preview picture."""
     embed = _base(job, None, discord.Colour.blurple())
     _add_unread(embed, snapshot.unread, snapshot.unread_negative)
-    _add_settings(
-        embed,
-        seed=job.seed,
-        model=job.model,
-        steps=job.steps,
-        fps=job.fps,
-        guidance=job.guidance,
-        size=(job.width, job.height),
-    )
+    _add_params(embed, job.params)
     files: tuple[CardFile, ...] = ()
     if snapshot.preview is not None:
         files = (CardFile(PREVIEW_FILE, snapshot.preview),)
@@ -120,7 +113,7 @@ def clip_card(
     reduced: bool = False,
     problem: str = "",
 ) -> Card:
-    """The finished clip with everything needed to make it again.
+    """Show the finished clip with everything needed to make it again.
 
     The clip stands beside the embed: Discord plays no video inside one.
 
@@ -129,23 +122,15 @@ def clip_card(
         generation: what came of it.
         view: the buttons.
         upload: the file; None: there is none that can be sent.
-        reduced: whether that file is not the clip as it was made.
+        reduced: True if that file is not the clip as it was made.
         problem: why there is no file.
     """
     embed = _base(job, generation.expanded_prompt, discord.Colour.green())
     _add_unread(embed, generation.unread, generation.unread_negative)
-    _add_settings(
-        embed,
-        seed=generation.seed,
-        model=generation.model,
-        steps=generation.steps,
-        fps=generation.fps,
-        guidance=generation.guidance,
-        size=(generation.width, generation.height),
-    )
+    _add_params(embed, generation.params)
     embed.add_field(name="Time", value=duration(generation.elapsed_s))
     embed.set_footer(
-        text=f"Model revision {generation.model_revision} · {generation.num_frames} frames"
+        text=f"Model revision {generation.model_revision} · {generation.params.num_frames} frames"
     )
     if upload is None:
         content = (
@@ -161,21 +146,30 @@ def clip_card(
 
 
 def failed_card(job: JobRecord, sentence: str) -> Card:
-    """A job that ended without a clip, and what to do about it."""
+    """Show that a job ended without a clip, and what to do about it."""
     embed = _base(job, None, discord.Colour.red())
     return Card(shortened(f"{FAILED_MARK} {sentence}"), embed)
 
 
 def undelivered_card(job: JobRecord, why: str, view: discord.ui.View) -> Card:
-    """A clip that is there and could not be sent, and how to get it."""
+    """Show that a clip is there and could not be sent, and how to get it."""
     embed = _base(job, None, discord.Colour.orange())
     text = f"The clip is ready, but could not be sent here. {why} /history has it."
     return Card(shortened(text), embed, view)
 
 
 def cancelled_card(job: JobRecord) -> Card:
-    """A job that was cancelled."""
+    """Show that a job was cancelled."""
     return Card(CANCELLED, _base(job, None, discord.Colour.light_grey()))
+
+
+def end_shown(content: str) -> tuple[JobState, str] | None:
+    """Return the end without a clip, and its reason, that a message of this text shows."""
+    if content == CANCELLED:
+        return JobState.CANCELLED, content
+    if content.startswith(FAILED_MARK):
+        return JobState.FAILED, content.removeprefix(FAILED_MARK).strip()
+    return None
 
 
 def _status(snapshot: Snapshot) -> str:
@@ -215,16 +209,18 @@ def _rendering(snapshot: Snapshot) -> str:
 
 
 def _base(job: JobRecord, expanded: str | None, colour: discord.Colour) -> discord.Embed:
-    embed = discord.Embed(description=quote(job.prompt, _DESCRIPTION), colour=colour)
+    embed = discord.Embed(description=quote(job.params.prompt, _DESCRIPTION), colour=colour)
     if expanded is None and job.expansion is not None:
         expanded = job.expansion.expanded
-    if expanded is not None and expanded != job.prompt:
+    if expanded is not None and expanded != job.params.prompt:
         embed.add_field(name="Expanded prompt", value=quote(expanded, _FIELD), inline=False)
     if job.expansion is not None and job.expansion.fallback is not None:
         told = quote(job.expansion.fallback, _FIELD)
         embed.add_field(name="Prompt not expanded", value=told, inline=False)
-    if job.negative_prompt:
-        embed.add_field(name="Negative", value=quote(job.negative_prompt, _FIELD), inline=False)
+    if job.params.negative_prompt:
+        embed.add_field(
+            name="Negative", value=quote(job.params.negative_prompt, _FIELD), inline=False
+        )
     return embed
 
 
@@ -239,24 +235,14 @@ def _add_unread(embed: discord.Embed, prompt: str | None, negative: str | None) 
             )
 
 
-def _add_settings(
-    embed: discord.Embed,
-    *,
-    seed: int,
-    model: str,
-    steps: int | None,
-    fps: int | None,
-    guidance: float | None,
-    size: tuple[int | None, int | None],
-) -> None:
-    embed.add_field(name="Seed", value=str(seed))
-    embed.add_field(name="Model", value=model)
-    if steps is not None:
-        embed.add_field(name="Steps", value=str(steps))
-    if fps is not None:
-        embed.add_field(name="FPS", value=str(fps))
-    if guidance is not None:
-        embed.add_field(name="Guidance", value=f"{guidance:g}")
-    width, height = size
-    if width is not None and height is not None:
-        embed.add_field(name="Size", value=f"{width}×{height}")
+def _add_params(embed: discord.Embed, params: ClipParams) -> None:
+    embed.add_field(name="Seed", value=str(params.seed))
+    embed.add_field(name="Model", value=params.model)
+    if params.steps is not None:
+        embed.add_field(name="Steps", value=str(params.steps))
+    if params.fps is not None:
+        embed.add_field(name="FPS", value=str(params.fps))
+    if params.guidance is not None:
+        embed.add_field(name="Guidance", value=f"{params.guidance:g}")
+    if params.width is not None and params.height is not None:
+        embed.add_field(name="Size", value=f"{params.width}×{params.height}")

@@ -1,4 +1,4 @@
-"""Getting a card to where it is seen, for longer than an interaction lives."""
+"""Show a job in one message, for longer than an interaction lives."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, cast
 
 import discord
 
+from bot.errors import BotError
 from bot.messages.answers import (
     DiscordRefusedError,
     DiscordUnavailableError,
     UploadTooLargeError,
     call,
 )
+from bot.messages.card_fields import MessageRef, edit_fields, has_button, send_fields, shows
 from bot.messages.cards import Card
 
 logger = logging.getLogger(__name__)
 
-TooLarge = UploadTooLargeError
 _TOKEN_LIFE: Final = timedelta(minutes=14, seconds=30)
 """Of an interaction's token; Discord says 15 minutes."""
 _LOOK_BACK: Final = 400
 """Messages of a channel that are looked through for a clip that may have been sent before."""
 _DELETION_LAG_S: Final = 1.0
-"""How long the event that tells of a deletion may come after the first refused edit."""
+"""Seconds that the event of a deletion may come after the first refused edit."""
 _ORIGINAL: Final = "@original"
 _EDIT_S: Final = 10.0
 _FINAL_S: Final = 30.0
@@ -36,7 +36,7 @@ _BYTES_PER_S: Final = 64_000
 """The slowest upload that is waited for."""
 
 
-class Undeliverable(Exception):  # noqa: N818 - an outcome, not a fault
+class UndeliverableError(BotError):
     """Nothing that could show the card is left: no message, no channel, no direct message.
 
     Attributes:
@@ -48,15 +48,7 @@ class Undeliverable(Exception):  # noqa: N818 - an outcome, not a fault
         self.blocked = blocked
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The place of a card: its channel and its message."""
-
-    channel_id: int
-    message_id: int
-
-
-class CardMessage:
+class JobMessage:
     """One message that a job lives in.
 
     The interaction's token reaches the message in channels that the bot itself cannot see, but
@@ -98,21 +90,21 @@ class CardMessage:
         # A new message was asked for, and no answer came.
         self._unsure = False
 
-    async def show(self, card: Card, *, final: bool = False) -> Place | None:
+    async def show(self, card: Card, *, final: bool = False) -> MessageRef | None:
         """Put the card where it can be seen.
 
         A card that is not `final` only ever replaces the one before; where that is impossible it
         is dropped and None returned.
 
         Raises:
-            Undeliverable: a final card found no place.
+            UndeliverableError: a final card found no place.
             UploadTooLargeError: the attachments are larger than allowed.
             DiscordUnavailableError: trying again may help.
             OSError: an attachment's file cannot be read.
         """
         timeout_s = _EDIT_S if not final else _FINAL_S + card.size_bytes / _BYTES_PER_S
         refusals: list[DiscordRefusedError] = []
-        ways: list[Callable[[Card, float], Awaitable[Place | None]]] = [self._by_token]
+        ways: list[Callable[[Card, float], Awaitable[MessageRef | None]]] = [self._by_token]
         ways.append(self._by_edit)
         if final:
             ways += [self._sent_before, self._to_channel, self._to_user]
@@ -132,7 +124,7 @@ class CardMessage:
             raise _undeliverable(refusals)
         return None
 
-    async def find(self, mark: str) -> Place | None:
+    async def find(self, mark: str) -> MessageRef | None:
         """Return where a message of ours shows a button whose id is `mark`, or None.
 
         Looked at are the message itself and what the bot sent to the channel and to the user since
@@ -147,10 +139,10 @@ class CardMessage:
             except DiscordRefusedError as error:
                 logger.info("message %s cannot be read: %s", self._message_id, error)
             else:
-                if _has_button(message, mark):
-                    return Place(self._channel_id, message.id)
+                if has_button(message, mark):
+                    return MessageRef(self._channel_id, message.id)
         # What can be read could not always be edited: the clip may have gone elsewhere.
-        return await self._find_sent(lambda message: _has_button(message, mark))
+        return await self._find_sent(lambda message: has_button(message, mark))
 
     async def content(self) -> str | None:
         """Return the text of the job's message, or None where it is not known.
@@ -183,7 +175,7 @@ class CardMessage:
 
     # ------------------------------------------------------------------- ways to show a card
 
-    async def _by_token(self, card: Card, timeout_s: float) -> Place | None:
+    async def _by_token(self, card: Card, timeout_s: float) -> MessageRef | None:
         application_id = self._client.application_id
         if self._token is None or application_id is None:
             return None
@@ -193,7 +185,7 @@ class CardMessage:
         # Where Discord never told the message's id, the token alone knows it.
         message_id = cast("int", _ORIGINAL) if self._message_id is None else self._message_id
         webhook = discord.Webhook.partial(application_id, self._token, client=self._client)
-        fields = _edit(card)
+        fields = edit_fields(card)
         try:
             message: discord.WebhookMessage = await self._call(
                 lambda: webhook.edit_message(message_id, **fields), timeout_s
@@ -202,12 +194,12 @@ class CardMessage:
             if error.token_expired:  # tokens die early at times
                 self._token = None
             raise
-        return Place(self._channel_id, message.id)
+        return MessageRef(self._channel_id, message.id)
 
-    async def _by_edit(self, card: Card, timeout_s: float) -> Place | None:
+    async def _by_edit(self, card: Card, timeout_s: float) -> MessageRef | None:
         if (message_id := self._message_id) is None:
             return None
-        fields = _edit(card)
+        fields = edit_fields(card)
         try:
             await self._call(lambda: self._message(message_id).edit(**fields), timeout_s)
         except DiscordRefusedError as error:
@@ -215,45 +207,45 @@ class CardMessage:
                 # Who deleted it wants it gone: nothing may be sent anew before that is known.
                 await asyncio.sleep(_DELETION_LAG_S)
             raise
-        return Place(self._channel_id, message_id)
+        return MessageRef(self._channel_id, message_id)
 
-    async def _sent_before(self, card: Card, _timeout_s: float) -> Place | None:
+    async def _sent_before(self, card: Card, _timeout_s: float) -> MessageRef | None:
         """Return the message that a lost answer was about, so that it is not sent twice."""
         if not self._unsure:
             return None
-        place = await self._find_sent(lambda message: _shows(message, card))
+        place = await self._find_sent(lambda message: shows(message, card))
         self._unsure = False
         return place
 
-    async def _to_channel(self, card: Card, timeout_s: float) -> Place | None:
+    async def _to_channel(self, card: Card, timeout_s: float) -> MessageRef | None:
         extra: dict[str, Any] = {"nonce": self._nonce}
         if self._message_id is not None:
             extra["reference"] = discord.MessageReference(
                 message_id=self._message_id, channel_id=self._channel_id, fail_if_not_exists=False
             )
-        fields = _send(card)
+        fields = send_fields(card)
         return await self._send(lambda: self._channel().send(**fields, **extra), timeout_s)
 
-    async def _to_user(self, card: Card, timeout_s: float) -> Place | None:
+    async def _to_user(self, card: Card, timeout_s: float) -> MessageRef | None:
         user = self._client.get_user(self._user_id)
         if user is None:
             user = await self._call(lambda: self._client.fetch_user(self._user_id))
-        fields, to = _send(card), user
+        fields, to = send_fields(card), user
         return await self._send(lambda: to.send(**fields, nonce=self._nonce), timeout_s)
 
     async def _send(
         self, send: Callable[[], Awaitable[discord.Message]], timeout_s: float
-    ) -> Place | None:
+    ) -> MessageRef | None:
         try:
             message = await self._call(send, timeout_s)
         except DiscordUnavailableError:
             self._unsure = True
             raise
-        return Place(message.channel.id, message.id)
+        return MessageRef(message.channel.id, message.id)
 
     # ---------------------------------------------------------------------------- looking
 
-    async def _find_sent(self, matches: Callable[[discord.Message], bool]) -> Place | None:
+    async def _find_sent(self, matches: Callable[[discord.Message], bool]) -> MessageRef | None:
         place = await self._find_in(self._channel(), matches)
         if place is None and (direct := await self._direct_channel()) is not None:
             place = await self._find_in(direct, matches)
@@ -263,18 +255,18 @@ class CardMessage:
         self,
         channel: discord.PartialMessageable | discord.DMChannel,
         matches: Callable[[discord.Message], bool],
-    ) -> Place | None:
+    ) -> MessageRef | None:
         # Discord's own ids say what came later: the two clocks may differ.
         after = None if self._first_id is None else discord.Object(self._first_id)
 
-        async def look() -> Place | None:
+        async def look() -> MessageRef | None:
             async for message in channel.history(limit=_LOOK_BACK, after=after, oldest_first=False):
                 if self._is_own(message) and matches(message):
-                    return Place(channel.id, message.id)
+                    return MessageRef(channel.id, message.id)
             return None
 
         try:
-            found: Place | None = await self._call(look)
+            found: MessageRef | None = await self._call(look)
         except DiscordRefusedError as error:
             logger.info("channel %s cannot be read: %s", channel.id, error)
             return None
@@ -308,50 +300,11 @@ class CardMessage:
         return self._channel().get_partial_message(message_id)
 
 
-def _undeliverable(refusals: list[DiscordRefusedError]) -> Undeliverable:
+def _undeliverable(refusals: list[DiscordRefusedError]) -> UndeliverableError:
     if all(error.closed for error in refusals):
-        return Undeliverable("Message, channel and direct messages are closed to the bot.")
+        return UndeliverableError("Message, channel and direct messages are closed to the bot.")
     # A closed direct message says less than why the channel did not take it.
     first = next(error for error in refusals if not error.closed)
-    return Undeliverable(
+    return UndeliverableError(
         f"Discord refused it: {first}", blocked=any(error.blocked for error in refusals)
     )
-
-
-def _edit(card: Card) -> dict[str, Any]:
-    fields: dict[str, Any] = {"content": card.content, "embed": card.embed, "view": card.view}
-    if card.files is not None:
-        fields["attachments"] = [file.open() for file in card.files]
-    return fields
-
-
-def _send(card: Card) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "content": card.content,
-        "embed": card.embed,
-        "files": [file.open() for file in card.files or ()],
-    }
-    if card.view is not None:
-        fields["view"] = card.view
-    return fields
-
-
-def _has_button(message: discord.Message, mark: str) -> bool:
-    return any(
-        getattr(button, "custom_id", None) == mark
-        for row in message.components
-        for button in getattr(row, "children", ())
-    )
-
-
-def _shows(message: discord.Message, card: Card) -> bool:
-    """Return whether the message is this very card: the same buttons, else the same words."""
-    marks = (
-        []
-        if card.view is None
-        else [getattr(item, "custom_id", None) for item in card.view.children]
-    )
-    if marks:
-        return all(isinstance(mark, str) and _has_button(message, mark) for mark in marks)
-    shown = message.embeds[0].description if message.embeds else None
-    return (message.content, shown) == (card.content, card.embed.description)

@@ -10,25 +10,26 @@ from dataclasses import replace
 from typing import Final
 
 from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError
+from bot.messages.card_fields import MessageRef
 from bot.messages.cards import Card, CardFile
-from bot.messages.job_message import CardMessage, Place
-from bot.messages.throttle import EditPace
+from bot.messages.job_message import JobMessage
+from bot.messages.throttle import EditThrottle
 from bot.operations.metrics import Metrics
-from bot.tasks import Background
+from bot.tasks import TaskSupervisor
 
 logger = logging.getLogger(__name__)
 
 _ABANDON_S: Final = 2.0
-"""How long a progress edit that is under way may hold up the last card."""
+"""Seconds that a progress edit under way may hold up the last card."""
 
 
-class LiveCard:
-    """Shows the newest state, at most one edit at a time and no more often than `pace` allows.
+class ProgressMessage:
+    """Shows the newest state, at most one edit at a time and no more often than `throttle` allows.
 
     Args:
         background: runs the edits that are put off.
         message: where the card is.
-        pace: tells the least time between two edits, and when to try again.
+        throttle: tells the least time between two edits, and when to try again.
         metrics: counts the edits.
         channel_id: that of the message.
         render: makes the card of the present state.
@@ -37,9 +38,9 @@ class LiveCard:
 
     def __init__(
         self,
-        background: Background,
-        message: CardMessage,
-        pace: EditPace,
+        background: TaskSupervisor,
+        message: JobMessage,
+        throttle: EditThrottle,
         metrics: Metrics,
         channel_id: int,
         *,
@@ -48,10 +49,10 @@ class LiveCard:
     ) -> None:
         self._background = background
         self._message = message
-        self._pace = pace
+        self._throttle = throttle
         self._metrics = metrics
         self._channel_id = channel_id
-        pace.enter(channel_id)
+        throttle.enter(channel_id)
         self._render = render
         self._state = state
         self._editing = asyncio.Lock()
@@ -77,7 +78,7 @@ class LiveCard:
             async with self._editing:
                 self._shown = self._state()
                 await self._abandonable(self._render())
-                interval_s = self._pace.interval_s(self._channel_id)
+                interval_s = self._throttle.interval_s(self._channel_id)
                 self._next_edit_at = max(self._next_edit_at, time.perf_counter() + interval_s)
             if self._state() == self._shown:
                 return
@@ -88,7 +89,7 @@ class LiveCard:
         *,
         patient: bool = False,
         on_wait: Callable[[float], None] | None = None,
-    ) -> Place | None:
+    ) -> MessageRef | None:
         """Show the last card: Discord may be out of order for minutes.
 
         Args:
@@ -97,12 +98,12 @@ class LiveCard:
             on_wait: called with the seconds of each pause before it.
 
         Raises:
-            Undeliverable, UploadTooLargeError, OSError: as `CardMessage.show`.
+            UndeliverableError, UploadTooLargeError, OSError: as `JobMessage.show`.
             DiscordUnavailableError: Discord stayed out of order.
         """
         self._end()
         await self._abandon_edit()
-        for interval_s in self._pace.pauses(patient=patient):
+        for interval_s in self._throttle.retries_s(patient=patient):
             try:
                 return await self._show_last(card)
             except DiscordUnavailableError as error:
@@ -143,7 +144,7 @@ class LiveCard:
         except DiscordUnavailableError as error:
             # The state may stay as it is for long: it is shown again then, if nothing newer is.
             self._shown = None
-            pause = max(error.retry_after_s, self._pace.retry_s)
+            pause = max(error.retry_after_s, self._throttle.retry_s)
             self._next_edit_at = time.perf_counter() + pause
             logger.info("progress was not shown: %s", error)
             self._metrics.discord_edited("failed")
@@ -158,7 +159,7 @@ class LiveCard:
         else:
             self._files = files
 
-    async def _show_last(self, card: Card) -> Place | None:
+    async def _show_last(self, card: Card) -> MessageRef | None:
         async with self._editing:
             place = await self._message.show(card, final=True)
         self._metrics.discord_edited()
@@ -167,7 +168,7 @@ class LiveCard:
     def _end(self) -> None:
         if not self._concluded:
             self._concluded = True
-            self._pace.leave(self._channel_id)
+            self._throttle.leave(self._channel_id)
         if self._put_off is not None:
             self._put_off()
             self._put_off = None

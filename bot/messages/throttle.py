@@ -1,4 +1,4 @@
-"""The pace of edits of cards, and of new tries after Discord failed."""
+"""Limit how often cards are edited, and tell when to try again after Discord failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_S: Final = 60.0
 """Whoever waits is served within a minute of the trouble's end."""
 
 
-class EditPace:
+class EditThrottle:
     """The time between two edits of a card, which grows with the number of cards.
 
     With the default of two seconds a channel sees at most about one edit of progress a second, and
@@ -55,16 +55,16 @@ class EditPace:
         """Seconds until something that failed is tried again for the first time."""
         return self._retry_s
 
-    def pauses(self, *, patient: bool) -> Iterator[float]:
-        """Seconds between tries to show a last card; without end, if patient."""
+    def retries_s(self, *, patient: bool) -> Iterator[float]:
+        """Yield the seconds between tries to show a last card; without end, if patient."""
         pause, tries = self._retry_s, 0
         while patient or tries < _TRIES:
             yield pause
             pause, tries = min(_LONGER * pause, _LONGEST_S), tries + 1
 
 
-class Pauses:
-    """Tells when each of many things may be tried again: after longer and longer pauses.
+class RetrySchedule:
+    """Tells when each of many things may be tried again: after longer and longer intervals.
 
     Args:
         first_s: seconds until the first time.

@@ -15,6 +15,7 @@ import discord
 
 UP: Final = "👍"
 DOWN: Final = "👎"
+THUMBS: Final = (UP, DOWN)
 _VALUES: Final = {UP: 1, DOWN: -1}
 _SKIN_TONES: Final = "".join(chr(code) for code in range(0x1F3FB, 0x1F400))
 

@@ -31,44 +31,44 @@ _LIMITS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class HealthStatus:
     """The outcome of one check; `detail` is a short phrase for operators, without secrets."""
 
     ok: bool
     detail: str
 
 
-ReadyCheck = Callable[[], Awaitable[Finding]]
+ReadyCheck = Callable[[], Awaitable[HealthStatus]]
 
 
-async def examine(checks: Mapping[str, ReadyCheck]) -> dict[str, Finding]:
+async def examine(checks: Mapping[str, ReadyCheck]) -> dict[str, HealthStatus]:
     """Every check's finding; all at once, none waited for longer than `PATIENCE_S`."""
     findings = await asyncio.gather(*(_patiently(name, check) for name, check in checks.items()))
     return dict(zip(checks, findings, strict=True))
 
 
-async def _patiently(name: str, check: ReadyCheck) -> Finding:
+async def _patiently(name: str, check: ReadyCheck) -> HealthStatus:
     try:
         async with asyncio.timeout(PATIENCE_S):
             return await check()
     except TimeoutError:
-        return Finding(False, f"no answer within {PATIENCE_S:g} s")
+        return HealthStatus(False, f"no answer within {PATIENCE_S:g} s")
     except Exception:  # the boundary of a probe
         logger.exception("the check %r failed", name)
-        return Finding(False, "the check failed; see the log")
+        return HealthStatus(False, "the check failed; see the log")
 
 
 def store_check(store: Store) -> ReadyCheck:
     """Return a check that the database can be written to, and is this bot's."""
 
-    async def check() -> Finding:
+    async def check() -> HealthStatus:
         if store.lease.is_lost():
-            return Finding(False, "another bot has taken over")
+            return HealthStatus(False, "another bot has taken over")
         try:
             await store.check_writable()
         except StoreError as error:
-            return Finding(False, str(error))
-        return Finding(True, "writable")
+            return HealthStatus(False, str(error))
+        return HealthStatus(True, "writable")
 
     return check
 
@@ -76,13 +76,13 @@ def store_check(store: Store) -> ReadyCheck:
 def model_check(engine: Engine) -> ReadyCheck:
     """Return a check that there is a model to make clips with."""
 
-    async def check() -> Finding:
+    async def check() -> HealthStatus:
         cards = await asyncio.to_thread(engine.models)
         ready = [card.name for card in cards if card.installed and card.ready]
         if not ready:
-            return Finding(False, "no model is ready")
+            return HealthStatus(False, "no model is ready")
         warming = any(worker.state in ("starting", "warming") for worker in engine.status())
-        return Finding(True, f"{', '.join(ready)}{'; warming up' if warming else ''}")
+        return HealthStatus(True, f"{', '.join(ready)}{'; warming up' if warming else ''}")
 
     return check
 
@@ -90,9 +90,9 @@ def model_check(engine: Engine) -> ReadyCheck:
 def disk_check(folder: Path, min_free_mb: int) -> ReadyCheck:
     """Return a check that clips still fit on the disk."""
 
-    async def check() -> Finding:
+    async def check() -> HealthStatus:
         free = await asyncio.to_thread(free_bytes, folder)
-        return Finding(free >= min_free_mb * MIB, f"{free // MIB} MiB free")
+        return HealthStatus(free >= min_free_mb * MIB, f"{free // MIB} MiB free")
 
     return check
 
@@ -106,9 +106,9 @@ class Gateway:
             bot.add_listener(self._up, f"on_{event}")
         bot.add_listener(self._down, "on_disconnect")
 
-    async def check(self) -> Finding:
+    async def check(self) -> HealthStatus:
         """See `ReadyCheck`."""
-        return Finding(self.connected, "connected" if self.connected else "not connected")
+        return HealthStatus(self.connected, "connected" if self.connected else "not connected")
 
     async def _up(self) -> None:
         self.connected = True
@@ -168,8 +168,8 @@ class RateLimitWatch(logging.Filter):
 def token_check(refused: Callable[[], bool]) -> ReadyCheck:
     """Return a check that Discord accepts the bot's token, as far as is known."""
 
-    async def check() -> Finding:
-        return Finding(not refused(), "refused" if refused() else "accepted")
+    async def check() -> HealthStatus:
+        return HealthStatus(not refused(), "refused" if refused() else "accepted")
 
     return check
 
@@ -177,8 +177,8 @@ def token_check(refused: Callable[[], bool]) -> ReadyCheck:
 def in_charge_check(closed: Callable[[], bool]) -> ReadyCheck:
     """Return a check that the bot takes new work, and is not about to end."""
 
-    async def check() -> Finding:
+    async def check() -> HealthStatus:
         ending = closed()
-        return Finding(not ending, "ending" if ending else "taking work")
+        return HealthStatus(not ending, "ending" if ending else "taking work")
 
     return check

@@ -15,7 +15,7 @@ from bot.operations.health import ReadyCheck, examine
 from bot.operations.metrics import Metrics
 
 CONNECTION_S: Final = 10.0
-"""How long a connection may take, its request and the answer together; checks take at most 5 s."""
+"""Seconds for a connection, its request and the answer together; checks take at most 5 s."""
 _MAX_CONNECTIONS: Final = 100
 _REFUSE_S: Final = 0.01  # the connection has to be made before it can be closed
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -11,12 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from bot.jobs.attachments import FOLDER as UPLOADS
 from bot.operations.logs import job_context
 from bot.operations.metrics import Metrics
 from bot.settings import RetentionSettings
 from bot.store import Store, StoredFile, StoreError
-from bot.store.clip_files import clip_files, remove_clip
+from bot.store.clip_files import UPLOADS, clip_files, remove_clip
 from bot.store.paths import OutsideError, inside, resolve
 
 logger = logging.getLogger(__name__)
@@ -26,13 +25,13 @@ _EVERY_S: Final = 86_400.0
 _ORPHAN_AGE: Final = timedelta(days=1)
 """A temporary file this old is nobody's any more; a render or an upload takes minutes."""
 _PICTURE_GRACE: Final = timedelta(days=7)
-"""How long a picture outlives its last job, if that has no clip (any more)."""
+"""Time that a picture outlives its last job, if that has no clip (any more)."""
 # How our writers call a file that is not complete yet.
 _PARTS: Final = (".*.part", ".*.part.*", ".part-*")
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepReport:
     """The numbers of files that one sweep removed, and the bytes that this freed."""
 
     clips: int = 0
@@ -50,7 +49,7 @@ def _machine_time() -> datetime:
     return datetime.now(UTC)
 
 
-class Retention:
+class RetentionSweeper:
     """Sweeps the data folder at the start of the bot, and daily.
 
     Clips that somebody rated are kept, and so is every file of a job that is not over. Rows stay in
@@ -82,12 +81,12 @@ class Retention:
                 logger.error("retention: %s", error)
             await asyncio.sleep(_EVERY_S)
 
-    async def sweep(self, now: datetime) -> Swept:
+    async def sweep(self, now: datetime) -> SweepReport:
         """Remove what is due at `now`. Raises StoreError, OSError."""
         parts, part_bytes = await asyncio.to_thread(self._remove_parts, now)
         clips, clip_bytes = await self._expire_clips(now)
         pictures, picture_bytes = await self._remove_pictures(now)
-        swept = Swept(clips, pictures, parts, part_bytes + clip_bytes + picture_bytes)
+        swept = SweepReport(clips, pictures, parts, part_bytes + clip_bytes + picture_bytes)
         self._metrics.files_expired(swept.clips, swept.freed_bytes)
         if swept.anything:
             logger.info(

@@ -74,7 +74,7 @@ class Shutdown:
             async with asyncio.timeout(grace_s):
                 # Other tasks, and the engine's threads, move them on.
                 while (  # noqa: ASYNC110
-                    self._in_hand or self._last_words or await store.jobs_in_hand()
+                    self._in_hand or self._last_words or await store.count_active_jobs()
                 ):
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:

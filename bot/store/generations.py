@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.store.errors import UnknownGenerationError
 from bot.store.jobs import load_job, move
-from bot.store.mapping import generation_record
+from bot.store.mapping import columns, generation_record
 from bot.store.records import GenerationRecord, NewGeneration
 from bot.store.repository import Repository
 from bot.store.states import JobState
@@ -40,20 +38,20 @@ class Generations(Repository):
         """
         async with self._database.write() as session:
             move(await load_job(session, new.job_id), JobState.RENDERED)
-            await _note_revision(session, new.model, new.model_revision)
-            row = Generation(**asdict(new))
+            await _note_revision(session, new.params.model, new.model_revision)
+            row = Generation(**columns(new, Generation))
             session.add(row)
             await session.flush()
             return generation_record(row)
 
     async def get_generation(self, generation_id: str) -> GenerationRecord | None:
-        """The clip, deleted or not, or None."""
+        """Return the clip, deleted or not, or None."""
         async with self._database.read() as session:
             row = await session.get(Generation, generation_id)
             return None if row is None else generation_record(row)
 
     async def generation_by_job(self, job_id: str) -> GenerationRecord | None:
-        """The job's clip, deleted or not, or None."""
+        """Return the job's clip, deleted or not, or None."""
         async with self._database.read() as session:
             row = await session.scalar(select(Generation).where(Generation.job_id == job_id))
             return None if row is None else generation_record(row)

@@ -1,4 +1,4 @@
-"""Jobs: what users asked for, and how far it got."""
+"""Store jobs and the states that they pass through."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.store.errors import IllegalTransitionError, StoreError, UnknownJobError
-from bot.store.mapping import expansion_record, job_record
+from bot.store.mapping import columns, expansion_record, job_record
 from bot.store.records import ExpansionRecord, JobRecord, NewAsset, NewJob, check_int64
 from bot.store.repository import Repository
 from bot.store.states import TRANSITIONS, UNFINISHED, JobState
@@ -17,32 +17,9 @@ from bot.store.tables import Asset, Expansion, Job, utc_now
 from bot.store.upsert import upsert
 from bot.store.users import upsert_user
 
-# Columns of a job that a NewJob carries under the same name.
-_REQUEST_FIELDS = (
-    "user_id",
-    "guild_id",
-    "channel_id",
-    "kind",
-    "prompt",
-    "negative_prompt",
-    "model",
-    "seed",
-    "fps",
-    "steps",
-    "guidance",
-    "width",
-    "height",
-    "expand",
-    "upload_limit",
-    "parent_generation_id",
-    "message_id",
-    "interaction_token",
-    "format",
-)
-
 
 async def load_job(session: AsyncSession, job_id: str) -> Job:
-    """The job's row, for this transaction to change; raises UnknownJobError."""
+    """Return the job's row, for this transaction to change; raises UnknownJobError."""
     row = await session.get(Job, job_id, with_for_update={"of": Job})
     if row is None:
         raise UnknownJobError(job_id)
@@ -66,18 +43,10 @@ def move(job: Job, wanted: JobState, error: str | None = None, reason: str | Non
 
 
 async def _store_asset(session: AsyncSession, asset: NewAsset) -> int:
-    """The row of this file, made if it is new; raises StoreError if the path holds another file."""
+    """Return the row of this file, made if it is new; StoreError if the path holds another."""
     row = await session.scalar(select(Asset).where(Asset.path == asset.path))
     if row is None:
-        row = Asset(
-            kind=asset.kind,
-            path=asset.path,
-            sha256=asset.sha256,
-            mime=asset.mime,
-            width=asset.width,
-            height=asset.height,
-            bytes=asset.bytes,
-        )
+        row = Asset(**columns(asset, Asset))
         session.add(row)
         await session.flush()
     elif row.sha256 != asset.sha256:
@@ -108,7 +77,7 @@ class Jobs(Repository):
                 state=JobState.QUEUED.value,
                 image_asset_id=asset_id,
                 created_at=await _next_in_line(session),
-                **{name: getattr(new, name) for name in _REQUEST_FIELDS},
+                **columns(new, Job),
             )
             session.add(row)
             await session.flush()
@@ -117,7 +86,7 @@ class Jobs(Repository):
                 session.add(
                     Expansion(
                         job_id=row.id,
-                        original=new.prompt,
+                        original=new.params.prompt,
                         expanded=new.expanded_prompt,
                         **inherited,
                     )
@@ -127,19 +96,19 @@ class Jobs(Repository):
             return job_record(row)
 
     async def get_job(self, job_id: str) -> JobRecord | None:
-        """The job, or None."""
+        """Return the job, or None."""
         async with self._database.read() as session:
             row = await session.get(Job, job_id)
             return None if row is None else job_record(row)
 
     async def job_by_message(self, message_id: int) -> JobRecord | None:
-        """The job that this message shows, or None."""
+        """Return the job that this message shows, or None."""
         async with self._database.read() as session:
             row = await session.scalar(select(Job).where(Job.message_id == message_id))
             return None if row is None else job_record(row)
 
     async def unfinished_jobs(self, user_id: int | None = None) -> list[JobRecord]:
-        """Jobs (of one user) that are queued, running or rendered; oldest first."""
+        """Return jobs (of one user) that are queued, running or rendered; oldest first."""
         query = select(Job).where(Job.state.in_([state.value for state in UNFINISHED]))
         if user_id is not None:
             query = query.where(Job.user_id == user_id)
@@ -148,7 +117,7 @@ class Jobs(Repository):
             return [job_record(row) for row in rows]
 
     async def requeue_running(self) -> int:
-        """At start: put jobs that a stopped process left running back in the queue; how many."""
+        """Put jobs that a stopped process left running back in the queue; return their number."""
         async with self._database.write() as session:
             query = select(Job).where(Job.state == JobState.RUNNING.value).with_for_update(of=Job)
             rows = (await session.scalars(query)).all()
@@ -183,7 +152,7 @@ class Jobs(Repository):
         async with self._database.read() as session:
             return await session.scalar(query) or 0
 
-    async def jobs_in_hand(self) -> int:
+    async def count_active_jobs(self) -> int:
         """Count the jobs being rendered or delivered: work that a moment's wait may finish."""
         delivering = (Job.state == JobState.RENDERED.value) & Job.reason.is_(None)
         query = select(func.count()).select_from(Job)

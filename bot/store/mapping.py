@@ -1,132 +1,92 @@
-"""Row mapping: the tables' rows as records."""
+"""Map rows to records, and records to columns.
+
+Fields and columns have the same names. The parameters of a clip, which records nest, are columns
+of their own in the tables.
+"""
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from sqlalchemy import inspect
 
 from bot.store import tables
 from bot.store.records import (
     AssetRecord,
-    ClipFormat,
     ExpansionRecord,
     GenerationRecord,
-    JobKind,
     JobRecord,
+    NewAsset,
+    NewGeneration,
+    NewJob,
     RatingRecord,
     UserRecord,
 )
 from bot.store.states import JobState
+from engine.serving.params import ClipParams, ResolvedParams
+
+Record = TypeVar(
+    "Record", AssetRecord, ExpansionRecord, GenerationRecord, JobRecord, RatingRecord, UserRecord
+)
+
+
+def columns(record: NewAsset | NewJob | NewGeneration, table: type[tables.Base]) -> dict[str, Any]:
+    """Return the values of the record that the table has columns for, by column."""
+    values = {each.name: getattr(record, each.name) for each in fields(record)}
+    params = values.pop("params", None)
+    if isinstance(params, ClipParams):
+        values |= params.stored()
+    return {name: values[name] for name in _names(table) if name in values}
 
 
 def asset_record(row: tables.Asset) -> AssetRecord:
-    """The asset as a record."""
-    return AssetRecord(
-        id=row.id,
-        kind=row.kind,
-        path=row.path,
-        sha256=row.sha256,
-        mime=row.mime,
-        width=row.width,
-        height=row.height,
-        bytes=row.bytes,
-        created_at=row.created_at,
-    )
+    """Return the asset as a record."""
+    return _record(AssetRecord, _values(row))
 
 
 def expansion_record(row: tables.Expansion) -> ExpansionRecord:
-    """The expansion as a record."""
-    return ExpansionRecord(
-        job_id=row.job_id,
-        original=row.original,
-        expanded=row.expanded,
-        backend=row.backend,
-        language=row.language,
-        fallback=row.fallback,
-        created_at=row.created_at,
-    )
+    """Return the expansion as a record."""
+    return _record(ExpansionRecord, _values(row))
 
 
 def job_record(row: tables.Job) -> JobRecord:
-    """The job as a record."""
-    return JobRecord(
-        id=row.id,
+    """Return the job as a record."""
+    values = _values(row)
+    return _record(
+        JobRecord,
+        values,
         state=JobState(row.state),
-        error=row.error,
-        reason=row.reason,
-        attempts=row.attempts,
-        user_id=row.user_id,
-        guild_id=row.guild_id,
-        channel_id=row.channel_id,
-        message_id=row.message_id,
-        kind=cast(JobKind, row.kind),  # a CHECK constraint holds it to these
-        prompt=row.prompt,
-        negative_prompt=row.negative_prompt,
-        model=row.model,
-        seed=row.seed,
-        fps=row.fps,
-        steps=row.steps,
-        guidance=row.guidance,
-        width=row.width,
-        height=row.height,
-        expand=row.expand,
-        upload_limit=row.upload_limit,
-        interaction_token=row.interaction_token,
-        format=cast(ClipFormat, row.format),
-        parent_generation_id=row.parent_generation_id,
+        params=ClipParams.from_mapping(values),
         image_asset=None if row.image_asset is None else asset_record(row.image_asset),
         expansion=None if row.expansion is None else expansion_record(row.expansion),
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
     )
 
 
 def generation_record(row: tables.Generation) -> GenerationRecord:
-    """The generation as a record."""
-    return GenerationRecord(
-        id=row.id,
-        job_id=row.job_id,
-        prompt=row.prompt,
-        expanded_prompt=row.expanded_prompt,
-        negative_prompt=row.negative_prompt,
-        model=row.model,
-        model_revision=row.model_revision,
-        seed=row.seed,
-        steps=row.steps,
-        fps=row.fps,
-        guidance=row.guidance,
-        width=row.width,
-        height=row.height,
-        num_frames=row.num_frames,
-        path=row.path,
-        elapsed_s=row.elapsed_s,
-        device=row.device,
-        created_at=row.created_at,
-        deleted_at=row.deleted_at,
-        expired=row.expired,
-        unread=row.unread,
-        unread_negative=row.unread_negative,
-    )
+    """Return the generation as a record."""
+    values = _values(row)
+    return _record(GenerationRecord, values, params=ResolvedParams.from_mapping(values))
 
 
 def rating_record(row: tables.Rating) -> RatingRecord:
-    """The rating as a record."""
-    return RatingRecord(
-        generation_id=row.generation_id,
-        user_id=row.user_id,
-        aspect=row.aspect,
-        value=row.value,
-        self_vote=row.self_vote,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
+    """Return the rating as a record."""
+    return _record(RatingRecord, _values(row))
 
 
 def user_record(row: tables.User) -> UserRecord:
-    """The user as a record."""
-    return UserRecord(
-        id=row.id,
-        name=row.name,
-        training_consent=row.training_consent,
-        created_at=row.created_at,
-    )
+    """Return the user as a record."""
+    return _record(UserRecord, _values(row))
+
+
+def _record(kind: type[Record], values: dict[str, Any], **others: Any) -> Record:
+    values = values | others
+    return kind(**{each.name: values[each.name] for each in fields(kind)})
+
+
+def _values(row: tables.Base) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _names(type(row))}
+
+
+def _names(table: type[tables.Base]) -> list[str]:
+    return inspect(table).column_attrs.keys()

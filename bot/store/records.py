@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import re
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Final, Literal, get_args
 
+from bot.kinds import job_kind
 from bot.store.states import JobState
+from engine.serving.params import ClipParams, ResolvedParams
 
-JobKind = Literal["imagine", "animate"]
 ClipFormat = Literal["mp4", "gif", "webp"]
 OVERALL: Final = "overall"
 MAX_INT64: Final = 2**63 - 1
@@ -42,6 +43,20 @@ def _check_positive(**values: int | None) -> None:
     for name, value in values.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+def _check_params(params: ClipParams) -> None:
+    """Raise ValueError unless the database can hold the numbers."""
+    check_int64("seed", params.seed)
+    if params.guidance is not None and not math.isfinite(params.guidance):
+        raise ValueError(f"guidance must be finite, not {params.guidance}")  # SQLite has no NaN
+    _check_positive(
+        fps=params.fps,
+        steps=params.steps,
+        width=params.width,
+        height=params.height,
+        num_frames=params.num_frames,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,57 +113,51 @@ class AssetRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A job as a user asked for it. None for a number means: the model's default.
+    """A job as a user asked for it.
+
+    Attributes:
+        params: of the clip, with the user's own prompt and a seed; the picture is `image_asset`.
+        upload_limit: bytes, as the interaction told it.
+        guild_id: None for a direct message.
+        expanded_prompt: text that the prompt of a re-roll became before.
+        parent_generation_id: the clip that this one re-rolls.
+        message_id: the message that shows it, where it is known already.
+        interaction_token: reaches the answer for 15 minutes.
+        format: of the file that is sent; the MP4 is always kept.
 
     Raises ValueError for ids or a seed outside 0 .. 2**63-1, an unknown kind, an `animate` job
-    without a picture, a guidance that is not finite, or a size, step count, frame rate or upload
-    limit below 1.
+    without a picture, a guidance that is not finite, or a size, step count, frame count, frame
+    rate or upload limit below 1.
     """
 
     user_id: int
     user_name: str
     channel_id: int
-    kind: JobKind
-    prompt: str
-    model: str
-    seed: int
-    upload_limit: int  # bytes, as the interaction told it
-    guild_id: int | None = None  # None: a direct message
-    negative_prompt: str | None = None
-    fps: int | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    width: int | None = None
-    height: int | None = None
+    kind: str
+    params: ClipParams
+    upload_limit: int
+    guild_id: int | None = None
     expand: bool = False
-    expanded_prompt: str | None = None  # what a re-roll's prompt became before
+    expanded_prompt: str | None = None
     image_asset: NewAsset | None = None
-    parent_generation_id: str | None = None  # the clip that this one re-rolls
-    message_id: int | None = None  # the message that shows it, where it is known already
-    interaction_token: str | None = None  # reaches the answer for 15 minutes
-    format: ClipFormat = "mp4"  # what is sent; the MP4 is always kept
+    parent_generation_id: str | None = None
+    message_id: int | None = None
+    interaction_token: str | None = None
+    format: ClipFormat = "mp4"
 
     def __post_init__(self) -> None:
         check_int64("user_id", self.user_id)
         check_int64("channel_id", self.channel_id)
         check_int64("guild_id", self.guild_id)
         check_int64("message_id", self.message_id)
-        check_int64("seed", self.seed)
-        if self.guidance is not None and not math.isfinite(self.guidance):
-            raise ValueError(f"guidance must be finite, not {self.guidance}")  # SQLite has no NaN
-        if self.kind not in get_args(JobKind):
-            raise ValueError(f"kind must be one of {get_args(JobKind)}, not {self.kind!r}")
-        if (self.kind == "animate") != (self.image_asset is not None):
-            raise ValueError("a picture goes with an animate job, and only with that")
+        if self.params.seed is None:
+            raise ValueError("a job's seed is drawn before it is stored")
+        _check_params(self.params)
+        if job_kind(self.kind).needs_image != (self.image_asset is not None):
+            raise ValueError("a picture goes with a job that starts from one, and only with that")
         if self.format not in get_args(ClipFormat):
             raise ValueError(f"format must be one of {get_args(ClipFormat)}, not {self.format!r}")
-        _check_positive(
-            fps=self.fps,
-            steps=self.steps,
-            width=self.width,
-            height=self.height,
-            upload_limit=self.upload_limit,
-        )
+        _check_positive(upload_limit=self.upload_limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,16 +186,8 @@ class JobRecord:
     guild_id: int | None
     channel_id: int
     message_id: int | None  # the message that shows progress and later the clip
-    kind: JobKind
-    prompt: str
-    negative_prompt: str | None
-    model: str
-    seed: int
-    fps: int | None
-    steps: int | None
-    guidance: float | None
-    width: int | None
-    height: int | None
+    kind: str
+    params: ClipParams
     expand: bool
     upload_limit: int
     interaction_token: str | None
@@ -201,42 +202,37 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewGeneration:
-    """A finished clip. Raises ValueError for a seed outside 0 .. 2**63-1 or sizes below 1."""
+    """A finished clip. Raises ValueError for a seed outside 0 .. 2**63-1 or sizes below 1.
+
+    Attributes:
+        params: what the model drew, with the user's own prompt.
+        path: of the MP4, as the caller wants to find it again.
+        elapsed_s: render time, seconds.
+        device: where it was rendered.
+        expanded_prompt: what the model was given, if not the user's words.
+        unread: the end of the prompt, if it was too long for the model.
+        unread_negative: the same of the negative prompt.
+    """
 
     job_id: str
-    prompt: str  # the user's words
-    model: str
+    params: ResolvedParams
     model_revision: str
-    seed: int
-    steps: int
-    fps: int
-    guidance: float
-    width: int
-    height: int
-    num_frames: int
-    path: str  # of the MP4, as the caller wants to find it again
-    elapsed_s: float  # render time, seconds
-    device: str | None = None  # where it was rendered
-    expanded_prompt: str | None = None  # what the model was given, if not the user's words
-    negative_prompt: str | None = None
-    unread: str | None = None  # the end of the prompt, if it was too long for the model
-    unread_negative: str | None = None  # the same of the negative prompt
+    path: str
+    elapsed_s: float
+    device: str | None = None
+    expanded_prompt: str | None = None
+    unread: str | None = None
+    unread_negative: str | None = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
-        check_int64("seed", self.seed)
-        _check_positive(
-            steps=self.steps,
-            fps=self.fps,
-            width=self.width,
-            height=self.height,
-            num_frames=self.num_frames,
-        )
+        _check_params(self.params)
 
     def unrecorded(self) -> GenerationRecord:
         """Return the clip as it will be stored: for showing it before it is."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
         return GenerationRecord(
-            **asdict(self), created_at=datetime.now(UTC), deleted_at=None, expired=False
+            **values, created_at=datetime.now(UTC), deleted_at=None, expired=False
         )
 
 
@@ -246,18 +242,9 @@ class GenerationRecord:
 
     id: str
     job_id: str
-    prompt: str
+    params: ResolvedParams
     expanded_prompt: str | None
-    negative_prompt: str | None
-    model: str
     model_revision: str
-    seed: int
-    steps: int
-    fps: int
-    guidance: float
-    width: int
-    height: int
-    num_frames: int
     path: str
     elapsed_s: float
     device: str | None

@@ -114,7 +114,6 @@ class Job(Base):
             "state IN ('queued', 'running', 'rendered', 'delivered', 'failed', 'cancelled')",
             name="state",
         ),
-        CheckConstraint("kind IN ('imagine', 'animate')", name="kind"),
         UniqueConstraint("message_id"),
         Index("ix_jobs_state_created_at", "state", "created_at"),
     )
@@ -137,6 +136,7 @@ class Job(Base):
     guidance: Mapped[float | None]
     width: Mapped[int | None]
     height: Mapped[int | None]
+    num_frames: Mapped[int | None]
     expand: Mapped[bool]
     upload_limit: Mapped[int] = mapped_column(BigInteger)
     interaction_token: Mapped[str | None]

@@ -125,14 +125,14 @@ async def test_one_job_of_the_last_run_that_breaks_leaves_the_others_theirs(
         await world.until(lambda: world.query("select id from jobs where state = 'running'"))
         await world.bob.slash(world.channel, "imagine", prompt="a dog", steps=1)
         await world.bot.close()
-        submit = Engine.submit
+        enqueue = Engine.enqueue
 
-        def breaks(self: Engine, request: Any) -> Any:
-            if request.prompt == "a cat":
+        def breaks(self: Engine, job_id: str, settings: Any, **owner: Any) -> Any:
+            if settings.params.prompt == "a cat":
                 raise OSError(5, "Input/output error")
-            return submit(self, request)
+            return enqueue(self, job_id, settings, **owner)
 
-        monkeypatch.setattr(Engine, "submit", breaks)
+        monkeypatch.setattr(Engine, "enqueue", breaks)
         world.bot = create_bot(world.settings, edit_interval_s=0.0, retry_s=0.1)
         await world.env.restart_bot(world.bot)
         await world.until(

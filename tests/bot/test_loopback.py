@@ -17,7 +17,7 @@ import pytest
 import yarl
 
 from bot.app import Floor33Bot, create_bot
-from bot.messages.throttle import EditPace
+from bot.messages.throttle import EditThrottle
 from bot.settings import Settings
 from tests.loopback_discord import Call, LoopbackDiscord, Message
 from tests.loopback_discord.state import CHANNEL_ID, Interaction
@@ -211,7 +211,7 @@ async def test_no_message_is_edited_twice_at_a_time(studio: Studio) -> None:
 
 
 def test_many_cards_share_what_discord_allows() -> None:
-    pace = EditPace(2.0, 5.0)
+    pace = EditThrottle(2.0, 5.0)
     pace.enter(1)
     assert pace.interval_s(1) == 2.0
     for _ in range(9):
@@ -226,10 +226,10 @@ def test_many_cards_share_what_discord_allows() -> None:
 
 
 def test_patience_has_no_end_and_grows() -> None:
-    pace = EditPace(2.0, 5.0)
-    assert list(pace.pauses(patient=False)) == [5.0, 15.0, 45.0, 60.0]
+    pace = EditThrottle(2.0, 5.0)
+    assert list(pace.retries_s(patient=False)) == [5.0, 15.0, 45.0, 60.0]
     # Whoever waits is served within a minute of the trouble's end.
-    assert list(islice(pace.pauses(patient=True), 100))[-1] == 60.0
+    assert list(islice(pace.retries_s(patient=True), 100))[-1] == 60.0
 
 
 async def test_the_token_is_the_first_way_to_the_card(studio: Studio) -> None:

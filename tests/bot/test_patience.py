@@ -120,17 +120,17 @@ async def test_cancelled_while_it_is_handed_to_the_engine(
 ) -> None:
     """Nobody hears of the engine's job: it must not be made all the same."""
     engine = studio.bot.engine
-    entered, submit = asyncio.Event(), engine.submit
+    entered, enqueue = asyncio.Event(), engine.enqueue
     loop = asyncio.get_running_loop()
     jobs = []
 
-    def slow(request):  # type: ignore[no-untyped-def]
+    def slow(*job, **owner):  # type: ignore[no-untyped-def]
         loop.call_soon_threadsafe(entered.set)
         asyncio.run(asyncio.sleep(1.0))
-        jobs.append(submit(request))
+        jobs.append(enqueue(*job, **owner))
         return jobs[-1]
 
-    monkeypatch.setattr(engine, "submit", slow)
+    monkeypatch.setattr(engine, "enqueue", slow)
     await studio.imagine(steps=60)
     await asyncio.wait_for(entered.wait(), 30)
     await slash(studio, "cancel")

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.errors import UserError
-from bot.jobs.parameters import checked_prompt, parsed_size, random_seed
+from bot.jobs.parameters import checked_prompt, parsed_size
 from bot.messages.text import clean, duration, escape, megabytes, quote
+from engine.serving.request import random_seed
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 import yarl
 
 from bot.__main__ import main
-from bot.lifecycle.backoff import SETTLED_S, STEADY_S, Backoff
+from bot.lifecycle.backoff import SETTLED_S, STEADY_S, GatewayBackoff
 from tests.bot.test_command_line import TOKEN, toml
 from tests.bot.wire import Wire, wire, wired
 from tests.loopback_discord import LoopbackDiscord
@@ -89,7 +89,7 @@ def test_a_session_that_is_refused_is_asked_for_less_and_less_often(wire: Wire) 
 
 
 def test_the_pauses_grow_up_to_what_discord_allows_in_a_day() -> None:
-    backoff = Backoff(chance=lambda: 0.0)
+    backoff = GatewayBackoff(chance=lambda: 0.0)
     assert backoff.pause_s(resuming=False) == 0  # the start
     pauses = []
     for _ in range(12):
@@ -104,14 +104,14 @@ def test_the_pauses_grow_up_to_what_discord_allows_in_a_day() -> None:
 
 
 def test_an_hour_without_a_network_does_not_count_as_refusals() -> None:
-    backoff = Backoff(chance=lambda: 0.0)
+    backoff = GatewayBackoff(chance=lambda: 0.0)
     for _ in range(60):
         backoff.note(0.0, resumed=False, identified=False)
     assert backoff.pause_s(resuming=False) == 60.0
 
 
 def test_resumptions_that_fail_are_given_up() -> None:
-    backoff = Backoff(chance=lambda: 0.0)
+    backoff = GatewayBackoff(chance=lambda: 0.0)
     backoff.note(3_600.0, resumed=False, identified=True)
     pauses = []
     while not backoff.give_up_session():

@@ -8,7 +8,7 @@ import pytest
 
 from bot.doctor import DiagnosticResult, Status
 from bot.doctor.service import check_service
-from bot.operations.health import Finding
+from bot.operations.health import HealthStatus
 from bot.operations.http import OperationsServer
 from bot.operations.metrics import Metrics
 from bot.settings import Settings
@@ -55,8 +55,8 @@ async def test_an_address_that_is_free_taken_or_elsewhere(unused_tcp_port: int) 
 
 
 async def test_a_bot_that_runs_says_how_it_is(unused_tcp_port: int) -> None:
-    async def warming() -> Finding:
-        return Finding(True, "demo-t2v; warming up")
+    async def warming() -> HealthStatus:
+        return HealthStatus(True, "demo-t2v; warming up")
 
     server = OperationsServer(Metrics(), {"models": warming}, lambda: 0.0)
     await server.start("127.0.0.1", unused_tcp_port)

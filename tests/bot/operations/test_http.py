@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from bot.operations import health
-from bot.operations.health import Finding, LoopLag, disk_check, in_charge_check, store_check
+from bot.operations.health import HealthStatus, LoopLag, disk_check, in_charge_check, store_check
 from bot.operations.http import OperationsServer, OperationsServerError
 from bot.operations.metrics import Metrics
 from bot.store import Store
@@ -19,10 +19,10 @@ class Bot:
     """What the checks look at."""
 
     def __init__(self) -> None:
-        self.findings: dict[str, Finding] = {"gateway": Finding(True, "connected")}
+        self.findings: dict[str, HealthStatus] = {"gateway": HealthStatus(True, "connected")}
         self.metrics = Metrics()
 
-    async def gateway(self) -> Finding:
+    async def gateway(self) -> HealthStatus:
         return self.findings["gateway"]
 
 
@@ -70,7 +70,7 @@ async def test_readiness_follows_every_check(bot: Bot, server: str) -> None:
         200,
         {"ok": True, "checks": {"gateway": {"ok": True, "detail": "connected"}}},
     )
-    bot.findings["gateway"] = Finding(False, "not connected")
+    bot.findings["gateway"] = HealthStatus(False, "not connected")
     status, report = await get_json(f"{server}/readyz")
     assert status == 503
     assert report["checks"]["gateway"] == {"ok": False, "detail": "not connected"}
@@ -95,23 +95,23 @@ async def test_a_taken_port_is_one_line(server: str) -> None:
 async def test_a_check_that_fails_or_hangs_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "PATIENCE_S", 0.05)
 
-    async def hangs() -> Finding:
+    async def hangs() -> HealthStatus:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async def breaks() -> Finding:
+    async def breaks() -> HealthStatus:
         raise RuntimeError("with details for nobody")
 
     found = await health.examine({"hangs": hangs, "breaks": breaks})
     assert not found["hangs"].ok
     assert "no answer" in found["hangs"].detail
-    assert found["breaks"] == Finding(False, "the check failed; see the log")
+    assert found["breaks"] == HealthStatus(False, "the check failed; see the log")
 
 
 async def test_a_store_is_ready_while_it_can_be_written_to(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "floor33.db")
     check = store_check(store)
-    assert await check() == Finding(True, "writable")
+    assert await check() == HealthStatus(True, "writable")
     await store.close()
     finding = await check()
     assert not finding.ok
@@ -130,7 +130,7 @@ async def test_a_bot_that_ends_is_not_ready() -> None:
     check = in_charge_check(lambda: ending)
     assert (await check()).ok
     ending = True
-    assert await check() == Finding(False, "ending")
+    assert await check() == HealthStatus(False, "ending")
 
 
 async def test_a_blocked_loop_shows() -> None:

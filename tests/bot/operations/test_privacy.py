@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from bot.__main__ import main
 from bot.store import JobState, Store
 from tests.bot.conftest import World, picture
-from tests.bot.store.examples import A_JOB, OWNER, rendered
+from tests.bot.store.examples import A_JOB, OWNER, changed, rendered
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def run(config: Path, *arguments: object) -> int:
 def fill(folder: Path) -> None:
     async def jobs() -> None:
         async with await Store.open(folder / "floor33.db") as store:
-            job, _ = await rendered(store, replace(A_JOB, prompt="雪 in the words"))
+            job, _ = await rendered(store, changed(A_JOB, prompt="雪 in the words"))
             await store.set_job_state(job.id, JobState.DELIVERED)
 
     asyncio.run(jobs())

@@ -13,11 +13,19 @@ from sqlalchemy import update
 
 from bot.jobs.attachments import Picture, keep
 from bot.operations.metrics import Metrics
-from bot.operations.retention import Retention, Swept
+from bot.operations.retention import RetentionSweeper, SweepReport
 from bot.settings import RetentionSettings
 from bot.store import GenerationRecord, JobRecord, JobState, Store
 from bot.store.tables import Generation, Job
-from tests.bot.store.examples import A_JOB, A_PICTURE, AN_ANIMATION, OWNER, a_clip, message_of
+from tests.bot.store.examples import (
+    A_JOB,
+    A_PICTURE,
+    AN_ANIMATION,
+    OWNER,
+    a_clip,
+    changed,
+    message_of,
+)
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 COPIES = (".mp4", ".json", ".fit.mp4", ".gif")
@@ -32,8 +40,8 @@ class Folder:
     data_dir: Path
     store: Store
 
-    def retention(self, **settings: float) -> Retention:
-        return Retention(
+    def retention(self, **settings: float) -> RetentionSweeper:
+        return RetentionSweeper(
             self.store,
             self.data_dir,
             self.data_dir / "outputs",
@@ -42,7 +50,7 @@ class Folder:
             clock=lambda: NOW,
         )
 
-    async def sweep(self, *, now: datetime = NOW, **settings: float) -> Swept:
+    async def sweep(self, *, now: datetime = NOW, **settings: float) -> SweepReport:
         return await self.retention(**settings).sweep(now)
 
     async def clip(
@@ -51,12 +59,12 @@ class Folder:
         """A clip with its files, made so many days ago by a job that got so far."""
         asked = A_JOB
         if picture:
-            asked = replace(AN_ANIMATION, image_asset=replace(A_PICTURE, **self.picture(age_days)))
+            asked = changed(AN_ANIMATION, image_asset=replace(A_PICTURE, **self.picture(age_days)))
         job = await self.store.create_job(asked)
         await self.store.set_message(job.id, 1, int(job.id[:12], 16))
         await self.store.set_job_state(job.id, JobState.RUNNING)
         path = f"outputs/2026-06/{job.id}.mp4"
-        clip = await self.store.add_generation(replace(a_clip(job.id), path=path))
+        clip = await self.store.add_generation(changed(a_clip(job.id), path=path))
         if state is not JobState.RENDERED:
             await self.store.set_job_state(job.id, state)
         made = NOW - timedelta(days=age_days)
@@ -112,7 +120,7 @@ async def folder(tmp_path: Path) -> AsyncIterator[Folder]:
 
 async def test_as_it_comes_every_clip_is_kept(folder: Folder) -> None:
     _, clip = await folder.clip(5000)
-    assert await folder.sweep() == Swept()
+    assert await folder.sweep() == SweepReport()
     assert folder.there(clip)
 
 
@@ -127,14 +135,14 @@ async def test_old_clips_go_and_rated_ones_stay(
     _, new = await folder.clip(29)
     with caplog.at_level(logging.INFO):
         swept = await folder.sweep(max_age_days=30)
-    assert swept == Swept(clips=1, freed_bytes=len(COPIES) * SIZE)
+    assert swept == SweepReport(clips=1, freed_bytes=len(COPIES) * SIZE)
     assert [folder.there(clip) for clip in (rated, own, old, new)] == [True, True, False, True]
     assert any(old_job.id in record.getMessage() for record in caplog.records)
     gone = await folder.store.get_generation(old.id)
     assert gone is not None
     assert gone.deleted_at is not None
     assert await folder.store.get_job(old_job.id) == old_job
-    assert await folder.sweep(max_age_days=30) == Swept()
+    assert await folder.sweep(max_age_days=30) == SweepReport()
 
 
 async def test_ages_are_told_by_the_clock_that_is_given(folder: Folder) -> None:
@@ -172,10 +180,10 @@ async def test_what_is_rated_counts_but_stays(folder: Folder) -> None:
 
 async def test_jobs_that_are_not_over_keep_everything(folder: Folder) -> None:
     _, clip = await folder.clip(400, state=JobState.RENDERED, picture=True)
-    waiting = replace(AN_ANIMATION, image_asset=replace(A_PICTURE, **folder.picture(400)))
+    waiting = changed(AN_ANIMATION, image_asset=replace(A_PICTURE, **folder.picture(400)))
     await folder.store.create_job(waiting)
     before = folder.all()
-    assert await folder.sweep(max_age_days=1, max_gb=1e-9) == Swept()
+    assert await folder.sweep(max_age_days=1, max_gb=1e-9) == SweepReport()
     assert folder.there(clip)
     assert folder.all() == before
 
@@ -246,11 +254,11 @@ async def test_incomplete_files_go_after_a_day(folder: Folder) -> None:
         folder.write(outputs / ".hidden", 9),
     ]
     swept = await folder.sweep()
-    assert swept == Swept(parts=4, freed_bytes=4 * SIZE)
+    assert swept == SweepReport(parts=4, freed_bytes=4 * SIZE)
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in kept)
     assert folder.there(clip)
 
 
 async def test_an_empty_data_folder_is_fine(folder: Folder) -> None:
-    assert await folder.sweep(max_age_days=1, max_gb=0.1) == Swept()
+    assert await folder.sweep(max_age_days=1, max_gb=0.1) == SweepReport()

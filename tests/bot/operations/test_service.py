@@ -13,11 +13,11 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
-from bot.__main__ import Ending, _until_signal
 from bot.lifecycle.requirements import explain
 from bot.operations.http import OperationsServerError
 from bot.operations.shutdown import RESTARTING, Shutdown
 from bot.settings import Settings
+from bot.signals import GracefulStop, until_signal
 from bot.store import JobState, Store
 from engine.serving import Engine
 from tests.bot.conftest import World, make_world
@@ -106,10 +106,10 @@ async def test_only_work_that_a_moment_may_finish_is_waited_for(tmp_path: Path) 
         await store.create_job(A_JOB)  # queued
         job, _ = await rendered(store)
         await store.note_undelivered(job.id, "nobody can be reached")
-        assert await store.jobs_in_hand() == 0
+        assert await store.count_active_jobs() == 0
         assert await Shutdown().drain(cast(Engine, Held()), store, 60)
         await rendered(store)  # being delivered
-        assert await store.jobs_in_hand() == 1
+        assert await store.count_active_jobs() == 1
 
 
 def states(world: World) -> dict[str, str]:
@@ -118,9 +118,10 @@ def states(world: World) -> dict[str, str]:
 
 SCRIPT = """
 import asyncio, sys
-from bot.__main__ import Ending, _run
+from bot.__main__ import _run
+from bot.signals import GracefulStop
 
-end = Ending()
+end = GracefulStop()
 
 async def prepare():
     print("preparing", flush=True)
@@ -178,4 +179,4 @@ async def test_work_that_ends_by_itself_needs_no_signal() -> None:
     async def work() -> None:
         await asyncio.sleep(0)
 
-    await _until_signal(work(), Ending())
+    await until_signal(work(), GracefulStop())

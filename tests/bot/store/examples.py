@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 from itertools import count
+from typing import Any, TypeVar
 
 from bot.store import GenerationRecord, JobRecord, JobState, NewAsset, NewGeneration, NewJob, Store
+from engine.serving.params import STORED, ClipParams, ResolvedParams
+
+New = TypeVar("New", NewJob, NewGeneration)
 
 OWNER = 1001
 CHANNEL = 77
@@ -15,9 +19,7 @@ A_JOB = NewJob(
     guild_id=5,
     channel_id=CHANNEL,
     kind="imagine",
-    prompt="a red kite",
-    model="demo-t2v",
-    seed=7,
+    params=ClipParams(prompt="a red kite", model="demo-t2v", seed=7),
     upload_limit=10 * 2**20,
 )
 A_PICTURE = NewAsset(
@@ -28,24 +30,37 @@ A_PICTURE = NewAsset(
     height=360,
     bytes=12_345,
 )
-AN_ANIMATION = replace(A_JOB, kind="animate", model="demo-i2v", image_asset=A_PICTURE)
+AN_ANIMATION = replace(
+    A_JOB,
+    kind="animate",
+    params=replace(A_JOB.params, model="demo-i2v"),
+    image_asset=A_PICTURE,
+)
+
+
+def changed(new: New, **changes: Any) -> New:
+    """The same with other values, of the clip's parameters too."""
+    of_params = {name: changes.pop(name) for name in STORED if name in changes}
+    return replace(new, params=replace(new.params, **of_params), **changes)
 
 
 def a_clip(job_id: str) -> NewGeneration:
     return NewGeneration(
         job_id=job_id,
-        prompt="a red kite",
+        params=ResolvedParams(
+            prompt="a red kite",
+            negative_prompt="blurry",
+            model="demo-t2v",
+            seed=2**63 - 1,
+            steps=16,
+            fps=8,
+            guidance=4.5,
+            width=64,
+            height=64,
+            num_frames=16,
+        ),
         expanded_prompt="a red kite over the sea",
-        negative_prompt="blurry",
-        model="demo-t2v",
         model_revision="0123abcd",
-        seed=2**63 - 1,
-        steps=16,
-        fps=8,
-        guidance=4.5,
-        width=64,
-        height=64,
-        num_frames=16,
         path="outputs/2026-01/clip.mp4",
         elapsed_s=12.5,
     )

@@ -4,7 +4,6 @@ import asyncio
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from bot.store import (
     backup_database,
     restore_database,
 )
-from tests.bot.store.examples import A_JOB, A_PICTURE, AN_ANIMATION, a_clip, rendered
+from tests.bot.store.examples import A_JOB, A_PICTURE, AN_ANIMATION, a_clip, changed, rendered
 
 PICTURE = b"\x89PNG of a kite"
 CLIP = b"an MP4"
@@ -58,7 +57,7 @@ async def test_a_backup_is_one_complete_file(file_store: Store, tmp_path: Path) 
 
 
 async def test_a_backup_holds_no_tokens(file_store: Store, tmp_path: Path) -> None:
-    job = await file_store.create_job(replace(A_JOB, interaction_token="hunter2" * 9))
+    job = await file_store.create_job(changed(A_JOB, interaction_token="hunter2" * 9))
     await file_store.backup(tmp_path / "copy.db")
     assert b"hunter2" not in (tmp_path / "copy.db").read_bytes()
     kept = await file_store.get_job(job.id)
@@ -97,7 +96,7 @@ async def test_jobs_go_on_elsewhere_after_a_backup_amid_writes(
     async def write() -> int:
         made = 0
         while not stop.is_set():
-            job = await file_store.create_job(replace(A_JOB, prompt="x" * 2000))
+            job = await file_store.create_job(changed(A_JOB, prompt="x" * 2000))
             await file_store.set_job_state(job.id, JobState.RUNNING)
             await file_store.set_job_state(job.id, JobState.FAILED, "for the test")
             made += 1

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from sqlalchemy import Engine, event
 
 from bot.store import JobRecord, JobState, Store, StoreError
 from bot.store.maintenance.migrate import migrate
-from tests.bot.store.examples import A_JOB
+from tests.bot.store.examples import A_JOB, changed
 
 NOBODY = 65534
 
@@ -135,7 +134,7 @@ async def test_a_full_disk_loses_nothing_that_was_acknowledged(
 
     async def fill(store: Store) -> None:
         while len(kept) < 1000:
-            kept.append(await store.create_job(replace(A_JOB, prompt="x" * 4000)))
+            kept.append(await store.create_job(changed(A_JOB, prompt="x" * 4000)))
 
     async with await Store.open(database_path) as store:
         with pytest.raises(StoreError, match="the disk is full") as error:

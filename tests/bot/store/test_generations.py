@@ -1,11 +1,11 @@
 """Clips: recorded once, found again, deleted without losing what people thought of them."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 
 from bot.store import IllegalTransitionError, JobState, Store, UnknownGenerationError
-from tests.bot.store.examples import A_JOB, OWNER, a_clip, message_of, rendered
+from tests.bot.store.examples import A_JOB, OWNER, a_clip, changed, message_of, rendered
 
 
 async def test_a_clip_is_found_by_its_id_its_job_and_its_message(store: Store) -> None:
@@ -42,7 +42,7 @@ async def test_revisions_of_a_model_live_side_by_side(store: Store) -> None:
     _, old = await rendered(store)
     job = await store.create_job(A_JOB)
     await store.set_job_state(job.id, JobState.RUNNING)
-    new = await store.add_generation(replace(a_clip(job.id), model_revision="ffff"))
+    new = await store.add_generation(changed(a_clip(job.id), model_revision="ffff"))
     again = await store.get_generation(old.id)
     assert again is not None
     assert (again.model_revision, new.model_revision) == ("0123abcd", "ffff")
@@ -52,7 +52,7 @@ async def test_revisions_of_a_model_live_side_by_side(store: Store) -> None:
 
 async def test_a_re_roll_knows_its_parent(store: Store) -> None:
     _, clip = await rendered(store)
-    child = await store.create_job(replace(A_JOB, parent_generation_id=clip.id))
+    child = await store.create_job(changed(A_JOB, parent_generation_id=clip.id))
     assert child.parent_generation_id == clip.id
 
 
@@ -78,4 +78,4 @@ async def test_deleting_keeps_the_row_its_ratings_and_the_first_time(store: Stor
 )
 def test_a_wrong_clip_is_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
-        replace(a_clip("x"), **change)  # type: ignore[arg-type]
+        changed(a_clip("x"), **change)

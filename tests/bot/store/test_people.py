@@ -18,6 +18,7 @@ from tests.bot.store.examples import (
     AN_ANIMATION,
     OWNER,
     a_clip,
+    changed,
     message_of,
     rendered,
 )
@@ -48,7 +49,7 @@ async def test_the_nth_last_job_is_counted_whatever_became_of_it(store: Store) -
 
 async def test_servers_of_a_person_the_latest_first(store: Store) -> None:
     for guild in (5, 6, None, 5, 7):
-        await store.create_job(replace(A_JOB, guild_id=guild))
+        await store.create_job(changed(A_JOB, guild_id=guild))
     assert await store.servers_of(OWNER, 9) == [7, 5, 6]
     assert await store.servers_of(OWNER, 1) == [7]
     assert await store.jobs_of_server(5) == {JobState.QUEUED: 2}
@@ -62,14 +63,18 @@ async def test_blocked_people_do_not_rate(store: Store) -> None:
 
 
 async def test_removing_a_clip_blanks_its_words(store: Store) -> None:
-    job, clip = await rendered(store, replace(A_JOB, expanded_prompt="more", negative_prompt="no"))
+    job, clip = await rendered(store, changed(A_JOB, expanded_prompt="more", negative_prompt="no"))
     await store.rate(message_of(job), OTHER, "Eve", value=1)
     gone, old = await store.remove_clip(clip.id), await store.get_job(job.id)
     assert old is not None
     assert old.expansion is not None
     assert gone.removed
-    assert (gone.prompt, gone.expanded_prompt, gone.negative_prompt) == ("", None, None)
-    assert (old.prompt, old.negative_prompt) == ("", None)
+    assert (gone.params.prompt, gone.expanded_prompt, gone.params.negative_prompt) == (
+        "",
+        None,
+        None,
+    )
+    assert (old.params.prompt, old.params.negative_prompt) == ("", None)
     assert (old.expansion.original, old.expansion.expanded) == ("", "")
     assert len(await store.ratings(clip.id)) == 1
     assert await store.remove_clip(clip.id) == gone
@@ -79,7 +84,7 @@ async def test_removing_a_clip_blanks_its_words(store: Store) -> None:
 
 
 async def test_the_words_of_a_job_without_a_clip(store: Store) -> None:
-    job = await store.create_job(replace(A_JOB, expanded_prompt="more"))
+    job = await store.create_job(changed(A_JOB, expanded_prompt="more"))
     await store.remove_words(job.id)
     assert await store.get_job(job.id) == job  # it is not over
     await store.set_job_state(job.id, JobState.CANCELLED)
@@ -87,15 +92,15 @@ async def test_the_words_of_a_job_without_a_clip(store: Store) -> None:
     blank = await store.get_job(job.id)
     assert blank is not None
     assert blank.expansion is not None
-    assert (blank.prompt, blank.expansion.expanded) == ("", "")
+    assert (blank.params.prompt, blank.expansion.expanded) == ("", "")
 
 
 async def filled(store: Store) -> None:
     """Two people: clips, a re-roll of each other's, pictures, ratings."""
-    job, clip = await rendered(store, replace(AN_ANIMATION, prompt="owner's words"))
+    job, clip = await rendered(store, changed(AN_ANIMATION, prompt="owner's words"))
     await store.set_job_state(job.id, JobState.DELIVERED)
     await store.rate(message_of(job), OTHER, "Eve", value=1)
-    theirs = replace(
+    theirs = changed(
         AN_ANIMATION,
         user_id=OTHER,
         user_name="Eve",
@@ -106,15 +111,15 @@ async def filled(store: Store) -> None:
     waiting = await store.create_job(replace(theirs, expanded_prompt="owner's words, more"))
     assert waiting.parent_generation_id == clip.id
     own, own_clip = await rendered(
-        store, replace(A_JOB, user_id=OTHER, user_name="Eve", prompt="eve's words")
+        store, changed(A_JOB, user_id=OTHER, user_name="Eve", prompt="eve's words")
     )
     await store.rate(message_of(own), OWNER, "Ada", value=-1)
     reroll, reroll_clip = await rendered(
-        store, replace(A_JOB, prompt="eve's words", parent_generation_id=own_clip.id)
+        store, changed(A_JOB, prompt="eve's words", parent_generation_id=own_clip.id)
     )
     await rendered(
         store,
-        replace(
+        changed(
             A_JOB,
             user_id=OTHER,
             user_name="Eve",
@@ -138,7 +143,7 @@ async def test_a_person_is_forgotten_with_the_rerolls_of_their_words(store: Stor
     assert await store.get_user(OWNER) is None
     assert await store.past_jobs(OWNER, 9) == []
     theirs = await store.past_jobs(OTHER, 9)
-    assert [past.job.prompt for past in theirs] == ["eve's words"] * 2
+    assert [past.job.params.prompt for past in theirs] == ["eve's words"] * 2
     assert all(past.generation is not None for past in theirs)
     assert await store.is_blocked(OWNER)
     kept = await store.export_person(OWNER)
@@ -153,7 +158,7 @@ async def test_a_person_is_forgotten_with_the_rerolls_of_their_words(store: Stor
 
 async def test_a_picture_that_others_sent_too_is_kept(store: Store) -> None:
     await rendered(store, AN_ANIMATION)
-    await rendered(store, replace(AN_ANIMATION, user_id=OTHER, user_name="Eve"))
+    await rendered(store, changed(AN_ANIMATION, user_id=OTHER, user_name="Eve"))
     forgotten = await store.forget_person(OWNER, lambda files: None)
     assert forgotten.files.pictures == ()
     (past,) = await store.past_jobs(OTHER, 9)
@@ -174,7 +179,7 @@ async def test_nothing_is_forgotten_when_its_files_cannot_be_removed(store: Stor
 
 async def test_an_export_holds_everything_but_keys(store: Store) -> None:
     await filled(store)
-    await store.create_job(replace(A_JOB, interaction_token="let-me-in"))
+    await store.create_job(changed(A_JOB, interaction_token="let-me-in"))
     kept = await store.export_person(OWNER)
     text = json.dumps(kept)
     assert "let-me-in" not in text
@@ -194,9 +199,9 @@ async def test_what_was_forgotten_is_in_no_byte_of_the_database(
     file_store: Store, database_path: Path
 ) -> None:
     words = "a very particular sentence"
-    job = await file_store.create_job(replace(A_JOB, user_name="Ada-Lovelace-1815", prompt=words))
+    job = await file_store.create_job(changed(A_JOB, user_name="Ada-Lovelace-1815", prompt=words))
     await file_store.set_job_state(job.id, JobState.RUNNING)
-    await file_store.add_generation(replace(a_clip(job.id), prompt=words))
+    await file_store.add_generation(changed(a_clip(job.id), prompt=words))
     await file_store.forget_person(OWNER, lambda files: None)
     assert await file_store.truncate_log()
     files = [file.read_bytes() for file in database_path.parent.iterdir()]

@@ -1,20 +1,19 @@
 """Many at once, cut off, closed: what holds whatever keeps the database."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
 from bot.store import JobState, Store, StoreError
 from tests.bot.store.databases import Location
-from tests.bot.store.examples import A_JOB, message_of, rendered
+from tests.bot.store.examples import A_JOB, changed, message_of, rendered
 
 
 async def test_many_at_once_lose_nothing(store: Store) -> None:
     job, clip = await rendered(store)
     message = message_of(job)
     jobs = [
-        store.create_job(replace(A_JOB, user_id=user, user_name=f"u{user}", seed=seed))
+        store.create_job(changed(A_JOB, user_id=user, user_name=f"u{user}", seed=seed))
         for user in range(1, 9)
         for seed in range(8)
     ]
@@ -29,7 +28,7 @@ async def test_many_at_once_lose_nothing(store: Store) -> None:
     )
     assert len({one.id for one in made}) == 64
     stored = await store.unfinished_jobs()
-    assert {(one.user_id, one.seed) for one in stored if one.id != job.id} == {
+    assert {(one.user_id, one.params.seed) for one in stored if one.id != job.id} == {
         (user, seed) for user in range(1, 9) for seed in range(8)
     }
     assert None not in voted
@@ -63,7 +62,7 @@ async def test_only_one_of_two_programs_takes_a_job(store: Store, location: Loca
 
 async def test_a_cancelled_call_is_all_or_nothing_and_frees_the_lock(store: Store) -> None:
     for turns in range(40):
-        task = asyncio.create_task(store.create_job(replace(A_JOB, user_id=turns, user_name="x")))
+        task = asyncio.create_task(store.create_job(changed(A_JOB, user_id=turns, user_name="x")))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()

@@ -20,10 +20,10 @@ from bot.store import ErrorKind, Store, StoreError, TakenOverError, Trouble
 from bot.store.backends.sqlite import translate_db_error
 from bot.store.retry import database_pauses, retry_write
 from tests.bot.store.databases import PostgresServer
-from tests.bot.store.examples import A_JOB, A_PICTURE, AN_ANIMATION
+from tests.bot.store.examples import A_JOB, A_PICTURE, AN_ANIMATION, changed
 
 SECRETS = ("something between us", "token-of-an-interaction")
-A_SECRET_JOB = replace(A_JOB, prompt=SECRETS[0], interaction_token=SECRETS[1])
+A_SECRET_JOB = changed(A_JOB, prompt=SECRETS[0], interaction_token=SECRETS[1])
 
 
 def everything(error: BaseException) -> str:
@@ -166,7 +166,7 @@ async def test_a_failed_write_tells_no_value_of_sqlites_rows(file_store: Store, 
             "BEGIN SELECT RAISE(ABORT, 'no room'); END"
         )
         database.commit()
-    job = replace(
+    job = changed(
         AN_ANIMATION,
         prompt=SECRETS[0],
         user_name=SECRETS[0],
