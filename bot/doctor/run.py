@@ -16,7 +16,8 @@ from bot.doctor.privacy import check_privacy, make_private
 from bot.doctor.service import check_service
 from bot.settings import Settings
 from bot.settings.engine import engine_settings, expansion_settings
-from bot.settings.secrets import Redactor, secrets_of
+from bot.settings.known_secrets import secrets_of
+from bot.settings.secrets import Redactor
 from engine.serving import Engine, EngineSettingsError
 from prompt_expansion import ExpansionSettingsError
 

@@ -17,7 +17,8 @@ from pythonjsonlogger.json import JsonFormatter
 
 from bot.files import make_private_folder, open_private
 from bot.settings import LogSettings, Settings
-from bot.settings.secrets import Redactor, secrets_of
+from bot.settings.known_secrets import secrets_of
+from bot.settings.secrets import Redactor
 
 if TYPE_CHECKING:
     from io import TextIOWrapper

@@ -6,11 +6,8 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import parse_qsl, quote, quote_plus, unquote
-
-if TYPE_CHECKING:
-    from bot.settings.model import Settings
 
 HIDDEN: Final = "***"
 _MIN_SECRET_CHARS: Final = 4
@@ -84,16 +81,6 @@ class Redactor:
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
         return text
-
-
-def secrets_of(settings: Settings) -> list[str]:
-    """Return the secrets of the settings and of the environment: never logged, never shown."""
-    given = (settings.discord.token, settings.expansion.api_key)
-    found = [secret.get_secret_value().strip() for secret in given if secret is not None]
-    if settings.database.url is not None:
-        found += secrets_of_address(settings.database.url.get_secret_value())
-    found += secrets_of_address(settings.expansion.base_url)
-    return found + secrets_of_environment()
 
 
 def secrets_of_environment(environment: Mapping[str, str] | None = None) -> list[str]:

@@ -13,7 +13,7 @@ from bot.store.mapping import columns, expansion_record, job_record
 from bot.store.records import ExpansionRecord, JobRecord, NewAsset, NewJob, check_int64
 from bot.store.repository import Repository
 from bot.store.states import TRANSITIONS, UNFINISHED, JobState
-from bot.store.tables import Asset, Expansion, Job, utc_now
+from bot.store.tables import Asset, ExpansionRow, Job, utc_now
 from bot.store.upsert import upsert
 from bot.store.users import upsert_user
 
@@ -84,7 +84,7 @@ class Jobs(Repository):
             if new.expanded_prompt is not None:
                 inherited = {"backend": "inherited", "language": "inherited"}
                 session.add(
-                    Expansion(
+                    ExpansionRow(
                         job_id=row.id,
                         original=new.params.prompt,
                         expanded=new.expanded_prompt,
@@ -225,11 +225,11 @@ class Jobs(Repository):
             await session.execute(
                 upsert(
                     session,
-                    Expansion,
+                    ExpansionRow,
                     {"job_id": job_id, **values},
-                    key=[Expansion.job_id],
+                    key=[ExpansionRow.job_id],
                     changes=values,
                 )
             )
             session.expire_all()
-            return expansion_record(await session.get_one(Expansion, job_id))
+            return expansion_record(await session.get_one(ExpansionRow, job_id))

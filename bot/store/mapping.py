@@ -45,7 +45,7 @@ def asset_record(row: tables.Asset) -> AssetRecord:
     return _record(AssetRecord, _values(row))
 
 
-def expansion_record(row: tables.Expansion) -> ExpansionRecord:
+def expansion_record(row: tables.ExpansionRow) -> ExpansionRecord:
     """Return the expansion as a record."""
     return _record(ExpansionRecord, _values(row))
 

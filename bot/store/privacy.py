@@ -19,7 +19,7 @@ from bot.store.tables import (
     Asset,
     Base,
     Block,
-    Expansion,
+    ExpansionRow,
     Generation,
     Job,
     Rating,
@@ -93,8 +93,8 @@ class Privacy(Repository):
                 update(Job).where(Job.id == clip.job_id).values(prompt="", negative_prompt=None)
             )
             await session.execute(
-                update(Expansion)
-                .where(Expansion.job_id == clip.job_id)
+                update(ExpansionRow)
+                .where(ExpansionRow.job_id == clip.job_id)
                 .values(original="", expanded="")
             )
             return generation_record(clip)
@@ -113,8 +113,8 @@ class Privacy(Repository):
             )
             if gone.first() is not None:
                 await session.execute(
-                    update(Expansion)
-                    .where(Expansion.job_id == job_id)
+                    update(ExpansionRow)
+                    .where(ExpansionRow.job_id == job_id)
                     .values(original="", expanded="")
                 )
 
@@ -144,7 +144,7 @@ class Privacy(Repository):
                 "blocked": await session.get(Block, user_id) is not None,
                 "users": await rows(User, User.id == user_id),
                 "jobs": await rows(Job, Job.user_id == user_id),
-                "expansions": await rows(Expansion, Expansion.job_id.in_(own)),
+                "expansions": await rows(ExpansionRow, ExpansionRow.job_id.in_(own)),
                 "clips": await rows(Generation, Generation.job_id.in_(own)),
                 "pictures": await rows(Asset, Asset.id.in_(pictures)),
                 "ratings_given": await rows(Rating, Rating.user_id == user_id),
@@ -251,7 +251,7 @@ async def _delete_jobs(session: AsyncSession, jobs: Sequence[str]) -> None:
         )
         for statement in (
             delete(Rating).where(Rating.generation_id.in_(clips)),
-            delete(Expansion).where(Expansion.job_id.in_(ids)),
+            delete(ExpansionRow).where(ExpansionRow.job_id.in_(ids)),
             delete(Generation).where(Generation.job_id.in_(ids)),
             delete(Job).where(Job.id.in_(ids)),
         ):

@@ -152,10 +152,10 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
 
     image_asset: Mapped[Asset | None] = relationship(lazy="joined")
-    expansion: Mapped[Expansion | None] = relationship(lazy="joined", viewonly=True)
+    expansion: Mapped[ExpansionRow | None] = relationship(lazy="joined", viewonly=True)
 
 
-class Expansion(Base):
+class ExpansionRow(Base):
     """The expansion of a job's prompt."""
 
     __tablename__ = "expansions"

@@ -14,7 +14,8 @@ import pytest
 from bot.__main__ import main
 from bot.operations.logs import formatter
 from bot.settings import LogSettings, Settings
-from bot.settings.secrets import Redactor, secrets_of, secrets_of_address, secrets_of_environment
+from bot.settings.known_secrets import secrets_of
+from bot.settings.secrets import Redactor, secrets_of_address, secrets_of_environment
 from engine.checkpoints.hub.client import Hub, _without_password
 from tests.bot.conftest import make_world
 

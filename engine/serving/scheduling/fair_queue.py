@@ -52,7 +52,7 @@ class _Entry(Generic[Item]):
 
 @dataclass(slots=True, eq=False)
 class _Owner(Generic[Item]):
-    """Whose items share one turn.
+    """An owner, whose items share one turn.
 
     Attributes:
         start: virtual time from which its first waiting item counts.
