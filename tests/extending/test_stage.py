@@ -69,7 +69,8 @@ class MeanColourTask(StageTask[Tensor]):
         return torch.zeros(count, 3, self.stage.side, self.stage.side, device=self.device)
 
     def evaluate(self) -> dict[str, float]:
-        return {"error": self.batch_loss(self.draw(np.random.default_rng(0), 0), None).item()}
+        rng = np.random.default_rng(0)
+        return {"error": self.batch_loss(self.draw(rng, 0), rng).item()}
 
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True)

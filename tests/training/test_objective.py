@@ -20,7 +20,7 @@ from engine.models.original_names import UNET_PREFIX, unet_original_names
 from engine.schedulers import VideoScheduler, make_scheduler
 from training.recipe.model import Recipe
 from training.recipe.sections import ScheduleConfig
-from training.stages.batches import Batch
+from training.stages.batches import VideoBatch
 from training.stages.diffusion import denoising_loss, make_stage_scheduler
 from training.stages.objective import (
     Objective,
@@ -238,7 +238,7 @@ def test_the_stages_loss_is_the_mean_square_of_the_velocity_to_the_bit() -> None
     ).eval()
     torch.nn.init.normal_(unet.get_parameter("conv_out.weight"), std=0.1)
     fps, text = torch.tensor([8.0, 16.0, 24.0]), torch.randn(3, 77, 8)
-    batch = Batch(noise(7), ("", "", ""), fps)
+    batch = VideoBatch(noise(7), ("", "", ""), fps)
     scheduler, unit = make_stage_scheduler(ScheduleConfig()), noise(8)
     loss = denoising_loss(unet, scheduler, batch, T, unit, text)
     predicted = unet(scheduler.add_noise(batch.latents, unit, T), T, text, fps=fps).sample

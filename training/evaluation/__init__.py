@@ -1,9 +1,11 @@
-"""Measuring a model: prompts with known facts, clips, the judge's agreement, a report.
+"""Measuring a model: prompts with known facts, clips, metrics and a judge, a report.
 
-The modules, from the bottom: ``prompts`` (what is asked), ``clips`` and ``processes`` (a pipeline
-makes it), ``records`` and ``figures`` (one judged clip), ``report``, ``fps_curve`` and ``bars``
-(what the clips add up to), ``page`` and ``contact_sheet`` (for people), ``ground_truth`` (how far
-the judge can be trusted), ``command`` (the command line).
+The modules, from the bottom: ``prompts`` (what is asked), ``metrics`` (measurements of one clip),
+``records`` and ``clip_metrics`` (one judged clip), ``clips`` and ``processes`` (a pipeline makes
+it), ``report`` and ``fps_curve`` (what the clips add up to), ``targets`` (what a report is held
+to), ``report_json``, ``html_report`` and ``contact_sheet`` (its files), ``ground_truth`` (how far
+the judge can be trusted), ``run`` (a model) and ``clip_folder`` (clips made elsewhere),
+``command`` (the command line).
 
 Nothing is imported here: the command line must not wait for torch to say what its options are.
 """

@@ -73,7 +73,7 @@ def to_html(report: Report, *, clips: int = CLIPS) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=_percent, interval=_percent_interval, number=_number, bar_value=_bar_value
+        percent=_percent, interval=_percent_interval, number=_number, target_value=_target_value
     )
     return environment.get_template("report.html.j2").render(_context(report, clips))
 
@@ -84,11 +84,11 @@ def _context(report: Report, limit: int) -> dict[str, Any]:
     shown = _shown(report, limit)
     return {
         "settings": report.settings,
-        "bars": held,
+        "targets": held,
         # Clips made elsewhere may be measured by nothing that the targets are of.
-        "bars_apply": not report.unmeasured or any(bar.value is not None for bar in held),
-        "bars_passed": sum(bar.passed is True for bar in held),
-        "prompts_for_bars": PROMPTS,
+        "targets_apply": not report.unmeasured or any(target.value is not None for target in held),
+        "targets_passed": sum(target.passed is True for target in held),
+        "prompts_for_targets": PROMPTS,
         "rates": [(RATES[name], rate) for name, rate in report.rates.items()],
         "confusions": [report.confusion(aspect) for aspect in VALUES],
         "figures": _figure_rows(report),
@@ -178,14 +178,22 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def _bar_value(bar: Target, which: str) -> str:
-    """The ``value``, ``interval`` or ``limit`` of a bar, in its unit."""
+def _target_value(target: Target, which: str) -> str:
+    """The ``value``, ``interval`` or ``limit`` of a target, in its unit."""
     if which == "limit":
-        limit = f"{100 * bar.limit:g} %" if bar.unit == "share" else f"{bar.limit:g} {bar.unit}"
-        return f"{'at least' if bar.at_least else 'below'} {limit}"
-    if bar.value is None or bar.interval is None:
+        limit = (
+            f"{100 * target.limit:g} %"
+            if target.unit == "share"
+            else f"{target.limit:g} {target.unit}"
+        )
+        return f"{'at least' if target.at_least else 'below'} {limit}"
+    if target.value is None or target.interval is None:
         return "–"
-    if bar.unit == "share":
-        return _percent(bar.value) if which == "value" else _percent_interval(bar.interval)
-    low, high = bar.interval
-    return f"{bar.value:.1f} {bar.unit}" if which == "value" else f"{low:.1f}–{high:.1f} {bar.unit}"
+    if target.unit == "share":
+        return _percent(target.value) if which == "value" else _percent_interval(target.interval)
+    low, high = target.interval
+    return (
+        f"{target.value:.1f} {target.unit}"
+        if which == "value"
+        else f"{low:.1f}–{high:.1f} {target.unit}"
+    )

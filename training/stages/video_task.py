@@ -47,7 +47,8 @@ class VideoTask(StageTask[VideoBatch]):
         self._section, self._plan, self._seed, self._networks = stage, plan, seed, networks
         self._trains_text = trains_text
         self._source: BatchSource | None = None
-        self.scheduler = make_stage_scheduler(stage.schedule)
+        with torch.device("cpu"):  # where the schedule belongs, also of a task on the meta device
+            self.scheduler = make_stage_scheduler(stage.schedule)
 
     @property
     def source(self) -> BatchSource:
