@@ -58,6 +58,7 @@ def card_as_json(card: ModelCard) -> dict[str, Any]:
         "name": card.name,
         "title": card.title,
         "task": card.task,
+        "family": card.family,
         "installed": card.installed,
         "ready": card.ready,
         "problem": card.problem,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from engine.checkpoints.catalog import MIN_GUIDANCE, Catalog, ModelCard
-from engine.checkpoints.errors import UnknownModelError
+from engine.checkpoints.errors import ModelLoadError, UnknownModelError
 from engine.serving.backends import BackendRegistry, ModelBackend, Supports, default_backends
 from engine.serving.errors import RequestError
 from engine.serving.media.input_images import (
@@ -105,9 +105,9 @@ def resolve(
     """
     try:
         card = catalog.get(params.model)
-    except UnknownModelError as error:
+        backend = (backends or default_backends()).of(card)
+    except (UnknownModelError, ModelLoadError) as error:
         raise RequestError("model", str(error)) from None
-    backend = (backends or default_backends()).of(card)
     supports = backend.supports(card)
     prompt = _checked_prompt(params.prompt)
     seed = random_seed() if params.seed is None else params.seed

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from engine.checkpoints.catalog import ModelCard
+from engine.checkpoints.errors import ModelLoadError
 from engine.serving.cancellation import Check
 from engine.serving.params import ResolvedParams
 from engine.settings import ModelOptions
@@ -162,7 +163,10 @@ class ModelBackend(ABC):
         Raises:
             ModelLoadError: the files cannot be read.
         """
-        return sum(file.stat().st_size for file in card.path.rglob("*.safetensors"))
+        try:
+            return sum(file.stat().st_size for file in card.path.rglob("*.safetensors"))
+        except OSError as error:
+            raise ModelLoadError(f"{card.path} cannot be read: {error}") from error
 
     def clip_bytes(self, card: ModelCard, params: ResolvedParams) -> int:
         """Return a guess of the memory that sampling takes for each clip of a batch.

@@ -31,7 +31,11 @@ from engine.settings import EngineSettings
 logger = logging.getLogger(__name__)
 
 Report = Callable[[JobHandle, Event], None]
-"""Takes the events of the jobs, as they happen; a terminal one comes once for each job."""
+"""Takes the events of the jobs, as they happen; a terminal one comes once for each job.
+
+A function and not an iterator: sampling is one call into a library, and a job that is cancelled in
+it has to end before the call returns.
+"""
 
 
 class BatchRunner:

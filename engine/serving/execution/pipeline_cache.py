@@ -6,10 +6,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Final
 
 from common.out_of_memory import is_out_of_memory
 from engine.checkpoints.catalog import ModelCard
@@ -17,14 +14,12 @@ from engine.checkpoints.errors import ModelChangedError, ModelLoadError
 from engine.serving.backends import BackendRegistry, VideoModel, default_backends
 from engine.serving.backends.base import BeforePart
 from engine.serving.backends.options import low_memory_options, usable_options
+from engine.serving.execution.broken_models import BrokenModels
 from engine.serving.execution.model_memory import model_budget, release_memory
 from engine.serving.status import LoadedModel
 from engine.settings import ModelOptions
 
 logger = logging.getLogger(__name__)
-
-TRY_AGAIN_AFTER_S: Final = 60.0
-"""A model that cannot be loaded is tried again when its files change, or after so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +34,15 @@ class _Kept:
         return self.options.offload == "none"
 
 
-@dataclass(frozen=True, slots=True)
-class _Broken:
-    revision: str
-    stamp: object
-    at: float
-    reason: str
-    passing: bool
-
-
 class PipelineCache:
     """The loaded models of one device: loaded when first needed, then kept as memory allows.
 
     When the budget is used up, the least recently used ones are evicted; a model that
     is larger than the budget has it for itself. A model of which anything has changed on disk is
     loaded again, and one that could not be loaded is only tried again when its files have changed
-    or a minute has passed. When memory runs out while a model is loaded, the others are let go and
+    or a minute has passed. When memory runs out while a model is loaded, the others are evicted and
     it is tried once more. A model that is offloaded needs the device for itself: those that lie
-    there are let go before it is used.
+    there are evicted before it is used.
 
     Args:
         device: a torch device name.
@@ -77,9 +63,8 @@ class PipelineCache:
         self._device = device
         self._options_of = options_of
         self._memory_gb = memory_gb
-        self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._broken: dict[str, _Broken] = {}
+        self._broken = BrokenModels(clock)
         self._backends = backends or default_backends()
 
     @property
@@ -105,11 +90,11 @@ class PipelineCache:
             raise ModelLoadError(f"The model {card.name} is not ready: {card.problem}")
         options = self._options(card, low_memory=low_memory)
         if options.offload != "none":
-            self._let_go([name for name, _ in self._sizes(resident=True)])
+            self._evict([name for name, _ in self._sizes(resident=True)])
         kept = self._kept.get(card.name)
         if kept is not None and not _still_fits(kept, card, options):
             kept = None
-            self._let_go([card.name])
+            self._evict([card.name])
         if kept is None:
             kept = self._load(card, options, before_part)
         kept.model.configure(options)
@@ -130,8 +115,8 @@ class PipelineCache:
         return loaded + needed <= self._budget(resident=resident)
 
     def keep_only(self, card: ModelCard) -> None:
-        """Let go of every other model, for memory has run out."""
-        self._let_go([name for name in self._kept if name != card.name])
+        """Evict every other model, for memory has run out."""
+        self._evict([name for name in self._kept if name != card.name])
         release_memory()
 
     def missing_bytes(self, card: ModelCard) -> int:
@@ -153,20 +138,15 @@ class PipelineCache:
     @property
     def broken(self) -> Mapping[str, str]:
         """Models that could not be loaded the last time, and why. For any thread."""
-        return {name: broken.reason for name, broken in list(self._broken.items())}
+        return self._broken.reasons
 
     @property
     def broken_revisions(self) -> Mapping[str, str]:
         """Models that are not worth another try yet, and their revisions. For any thread."""
-        now = self._clock()
-        return {
-            name: broken.revision
-            for name, broken in list(self._broken.items())
-            if not broken.passing or now < broken.at + TRY_AGAIN_AFTER_S
-        }
+        return self._broken.revisions
 
     def clear(self) -> None:
-        """Let go of every model and give its memory back."""
+        """Evict every model and give its memory back."""
         self._kept.clear()
         release_memory()
 
@@ -177,27 +157,11 @@ class PipelineCache:
     def _load(
         self, card: ModelCard, options: ModelOptions, before_part: BeforePart | None
     ) -> _Kept:
-        stamp = _stamp(card)
-        broken = self._broken.get(card.name)
-        if broken and broken.stamp == stamp and self._clock() < broken.at + TRY_AGAIN_AFTER_S:
-            raise ModelLoadError(broken.reason)
-        try:
+        with self._broken.attempt(card):
             self._check_unchanged(card)
             self._make_room(card, options)
             model = self._load_beside_others(card, options, before_part)
             self._check_unchanged(card)  # while it was read
-        except ModelChangedError as error:
-            if error.__cause__ is not None:  # what they have become cannot be loaded
-                self._broken[card.name] = _Broken("", stamp, self._clock(), str(error), True)
-            raise
-        except ModelLoadError as error:
-            # A disk that does not answer may do so again.
-            passing = isinstance(error.__cause__, OSError)
-            self._broken[card.name] = _Broken(
-                card.revision, stamp, self._clock(), str(error), passing
-            )
-            raise
-        self._broken.pop(card.name, None)
         return _Kept(card, options, model)
 
     def _check_unchanged(self, card: ModelCard) -> None:
@@ -234,7 +198,7 @@ class PipelineCache:
         return backend.load(card, self._device, options, before_part or _nothing_before)
 
     def _make_room(self, card: ModelCard, options: ModelOptions) -> None:
-        """Let go of the models that have not been used for longest, until this one has room."""
+        """Evict the least recently used models, until this one has room."""
         resident = options.offload == "none"
         needed = self._weight_bytes(card, options)
         loaded = self._loaded_bytes(resident=resident)
@@ -245,7 +209,7 @@ class PipelineCache:
                 break
             leaving.append(name)
             loaded -= size
-        self._let_go(leaving)
+        self._evict(leaving)
         if loaded + needed > budget:
             logger.warning(
                 "%s takes %.1f GB, more than the %.1f GB that models may take on %s",
@@ -272,7 +236,7 @@ class PipelineCache:
     def _weight_bytes(self, card: ModelCard, options: ModelOptions) -> int:
         return self._backends.of(card).weight_bytes(card, self._device, options)
 
-    def _let_go(self, names: Sequence[str]) -> None:
+    def _evict(self, names: Sequence[str]) -> None:
         for name in names:
             logger.info("dropping %s on %s", name, self._device)
             del self._kept[name]
@@ -290,17 +254,3 @@ def _still_fits(kept: _Kept, card: ModelCard, options: ModelOptions) -> bool:
         return False
     unswitchable = (options.precision, options.offload, options.compile)
     return unswitchable == (kept.options.precision, kept.options.offload, kept.options.compile)
-
-
-def _stamp(card: ModelCard) -> object:
-    """Changes with every file that the model is loaded from."""
-    folders = (card.path, *(source.path for source in card.loras))
-    stats: list[tuple[str, int, int]] = []
-    for folder in folders:
-        for file in [folder] if folder.is_file() else sorted(Path(folder).rglob("*")):
-            # Those that begin with a dot are our own notes of fingerprints.
-            if not file.name.startswith("."):
-                with suppress(OSError):  # gone meanwhile
-                    status = file.stat()
-                    stats.append((str(file), status.st_mtime_ns, status.st_size))
-    return card.revision, tuple(stats)

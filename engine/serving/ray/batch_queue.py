@@ -12,49 +12,43 @@ from engine.serving.scheduling.scheduler import batch_key
 
 
 class BatchQueue:
-    """Batches in the order they came in. Their turns have been settled by the engine's queue.
+    """A batch whose turn has been settled by the engine's queue. Safe to use from several threads.
 
-    Safe to use from several threads.
+    The engine sends the next batch when this one has ended.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._batches: deque[deque[JobHandle]] = deque()
+        self._waiting: deque[JobHandle] = deque()
         self._limits: dict[Hashable, int] = {}
         self._closed = False
 
     def put(self, jobs: Sequence[JobHandle]) -> None:
-        """Append jobs of one batch key, at least one."""
+        """Append jobs of one batch key."""
         with self._changed:
-            self._batches.append(deque(jobs))
+            self._waiting.extend(jobs)
             self._changed.notify()
 
     def next_batch(self, limit: Callable[[JobHandle], int]) -> tuple[JobHandle, ...]:
-        """Wait for the next batch, or what of it can be run at once; none after close()."""
+        """Wait for the batch, or what of it can be run at once; none after close()."""
         with self._changed:
-            self._changed.wait_for(lambda: self._batches or self._closed)
+            self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return ()
-            waiting = self._batches[0]
-            most = max(1, limit(waiting[0]))
-            self._limits[batch_key(waiting[0].settings)] = most
-            jobs = tuple(waiting.popleft() for _ in range(min(most, len(waiting))))
-            if not waiting:
-                self._batches.popleft()
-            return jobs
+            first = self._waiting[0]
+            most = max(1, limit(first))
+            self._limits[batch_key(first.settings)] = most
+            return tuple(self._waiting.popleft() for _ in range(min(most, len(self._waiting))))
 
     def done(self, job: JobHandle, elapsed_s: float | None = None) -> None:
-        """Nothing to be noted: shares and costs are the engine's."""
+        """Note nothing: shares and costs are the engine's."""
 
     def discard(self, job: JobHandle) -> None:
         """End a job that has not been begun as cancelled; leave others alone."""
         with self._changed:
-            batch = next((jobs for jobs in self._batches if job in jobs), None)
-            if batch is None:
+            if job not in self._waiting:
                 return
-            batch.remove(job)
-            if not batch:
-                self._batches.remove(batch)
+            self._waiting.remove(job)
         job.publish(Cancelled())
 
     def close(self) -> None:

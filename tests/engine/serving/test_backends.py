@@ -25,6 +25,7 @@ from engine.serving import (
     Job,
     ModelOptions,
     Progress,
+    RequestError,
     ResolvedParams,
     ResolvedSettings,
 )
@@ -185,6 +186,13 @@ async def test_jobs_of_a_family_share_a_run_and_end_by_themselves(folder: Path) 
         "blocker",
         "kept",
     ]
+
+
+async def test_a_model_without_its_family_is_refused(folder: Path) -> None:
+    settings = EngineSettings(output_dir=folder.parent / "out", devices=("cpu",))
+    async with Engine(settings, BackendRegistry([Family()])) as engine:
+        with pytest.raises(RequestError, match="of the family 'videocrafter'; known are gradient"):
+            engine.submit(replace(request("a"), model="demo-t2v"))
 
 
 async def test_what_a_family_raises_ends_its_job_alone(folder: Path) -> None:

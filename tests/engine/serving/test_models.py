@@ -10,12 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from engine.checkpoints import Catalog, ModelLoadError
 from engine.serving.backends.options import low_memory_options
+from engine.serving.execution.broken_models import TRY_AGAIN_AFTER_S
 from engine.serving.execution.model_memory import (
     device_memory,
     model_budget,
     weight_bytes,
 )
-from engine.serving.execution.pipeline_cache import TRY_AGAIN_AFTER_S, PipelineCache
+from engine.serving.execution.pipeline_cache import PipelineCache
 from engine.settings import ModelOptions
 from tests.engine.serving.workbench import pipeline_of
 
