@@ -15,12 +15,13 @@ from bot.jobs.fit_upload import ClipNotUploadableError, send_fitted
 from bot.messages.answers import (
     DiscordRefusedError,
     DiscordUnavailableError,
+    UndeliverableError,
     UploadTooLargeError,
 )
 from bot.messages.buttons import clip_mark, clip_view, undelivered_view
 from bot.messages.card_fields import MessageRef
 from bot.messages.cards import Card, clip_card, undelivered_card
-from bot.messages.job_message import JobMessage, UndeliverableError
+from bot.messages.job_message import JobMessage
 from bot.messages.progress import ProgressMessage
 from bot.messages.thumbs import THUMBS
 from bot.store import GenerationRecord, JobRecord, JobState, StoreError

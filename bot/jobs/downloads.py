@@ -9,11 +9,13 @@ import aiohttp
 import discord
 from discord.http import HTTPClient
 
+from bot.errors import BotError
+
 _CHUNK: Final = 65_536
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=15, sock_read=20)
 
 
-class DownloadTooLargeError(Exception):
+class DownloadTooLargeError(BotError):
     """The file is larger than was allowed; it was not read to its end."""
 
 

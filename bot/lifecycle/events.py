@@ -14,6 +14,7 @@ import aiohttp
 import discord
 from discord.http import Route
 
+from bot.errors import BotError
 from bot.operations.metrics import Metrics
 from bot.tasks import TaskSupervisor
 
@@ -35,7 +36,7 @@ _EPHEMERAL: Final = 1 << 6
 Parser = Callable[[Any], None]
 
 
-class UnreadableError(Exception):
+class UnreadableError(BotError):
     """An event lacks something that the bot cannot do without."""
 
 

@@ -20,6 +20,7 @@ import discord
 import yarl
 from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 
+from bot.errors import BotError
 from bot.lifecycle.backoff import GatewayBackoff
 from bot.protocols import BotClient
 
@@ -37,7 +38,7 @@ _READY, _RESUMED = "READY", "RESUMED"
 _NETWORK: Final = (OSError, aiohttp.ClientError, discord.HTTPException, discord.GatewayNotFound)
 
 
-class SessionUnreadableError(Exception):
+class SessionUnreadableError(BotError):
     """A packet without which there is no session (HELLO, READY) cannot be read."""
 
 

@@ -7,6 +7,8 @@ from typing import Final
 import aiohttp
 import discord
 
+from bot.errors import BotError
+
 READING_ERRORS: Final = (LookupError, TypeError, ValueError, AttributeError)
 """discord.py raises these for an answer or event that has another form than it expects."""
 
@@ -20,5 +22,5 @@ REQUEST_ERRORS: Final = (
 """Whatever a request to Discord may raise: refused, cut, or answered with something odd."""
 
 
-class AnswerUnreadableError(Exception):
+class AnswerUnreadableError(BotError):
     """An answer of Discord's cannot be read; something in between may have given it."""

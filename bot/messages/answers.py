@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Final, TypeVar
 
 import aiohttp
 import discord
+
+from bot.errors import BotError
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ _UNREADABLE: Final = (
 _GLOBAL_LIMIT_S: Final = 60.0
 
 
-class DiscordUnavailableError(Exception):
+class DiscordUnavailableError(BotError):
     """Discord gave no usable answer; whether the request took effect is not known.
 
     Attributes:
@@ -59,7 +61,7 @@ class DiscordUnavailableError(Exception):
         self.unauthorized = unauthorized
 
 
-class DiscordRefusedError(Exception):
+class DiscordRefusedError(BotError):
     """Discord understood the request and refused it; the same one will be refused again.
 
     Attributes:
@@ -105,6 +107,18 @@ class DiscordRefusedError(Exception):
 
 class UploadTooLargeError(DiscordRefusedError):
     """The attachments are larger than Discord takes there."""
+
+
+class UndeliverableError(BotError):
+    """Nothing that could show the card is left: no message, no channel, no direct message.
+
+    Attributes:
+        blocked: Discord does not want the content itself, so it will not be taken later either.
+    """
+
+    def __init__(self, message: str, *, blocked: bool = False) -> None:
+        super().__init__(message)
+        self.blocked = blocked
 
 
 async def call(
@@ -193,6 +207,17 @@ def judge(error: discord.HTTPException) -> DiscordRefusedError | DiscordUnavaila
     if error.status == HTTPStatus.UNAUTHORIZED and error.code not in _TOKEN_EXPIRED:
         return DiscordUnavailableError(words, unauthorized=True)
     return DiscordRefusedError(words, status=error.status, code=error.code)
+
+
+def undeliverable(refusals: Sequence[DiscordRefusedError]) -> UndeliverableError:
+    """Return why a card found no place, by the refusals of all places."""
+    if all(error.closed for error in refusals):
+        return UndeliverableError("Message, channel and direct messages are closed to the bot.")
+    # A closed direct message says less than why the channel did not take it.
+    first = next(error for error in refusals if not error.closed)
+    return UndeliverableError(
+        f"Discord refused it: {first}", blocked=any(error.blocked for error in refusals)
+    )
 
 
 def _is_discords_word(error: discord.HTTPException) -> bool:

@@ -11,12 +11,12 @@ from typing import Any, Final, cast
 
 import discord
 
-from bot.errors import BotError
 from bot.messages.answers import (
     DiscordRefusedError,
     DiscordUnavailableError,
     UploadTooLargeError,
     call,
+    undeliverable,
 )
 from bot.messages.card_fields import MessageRef, edit_fields, has_button, send_fields, shows
 from bot.messages.cards import Card
@@ -34,18 +34,6 @@ _EDIT_S: Final = 10.0
 _FINAL_S: Final = 30.0
 _BYTES_PER_S: Final = 64_000
 """The slowest upload that is waited for."""
-
-
-class UndeliverableError(BotError):
-    """Nothing that could show the card is left: no message, no channel, no direct message.
-
-    Attributes:
-        blocked: Discord does not want the content itself, so it will not be taken later either.
-    """
-
-    def __init__(self, message: str, *, blocked: bool = False) -> None:
-        super().__init__(message)
-        self.blocked = blocked
 
 
 class JobMessage:
@@ -121,7 +109,7 @@ class JobMessage:
                 self._channel_id, self._message_id = place.channel_id, place.message_id
                 return place
         if final:
-            raise _undeliverable(refusals)
+            raise undeliverable(refusals)
         return None
 
     async def find(self, mark: str) -> MessageRef | None:
@@ -298,13 +286,3 @@ class JobMessage:
 
     def _message(self, message_id: int) -> discord.PartialMessage:
         return self._channel().get_partial_message(message_id)
-
-
-def _undeliverable(refusals: list[DiscordRefusedError]) -> UndeliverableError:
-    if all(error.closed for error in refusals):
-        return UndeliverableError("Message, channel and direct messages are closed to the bot.")
-    # A closed direct message says less than why the channel did not take it.
-    first = next(error for error in refusals if not error.closed)
-    return UndeliverableError(
-        f"Discord refused it: {first}", blocked=any(error.blocked for error in refusals)
-    )

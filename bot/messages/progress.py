@@ -9,7 +9,10 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Final
 
-from bot.messages.answers import DiscordRefusedError, DiscordUnavailableError
+from bot.messages.answers import (
+    DiscordRefusedError,
+    DiscordUnavailableError,
+)
 from bot.messages.card_fields import MessageRef
 from bot.messages.cards import Card, CardFile
 from bot.messages.job_message import JobMessage

@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
+from bot.errors import BotError
 from bot.operations.health import ReadyCheck, examine
 from bot.operations.metrics import Metrics
 
@@ -21,7 +22,7 @@ _REFUSE_S: Final = 0.01  # the connection has to be made before it can be closed
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class OperationsServerError(Exception):
+class OperationsServerError(BotError):
     """The address cannot be served; one line that says why."""
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 import discord
 from pythonjsonlogger.json import JsonFormatter
 
+from bot.errors import BotError
 from bot.files import make_private_folder, open_private
 from bot.settings import LogSettings, Settings
 from bot.settings.known_secrets import secrets_of
@@ -59,7 +60,7 @@ _NO_DEBUG: Final = ("discord.client", "discord.gateway", "discord.state")
 _job: contextvars.ContextVar[str | None] = contextvars.ContextVar("floor33_job", default=None)
 
 
-class LogFileError(Exception):
+class LogFileError(BotError):
     """The log's file cannot be written; one line that says why."""
 
 
