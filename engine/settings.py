@@ -25,6 +25,7 @@ from common.settings import (
     kinds_of,
 )
 from engine.checkpoints.folder.lora import LoraVariant
+from engine.errors import EngineError
 
 Backend = Literal["local", "ray"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
@@ -38,7 +39,7 @@ MAX_QUEUE_CAPACITY: Final = 100_000
 _AUTOMATIC: Final = Allowed(none="automatic")
 
 
-class EngineSettingsError(ValueError):
+class EngineSettingsError(EngineError, ValueError):
     """A value of the engine's settings is wrong.
 
     Attributes:

@@ -15,6 +15,7 @@ from prompt_expansion.address import base_urls, may_have_key, without_secrets
 from prompt_expansion.client import make_client, post, retry_after_s
 from prompt_expansion.completion import Complaint, Reply, read_complaint, read_reply
 from prompt_expansion.dialect import Dialect
+from prompt_expansion.errors import ExpansionError
 from prompt_expansion.redaction import for_log
 from prompt_expansion.settings import ExpansionSettings
 from prompt_expansion.transport import TooLargeError
@@ -32,7 +33,7 @@ _PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Statuses that may be another one a moment later."""
 
 
-class UnusableError(Exception):
+class UnusableError(ExpansionError):
     """The answer cannot be used. The message completes "The expansion server …"."""
 
 

@@ -21,12 +21,13 @@ from common.settings import (
     bounds_of,
 )
 from prompt_expansion.address import OPENAI_HOST
+from prompt_expansion.errors import ExpansionError
 
 Backend = Literal["offline", "openai", "none"]
 BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
 
 
-class ExpansionSettingsError(ValueError):
+class ExpansionSettingsError(ExpansionError, ValueError):
     """A setting has a value it may not have.
 
     Attributes:

@@ -8,6 +8,7 @@ from typing import Final
 import httpx2
 
 from prompt_expansion.address import is_private, may_have_key, wants_azure_header
+from prompt_expansion.errors import ExpansionError
 
 LARGEST_ANSWER: Final = 512 * 1024
 """Bytes of an answer, on the wire and unpacked; long reasoning in it included."""
@@ -19,7 +20,7 @@ _KEPT: Final = frozenset({b"location", b"retry-after", b"retry-after-ms"})
 """The headers of an answer that are read. Others describe a packing that is undone by then."""
 
 
-class TooLargeError(Exception):
+class TooLargeError(ExpansionError):
     """An answer is larger than `LARGEST_ANSWER`."""
 
 

@@ -1,5 +1,7 @@
-"""The error of a run that cannot go on."""
+"""The base of the exceptions of training."""
+
+from __future__ import annotations
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the text says why and what to do."""
+    """Training cannot begin or go on; the text says why and what to do."""

@@ -9,6 +9,7 @@ from typing import Final
 import aiohttp
 import discord
 
+from bot.errors import BotError
 from bot.files import make_private_folder
 from bot.lifecycle.login import AnswerUnreadableError
 from bot.lifecycle.token_watch import TOKEN_REFUSED
@@ -39,7 +40,7 @@ _CLOSED: Final = {
 """Meanings of the gateway's close codes after which reconnecting is not allowed."""
 
 
-class StartupError(Exception):
+class StartupError(BotError):
     """The bot cannot start; one line with what to do."""
 
 

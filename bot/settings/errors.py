@@ -1,7 +1,11 @@
 """SettingsError, the error about a value of the settings."""
 
+from __future__ import annotations
 
-class SettingsError(Exception):
+from bot.errors import BotError
+
+
+class SettingsError(BotError):
     """A setting cannot be used. One line: its place, its key, its value, the allowed values."""
 
     def __init__(self, key: str, message: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from bot.errors import BotError
+
 
 class ErrorKind(StrEnum):
     """The kinds of database errors, by which they are told apart and counted."""
@@ -65,7 +67,7 @@ Trouble = ErrorKind
 """The earlier name of `ErrorKind`."""
 
 
-class StoreError(Exception):
+class StoreError(BotError):
     """The database could not do what was asked; nothing of it was written.
 
     Args:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from common.text import printable
+from engine.errors import EngineError
 
 _LISTED_MODELS: Final = 20
 _LONGEST: Final = 2000
 
 
-class ModelLoadError(Exception):
+class ModelLoadError(EngineError):
     """A model folder cannot be turned into a pipeline; the text is one clear sentence.
 
     Names and texts from strangers' files may be part of it, so it is made printable here.

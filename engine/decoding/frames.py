@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange
 
+from engine.errors import EngineError
+
 _Pixels = npt.NDArray[np.uint8]
 
 _BT709: Final = 1
@@ -42,7 +44,7 @@ _SCALING: Final = 0x2 | 0x2000 | 0x4000 | 0x40000
 _PLAYERS_HD: Final = (1280, 576)
 
 
-class ColourError(ValueError):
+class ColourError(EngineError, ValueError):
     """The colours of a video cannot be shown as sRGB; the text says why."""
 
 

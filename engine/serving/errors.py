@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.errors import EngineError
 from engine.serving.events import FailureReason
 from engine.settings import EngineSettingsError
 
@@ -15,7 +16,7 @@ __all__ = [
 ]
 
 
-class RequestError(ValueError):
+class RequestError(EngineError, ValueError):
     """A request that no job is made of; nothing was queued.
 
     Attributes:
@@ -38,11 +39,11 @@ class QueueFullError(RequestError):
         )
 
 
-class EngineClosed(RuntimeError):  # noqa: N818 - a state, like asyncio.QueueShutDown
+class EngineClosed(EngineError, RuntimeError):  # noqa: N818 - a state, like asyncio.QueueShutDown
     """The engine has been closed and takes no more jobs."""
 
 
-class JobFailed(RuntimeError):  # noqa: N818 - the outcome of a job, not a fault of the caller
+class JobFailed(EngineError, RuntimeError):  # noqa: N818 - the outcome of a job, not a fault of the caller
     """The job ended with a :class:`~engine.serving.events.Failed` event.
 
     Attributes:
@@ -58,5 +59,5 @@ class JobFailed(RuntimeError):  # noqa: N818 - the outcome of a job, not a fault
         super().__init__(message)
 
 
-class JobCancelled(RuntimeError):  # noqa: N818 - the outcome of a job, not a fault of the caller
+class JobCancelled(EngineError, RuntimeError):  # noqa: N818 - the outcome of a job, not a fault of the caller
     """The job was cancelled before it had a result."""

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 
+from training.errors import TrainingError
+
 logger = logging.getLogger(__name__)
 
 
-class DataError(RuntimeError):
+class DataError(TrainingError):
     """A data set cannot be used; the text names the path and what to do."""
 
 
@@ -18,7 +20,7 @@ class NoSamplesError(DataError):
     """A data set holds nothing that can be trained on."""
 
 
-class SampleError(Exception):
+class SampleError(TrainingError):
     """One sample cannot be used; it is counted under its reason and another takes its place.
 
     Attributes:

@@ -17,6 +17,7 @@ import torch
 from command_line.progress import ProgressLine
 from engine.checkpoints import Catalog, ModelCard, ModelLoadError, UnknownModelError, load_pipeline
 from training.data.synthetic import Split
+from training.errors import TrainingError
 from training.evaluation.clips import ClipJob, Sampling
 from training.evaluation.ground_truth import check_judge, draw_every_motion
 from training.evaluation.measure import ClipGenerator, EvaluationPlan, evaluate, generator
@@ -28,7 +29,7 @@ from training.evaluation.report_files import write_report
 from training.evaluation.targets import targets
 
 
-class EvaluationSettingsError(ValueError):
+class EvaluationSettingsError(TrainingError, ValueError):
     """A setting that the model cannot be evaluated with; one line for the user."""
 
 

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from common.validation import first_fault
+from training.errors import TrainingError
 from training.recipe.sections import (
     LatentData,
     LoraSection,
@@ -45,7 +46,7 @@ Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 TextLayer = Literal["last", "penultimate"]
 
 
-class RecipeError(ValueError):
+class RecipeError(TrainingError, ValueError):
     """A recipe that cannot be read or holds a wrong value; the text names the key."""
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 from common.text import printable
 from engine.checkpoints.errors import ModelLoadError
 from engine.checkpoints.folder.reading import foreign_kind, read_limited
+from engine.errors import EngineError
 
 SETTINGS_BYTES: Final = 2**20
 """Limit of files of settings, which have some kilobytes."""
@@ -27,7 +28,7 @@ _DIGITS: Final = 64
 _STRUCTURE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
 
 
-class BadJsonError(ValueError):
+class BadJsonError(EngineError, ValueError):
     """A text is no JSON object that is accepted; the message follows "cannot be read as JSON: "."""
 
 

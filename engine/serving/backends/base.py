@@ -19,6 +19,7 @@ from PIL import Image
 
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
+from engine.errors import EngineError
 from engine.serving.cancellation import Check
 from engine.serving.params import ResolvedParams
 from engine.settings import ModelOptions
@@ -35,7 +36,7 @@ BeforePart = Callable[[str], None]
 _BYTES_A_PIXEL: Final = 512
 
 
-class NonFiniteError(ArithmeticError):
+class NonFiniteError(EngineError, ArithmeticError):
     """The model produced NaN or infinite values."""
 
 

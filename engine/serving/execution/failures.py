@@ -7,6 +7,7 @@ import logging
 
 from common.out_of_memory import is_out_of_memory
 from engine.checkpoints.errors import ModelChangedError, ModelLoadError
+from engine.errors import EngineError
 from engine.serving.backends import NonFiniteError
 from engine.serving.events import Failed, FailureReason
 from engine.serving.media.ffmpeg import EncodeError, EncoderMissingError
@@ -30,14 +31,14 @@ DISK_FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SMALLER = "Try a smaller size or fewer frames."
 
 
-class DiskFullError(OSError):
+class DiskFullError(EngineError, OSError):
     """Less space is free than a job needs."""
 
     def __init__(self, message: str) -> None:
         super().__init__(errno.ENOSPC, message)
 
 
-class ClipFolderError(OSError):
+class ClipFolderError(EngineError, OSError):
     """The folder of the clips cannot be made or written to."""
 
 

@@ -18,6 +18,7 @@ from typing import Final
 
 import imageio_ffmpeg
 
+from engine.errors import EngineError
 from engine.serving.cancellation import Check, no_check
 
 TIMEOUT_S: Final = 900
@@ -33,11 +34,11 @@ passes, and that equal clips are equal files, others do not offer (libopenh264),
 device (NVENC, VAAPI, Quick Sync, VideoToolbox)."""
 
 
-class EncoderMissingError(RuntimeError):
+class EncoderMissingError(EngineError, RuntimeError):
     """There is no ffmpeg that can be run, or it lacks an encoder; the text says which."""
 
 
-class EncodeError(RuntimeError):
+class EncodeError(EngineError, RuntimeError):
     """ffmpeg refused or broke off; the text ends with what it said."""
 
 

@@ -13,6 +13,7 @@ from typing import Final
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from engine.decoding.pictures import exchanges_sides, orientation, rgb_on_white
+from engine.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ MAX_ASPECT = 10
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
-class PictureError(ValueError):
+class PictureError(EngineError, ValueError):
     """The bytes are no picture that can be used; the text is one sentence for who sent them."""
 
 

@@ -8,6 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
+from engine.errors import EngineError
+
 How = Literal["as_is", "quality", "bitrate", "size"]
 
 SCALES: Final = tuple(
@@ -41,7 +43,7 @@ class EncodedClip:
     detail: str
 
 
-class CannotFitError(ValueError):
+class CannotFitError(EngineError, ValueError):
     """Even the smallest and plainest file is larger than the limit.
 
     Attributes:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+from engine.errors import EngineError
 from engine.settings import EngineSettingsError
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ _OF_OUR_OWN: Final = {
 }
 
 
-class ClusterError(RuntimeError):
+class ClusterError(EngineError, RuntimeError):
     """The cluster cannot be reached, or does not do what it is asked."""
 
 
