@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import old_names
+from tests import old_names, slow_tests
 from tests.golden_values import has_values, unpack
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -15,6 +15,7 @@ OURS = REPOSITORY / "tests" / "golden"
 
 def pytest_configure(config: pytest.Config) -> None:
     old_names.install()
+    config.addinivalue_line("markers", "slow(reason): takes long; tests/slow_tests.py says why")
     config.addinivalue_line(
         "markers",
         "recorded(file, **parameters): needs recorded values that the repository may leave out "
@@ -22,7 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    slow_tests.mark(items)
     folder = Path(os.environ.get("FLOOR33_GOLDEN") or OURS)
     left_out = [item for item in items if not has_values(item, folder)]
     if left_out:
