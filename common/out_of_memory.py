@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import errno
+import sys
 from typing import Final
-
-import torch
 
 _ALLOCATOR_TEXTS: Final = (
     "can't allocate memory",  # torch's allocator on a CPU, which has no exception type of its own
@@ -19,7 +18,9 @@ _ALLOCATOR_TEXTS: Final = (
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return True if an exception means that a device or the machine ran out of memory."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    # Not imported here, so that commands which need no torch start fast: its errors come from it.
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM

@@ -24,7 +24,7 @@ from bot.store.records import (
     UserRecord,
 )
 from bot.store.states import JobState
-from engine.serving.params import ClipParams, ResolvedParams
+from engine.params import ClipParams, ResolvedParams
 
 Record = TypeVar(
     "Record", AssetRecord, ExpansionRecord, GenerationRecord, JobRecord, RatingRecord, UserRecord

@@ -16,7 +16,7 @@ from typing import Final, Literal, get_args
 
 from bot.kinds import job_kind
 from bot.store.states import JobState
-from engine.serving.params import ClipParams, ResolvedParams
+from engine.params import ClipParams, ResolvedParams
 
 ClipFormat = Literal["mp4", "gif", "webp"]
 OVERALL: Final = "overall"

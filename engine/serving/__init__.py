@@ -1,6 +1,7 @@
 """Serving: requests in, events and finished clips out."""
 
 from engine.checkpoints.catalog import ModelCard
+from engine.params import ClipParams, ResolvedParams
 from engine.serving.engine import Engine
 from engine.serving.errors import (
     EngineClosed,
@@ -27,7 +28,6 @@ from engine.serving.media.input_images import PictureError, decode_picture
 from engine.serving.media.mp4 import EncodeError, EncoderMissingError
 from engine.serving.media.size_limit import fit_to_limit
 from engine.serving.media.size_search import CannotFitError
-from engine.serving.params import ClipParams, ResolvedParams
 from engine.serving.request import GenerationRequest, ResolvedSettings
 from engine.serving.scheduling.cost_model import Estimate, RequestShape
 from engine.serving.scheduling.queue_view import QueueView, RunningJob, WaitingJob

@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from engine.checkpoints.catalog import Catalog, ModelCard
+from engine.params import ClipParams
 from engine.serving.backends import BackendRegistry, default_backends
 from engine.serving.execution.output_files import free_space_problem
 from engine.serving.job_handle import JobHandle
-from engine.serving.params import ClipParams
 from engine.serving.ray.pool import RayWorkerPool
 from engine.serving.request import (
     GenerationRequest,

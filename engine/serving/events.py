@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from engine.serving.params import ResolvedParams
+from engine.params import ResolvedParams
 
 
 class FailureReason(StrEnum):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from engine.checkpoints.catalog import MIN_GUIDANCE, Catalog, ModelCard
 from engine.checkpoints.errors import ModelLoadError, UnknownModelError
+from engine.params import ClipParams, ResolvedParams
 from engine.serving.backends import BackendRegistry, ModelBackend, Supports, default_backends
 from engine.serving.errors import RequestError
 from engine.serving.media.input_images import (
@@ -22,7 +23,6 @@ from engine.serving.media.input_images import (
     decode_picture,
     fit_picture,
 )
-from engine.serving.params import ClipParams, ResolvedParams
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARS = 4000

@@ -21,7 +21,7 @@ from bot.lease import DataFolderLease
 from bot.operations.logs import configure_logging
 from bot.settings import Settings
 from bot.store import Store, restore_database
-from engine.checkpoints.folder.atomic_dir import new_folder
+from engine.checkpoints.folder.atomic_dir import atomic_dir
 from tests.bot.conftest import make_world, picture
 from tests.bot.store.test_backup import with_files
 from tests.bot.test_command_line import toml
@@ -124,7 +124,7 @@ def test_a_command_gives_the_process_its_umask_back(tmp_path: Path) -> None:
 
 
 def test_models_are_readable_as_the_umask_says(tmp_path: Path) -> None:
-    with under(0o022), new_folder(tmp_path / "data" / "models" / "x", 1) as folder:
+    with under(0o022), atomic_dir(tmp_path / "data" / "models" / "x", 1) as folder:
         (folder / "unet.safetensors").write_bytes(b"weights")
     found = tmp_path / "data" / "models" / "x"
     assert (mode(found), mode(found / "unet.safetensors")) == (0o755, 0o644)

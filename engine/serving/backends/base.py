@@ -20,8 +20,8 @@ from PIL import Image
 from engine.checkpoints.catalog import ModelCard
 from engine.checkpoints.errors import ModelLoadError
 from engine.errors import EngineError
+from engine.params import ResolvedParams
 from engine.serving.cancellation import Check
-from engine.serving.params import ResolvedParams
 from engine.settings import ModelOptions
 
 Clip = Any

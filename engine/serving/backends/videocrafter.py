@@ -20,6 +20,7 @@ from engine.checkpoints.folder.weights import (
     read_json_object,
 )
 from engine.checkpoints.loading.load import load_pipeline, load_scheduler
+from engine.params import ResolvedParams
 from engine.pipelines import VideoPipeline, decode_latents
 from engine.serving.backends.base import (
     BeforePart,
@@ -33,7 +34,6 @@ from engine.serving.backends.diffusers_memory import pipeline_bytes, place_pipel
 from engine.serving.backends.options import choose_dtype
 from engine.serving.cancellation import Check
 from engine.serving.errors import RequestError
-from engine.serving.params import ResolvedParams
 from engine.settings import ModelOptions
 
 TILE_PIXELS: Final = 512

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from bot.store import GenerationRecord, JobRecord, JobState, NewAsset, NewGeneration, NewJob, Store
-from engine.serving.params import STORED, ClipParams, ResolvedParams
+from engine.params import STORED, ClipParams, ResolvedParams
 
 New = TypeVar("New", NewJob, NewGeneration)
 
