@@ -117,6 +117,10 @@ class Store(Jobs, Generations, History, People, Privacy, Ratings, Retention, Use
         path = self._backend.path
         return path is None or await asyncio.to_thread(_truncate_log, path)
 
+    async def claim(self) -> None:
+        """Acquire the lease, by the name that this had before there was one for SQLite too."""
+        await self.lease.acquire()
+
     async def close(self) -> None:
         """Release the lease and close every connection; later calls raise StoreError.
 
