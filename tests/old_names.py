@@ -59,7 +59,6 @@ NAMES = {
     "bot.sync": "bot.lifecycle.sync",
     "bot.text": "bot.messages.text",
     "bot.thumbs": "bot.messages.thumbs",
-    "bot.uploads": "bot.jobs.attachments",
     "bot.views": "bot.messages.buttons",
     "bot.warmup": "bot.lifecycle.warmup",
     "engine.checkpoints.building": "engine.checkpoints.loading.building",
