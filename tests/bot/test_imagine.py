@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import imageio_ffmpeg
 import pytest
 
 from bot.settings import Settings
+from engine.serving import GenerationRequest, Started
 from tests.bot.conftest import World, make_world
 
 
@@ -68,6 +70,12 @@ async def test_a_prompt_becomes_a_clip_in_one_message(world: World, tmp_path: Pa
 
 
 async def test_the_message_shows_queue_progress_and_preview(world: World) -> None:
+    # Somebody's clip is being made, so that this one waits, and not just for the device's thread.
+    before = world.bot.engine.submit(
+        GenerationRequest(job_id="before", model="tiny-t2v", prompt="a dog", seed=1, steps=50)
+    )
+    async with contextlib.aclosing(before.events()) as events:
+        await anext(event async for event in events if isinstance(event, Started))
     await world.imagine(steps=8)
     texts = contents(world)
     assert any("In the queue: next" in text for text in texts)

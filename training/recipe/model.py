@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -20,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from common.toml_file import TomlFileError, read_toml
 from common.validation import first_fault
 from training.errors import TrainingError
 from training.recipe.sections import (
@@ -35,7 +35,6 @@ from training.recipe.sections import (
 )
 
 RECIPE_FOLDER = Path(__file__).parent.parent / "recipes"
-_MAX_DEPTH = 32
 RENAMED_KEYS = {"text_rate": "text_lr_scale", "temporal_rate": "temporal_lr_scale"}
 """Keys of ``[stage]`` by their earlier names, which work for one more release."""
 
@@ -327,16 +326,12 @@ def load_recipe(name_or_path: str) -> Recipe:
     if path.suffix != ".toml":
         path = RECIPE_FOLDER / f"{name_or_path}.toml"
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = read_toml(path)
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in RECIPE_FOLDER.glob("*.toml")))
         raise RecipeError(f"no recipe {name_or_path!r}; shipped recipes: {known}") from None
-    except (OSError, ValueError) as error:  # of a number with thousands of digits, too
+    except (OSError, TomlFileError) as error:
         raise RecipeError(f"{path}: {error}") from error
-    except RecursionError:
-        raise RecipeError(f"{path}: tables or lists are nested too deeply") from None
-    if _depth(raw) > _MAX_DEPTH:  # tomllib reads deeper ones than can be shown in an error
-        raise RecipeError(f"{path}: tables or lists are nested too deeply")
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
@@ -344,16 +339,3 @@ def load_recipe(name_or_path: str) -> Recipe:
     for old in sorted(RENAMED_KEYS.keys() & raw["stage"].keys()):
         logger.warning("%s: stage.%s is called %s now", path, old, RENAMED_KEYS[old])
     return recipe
-
-
-def _depth(value: object) -> int:
-    """Return how many tables and lists lie in one another; without recursion."""
-    depth, level = 0, [value]
-    while level := [
-        inner
-        for outer in level
-        if isinstance(outer, dict | list)
-        for inner in (outer.values() if isinstance(outer, dict) else outer)
-    ]:
-        depth += 1
-    return depth

@@ -20,7 +20,6 @@ __all__ = [
     "concerns_all",
     "failure_of",
     "hung",
-    "is_out_of_memory",
 ]
 
 logger = logging.getLogger(__name__)
