@@ -41,6 +41,23 @@ class _ClientButton(ABC):
         """Do what the button says."""
 
 
+def _custom_id(action: str, subject_id: str) -> str:
+    return f"floor33:{action}:{subject_id}"
+
+
+def _button(
+    action: str,
+    subject_id: str,
+    label: str,
+    style: discord.ButtonStyle = discord.ButtonStyle.secondary,
+    emoji: str | None = None,
+) -> discord.ui.Button[Any]:
+    """Return a button whose id says what it does, and to which clip or job."""
+    return discord.ui.Button(
+        label=label, emoji=emoji, style=style, custom_id=_custom_id(action, subject_id)
+    )
+
+
 class RerollButton(
     _ClientButton, discord.ui.DynamicItem[discord.ui.Button[Any]], template=f"floor33:reroll:{_ID}"
 ):
@@ -48,12 +65,7 @@ class RerollButton(
 
     def __init__(self, generation_id: str) -> None:
         super().__init__(
-            discord.ui.Button(
-                label="Re-roll",
-                emoji="🎲",
-                style=discord.ButtonStyle.primary,
-                custom_id=clip_mark(generation_id),
-            )
+            _button("reroll", generation_id, "Re-roll", discord.ButtonStyle.primary, "🎲")
         )
         self.generation_id = generation_id
 
@@ -69,14 +81,7 @@ class DeleteButton(
     """Removes the message and the clip."""
 
     def __init__(self, generation_id: str) -> None:
-        super().__init__(
-            discord.ui.Button(
-                label="Delete",
-                emoji="🗑️",
-                style=discord.ButtonStyle.secondary,
-                custom_id=f"floor33:delete:{generation_id}",
-            )
-        )
+        super().__init__(_button("delete", generation_id, "Delete", emoji="🗑️"))
         self.generation_id = generation_id
 
     async def act(self, interaction: discord.Interaction, bot: BotClient) -> None:
@@ -91,13 +96,7 @@ class CancelButton(
     """Ends a job that waits or runs."""
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(
-            discord.ui.Button(
-                label="Cancel",
-                style=discord.ButtonStyle.secondary,
-                custom_id=f"floor33:cancel:{job_id}",
-            )
-        )
+        super().__init__(_button("cancel", job_id, "Cancel"))
         self.job_id = job_id
 
     async def act(self, interaction: discord.Interaction, bot: BotClient) -> None:
@@ -112,13 +111,7 @@ class ResendButton(
     """Sends a clip of the user's own again, to them alone."""
 
     def __init__(self, generation_id: str, label: str = "Send") -> None:
-        super().__init__(
-            discord.ui.Button(
-                label=label,
-                style=discord.ButtonStyle.secondary,
-                custom_id=f"floor33:fetch:{generation_id}",
-            )
-        )
+        super().__init__(_button("fetch", generation_id, label))
         self.generation_id = generation_id
 
     async def act(self, interaction: discord.Interaction, bot: BotClient) -> None:
@@ -138,7 +131,7 @@ def is_known_button(custom_id: object) -> bool:
 
 def clip_mark(generation_id: str) -> str:
     """Return the button id that every message with this clip carries."""
-    return f"floor33:reroll:{generation_id}"
+    return _custom_id("reroll", generation_id)
 
 
 def clip_view(generation_id: str) -> discord.ui.View:
